@@ -1,0 +1,119 @@
+"""
+Cells: windows of counts of both sides under one split, on a fixed grid.
+
+A cell without data is a :class:`Gap` with its reason, never a zero. The grid of a segment starts at the moment of the
+write that opened it, so the same cells come out again after a restart, and no cell spans a change of weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from canaryd.model.traffic import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """
+    One side of a cell.
+
+    ``requests`` that ended in the cell, ``errors`` among them (see ``metrics/parse.py`` for what is an error),
+    ``buckets``: the requests that did not fail by duration, per bucket and not cumulative; one entry for each bound of
+    the cell and a last one above the last bound. Exact deltas may be fractional with some Prometheus set-ups.
+    """
+
+    requests: float
+    errors: float
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """
+    Counts of both sides in [start, end), in Unix seconds, under one split.
+
+    ``segment`` is the index of the segment it belongs to. ``settled`` is true when the cell began after the settle time
+    of its segment: only then may it count for PASS and for proof; evidence of harm counts always. ``unattributed`` are
+    failures of the service that no version can be named for (UH, UF and NC with an unknown workload). ``others`` are
+    requests to the same host that reached neither side.
+    """
+
+    segment: int
+    start: float
+    end: float
+    split: Split
+    settled: bool
+    bounds_ms: tuple[float, ...]
+    stable: Counts
+    canary: Counts
+    unattributed: float = 0.0
+    others: float = 0.0
+    kind: Literal["cell"] = "cell"
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A cell without data, and why."""
+
+    segment: int
+    start: float
+    end: float
+    split: Split
+    settled: bool
+    why: str
+    kind: Literal["gap"] = "gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """
+    A stretch of time under one split, from ``origin`` (Unix seconds) to the next segment's origin.
+
+    ``seq`` is the sequence of the write that opened it; ``ours`` is false for a split that somebody else set: its cells
+    are evidence of harm but never count for PASS.
+    """
+
+    index: int
+    seq: int
+    split: Split
+    origin: float
+    ours: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A cell that is due: its place on the grid, before anybody has asked for its counts."""
+
+    segment: int
+    start: float
+    end: float
+    split: Split
+    settled: bool
+
+
+def due_windows(
+    segments: tuple[Segment, ...], done: tuple[int, float] | None, until: float, cell: float, settle: float
+) -> Iterator[Window]:
+    """
+    The windows after ``done`` that end at or before ``until``, in order.
+
+    ``done`` is (segment index, end) of the last window evaluated, None before the first; ``cell`` and ``settle`` are in
+    seconds. A rest at a segment's end that is shorter than a cell is left out: it would span the change of weight.
+    """
+    for segment, following in zip(segments, (*segments[1:], None), strict=True):
+        if done is not None and segment.index < done[0]:
+            continue
+        limit = until if following is None else min(until, following.origin)
+        position = 0
+        if done is not None and segment.index == done[0]:
+            position = round((done[1] - segment.origin) / cell)
+        while (end := segment.origin + (position + 1) * cell) <= limit:
+            start = segment.origin + position * cell
+            yield Window(segment.index, start, end, segment.split, segment.ours and start >= segment.origin + settle)
+            position += 1

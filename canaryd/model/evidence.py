@@ -1,0 +1,58 @@
+"""
+What the judge says of the cells so far.
+
+Evidence is a number beside its bound, never a bare yes: ``harm`` is an e-value (a betting capital that starts at 1 and,
+whatever stable does meanwhile, reaches ``harm_bound`` with a probability of at most 1/harm_bound while the canary is
+within its tolerance); ``proof`` is its counterpart for "not worse than the margin".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    One check as it stands: both sides' values as text, sample sizes in requests, and the evidence with its bounds.
+
+    ``sentence`` is the check in words that a release manager understands; it is what every outlet shows.
+    """
+
+    check: str
+    stable: str
+    canary: str
+    stable_requests: float
+    canary_requests: float
+    harm: float
+    proof: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """
+    The judge's word on a run, after its last cell.
+
+    ``failure`` is the reason in one sentence when harm is certain enough to roll back, else empty. ``suspicious`` says
+    that harm is above the bound at which the weight may not rise. ``proven`` is true when non-inferiority was shown by
+    evidence gathered under the present split and for long enough; ``objectives_hold`` is false while an absolute
+    objective is in doubt. ``canary_requests`` are those of settled cells under the present split. ``doubt`` names what
+    keeps the evidence from counting (for example a share of traffic that is not what the split says), else empty.
+    """
+
+    harm: float
+    harm_bound: float
+    hold_bound: float
+    proof: float
+    proof_bound: float
+    proven: bool
+    failure: str
+    canary_requests: float
+    readings: tuple[Reading, ...]
+    objectives_hold: bool = True
+    doubt: str = ""
+
+    @property
+    def suspicious(self) -> bool:
+        return self.harm >= self.hold_bound

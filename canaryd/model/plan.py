@@ -1,0 +1,468 @@
+"""
+The rollout plan: what the release manager writes.
+
+These models are the only place that knows the plan's keys, units and defaults. A short plan is enough: ``target`` and
+``steps`` give errors and latency against stable. ``read_plan`` finds everything that is wrong at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from canaryd.model.duration import Duration, render_duration
+from canaryd.model.problem import Problem, Refused
+from canaryd.model.traffic import EVERYTHING, NOTHING, Split, Version
+
+LAST_COMPARATIVE = Split.percent(50)
+"""Promotion needs proof gathered at this split or above."""
+
+
+class Part(BaseModel):
+    """A part of the plan: frozen, camelCase in YAML, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        strict=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _parse_weight(value: object) -> object:
+    if isinstance(value, Split):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("a number of percent between 0 and 100, both excluded")  # noqa: TRY004  # pydantic wants ValueError
+    try:
+        split = Split.percent(Decimal(str(value)))
+    except (ValueError, ArithmeticError):
+        raise ValueError("a number of percent between 0 and 100, both excluded, in multiples of 0.001") from None
+    if split in (NOTHING, EVERYTHING):
+        raise ValueError("a weight between 0 and 100, both excluded: 0 is where a run starts, 100 is its promotion")
+    return split
+
+
+def _render_weight(split: Split) -> int | float:
+    return split.canary // 1000 if split.canary % 1000 == 0 else split.canary / 1000
+
+
+def _rising(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    for index, (former, step) in enumerate(pairwise(steps), start=1):
+        if step.weight <= former.weight:
+            raise ValueError(f"{index}.weight: weights that rise, got {step.weight} after {former.weight}")
+    return steps
+
+
+Weight = Annotated[
+    Split,
+    BeforeValidator(_parse_weight),
+    PlainSerializer(_render_weight),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100}),
+]
+
+
+def _parse_share(value: object) -> object:
+    if isinstance(value, str) and value.rstrip().endswith("%"):
+        try:
+            return float(Decimal(value.rstrip()[:-1].strip()) / 100)
+        except ArithmeticError:
+            pass
+    if isinstance(value, float) and 0 <= value <= 1:
+        return value
+    raise ValueError('a share with a percent sign, such as "99.5%"')
+
+
+def _in_unit(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError('a share between "0%" and "100%"')
+    return value
+
+
+Share = Annotated[
+    float,
+    BeforeValidator(_parse_share),
+    AfterValidator(_in_unit),
+    PlainSerializer(lambda share: f"{Decimal(repr(share)) * 100:f}%", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?%$"}),
+]
+
+
+def _positive(duration: timedelta) -> timedelta:
+    if duration <= timedelta(0):
+        raise ValueError("a duration longer than nothing")
+    return duration
+
+
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+Name = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Text = Annotated[str, Field(strict=True, min_length=1)]
+
+
+class Metadata(Part):
+    """Who the plan is."""
+
+    name: Name
+    """The plan's name, a DNS label; with the namespace it is the identity of the plan."""
+    namespace: Name = "default"
+    """The namespace of the VirtualService and of everything that its short host names mean."""
+    labels: dict[str, str] = {}
+    """Free labels; canaryd reads none."""
+    annotations: dict[str, str] = {}
+    """Free annotations; canaryd reads none."""
+
+
+class Side(Part):
+    """One of the two versions: a subset of the host's DestinationRule, or a host of its own."""
+
+    subset: Annotated[str, Field(strict=True, pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$")] = ""
+    """The subset's name in the DestinationRule of the host."""
+    host: str = ""
+    """The host of this version; may be left out where ``target.host`` says it."""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.subset and not self.host:
+            raise ValueError("a subset of the host's DestinationRule, or a host of its own")
+        return self
+
+
+class Target(Part):
+    """The object whose weights move, and the two versions in it."""
+
+    virtual_service: Text
+    """The VirtualService's name, in the plan's namespace."""
+    host: Text
+    """The host that clients call, as the VirtualService's destinations write it."""
+    canary: Side
+    """The new version."""
+    stable: Side | None = None
+    """The present version; when left out it is who holds all the traffic."""
+    routes: tuple[Text, ...] = ()
+    """Names of the http entries to move together; may be left out when exactly one entry fits."""
+
+    def version(self, side: Side) -> Version:
+        """The destination that ``side`` means."""
+        return Version(side.host or self.host, side.subset)
+
+
+class Approve(Part):
+    """A person's yes before the next weight."""
+
+    limit: PositiveDuration = timedelta(hours=4)
+    """How long the run waits for it."""
+    otherwise: Literal["rollback", "hold"] = "rollback"
+    """What happens when nobody came: roll back, or go on holding."""
+
+
+class Gate(Part):
+    """A hold written in the plan; it has a limit and says what happens otherwise."""
+
+    approve: Approve
+
+
+class Step(Part):
+    """A weight, how long it is measured, and an optional gate after it."""
+
+    weight: Weight
+    """The canary's share in percent; fractions are allowed. Steps rise."""
+    bake: PositiveDuration = timedelta(minutes=10)
+    """How long cells are gathered, after the settle time and without gaps."""
+    gate: Gate | None = None
+    """What has to happen before the next weight."""
+
+
+class Tolerance(Part):
+    """Worse by this much is accepted: ``times`` the stable value ``plus`` a share of all requests."""
+
+    times: Annotated[float, Field(ge=1, le=100)]
+    plus: Share
+
+
+class Check(Part):
+    """One thing measured, and what is tolerated. Compared with stable, or held against an objective of its own."""
+
+    name: Name
+    """The check's name in verdicts and reports."""
+    metric: Literal["error-rate", "latency"]
+    """What is measured: the share of failed requests, or the duration of those that did not fail."""
+    compare: Literal["stable"] | None = None
+    """``stable``: the canary is compared with the stable version."""
+    tolerance: Tolerance | None = None
+    """How much worse than stable is no harm. Errors: 1.1 times plus 0.005 %; latency: 1.05 times slower plus 0.03 %."""
+    margin: Tolerance | None = None
+    """How much worse may be promoted at most. Errors: 1.5 times plus 0.15 %; latency: 1.25 times slower plus 0.5 %."""
+    at_most: Share | None = None
+    """Objective for error-rate: at most this share of requests fails, whatever stable does."""
+    within: PositiveDuration | None = None
+    """Objective for latency, with ``atLeast``: a bound of the histogram's buckets."""
+    at_least: Share | None = None
+    """Objective for latency, with ``within``: at least this share of requests is that fast."""
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        objective = {
+            "error-rate": self.at_most is not None,
+            "latency": self.within is not None and self.at_least is not None,
+        }
+        if (self.compare is None) == (not objective[self.metric]):
+            wanted = "atMost" if self.metric == "error-rate" else "within and atLeast"
+            raise ValueError(f"either compare: stable, or {wanted}")
+        stray = (
+            (self.within is not None or self.at_least is not None)
+            if self.metric == "error-rate"
+            else self.at_most is not None
+        )
+        if stray or (self.within is None) != (self.at_least is None):
+            raise ValueError("atMost belongs to error-rate; within and atLeast belong to latency, together")
+        if self.compare is None and (self.tolerance or self.margin):
+            raise ValueError("tolerance and margin belong to compare: stable")
+        tolerance, margin = self.accepted, self.allowed
+        if self.compare and not (tolerance.times < margin.times and tolerance.plus < margin.plus):
+            raise ValueError(
+                "a margin clearly above the tolerance, in times and in plus: "
+                "between the two neither harm nor its absence can be shown"
+            )
+        return self
+
+    @property
+    def accepted(self) -> Tolerance:
+        """The tolerance, or its default."""
+        errors = self.metric == "error-rate"
+        return self.tolerance or (Tolerance(times=1.1, plus=0.00005) if errors else Tolerance(times=1.05, plus=0.0003))
+
+    @property
+    def allowed(self) -> Tolerance:
+        """The margin of non-inferiority, or its default."""
+        errors = self.metric == "error-rate"
+        return self.margin or (Tolerance(times=1.5, plus=0.0015) if errors else Tolerance(times=1.25, plus=0.005))
+
+
+class Analysis(Part):
+    """How the run is measured and judged."""
+
+    cell: PositiveDuration = timedelta(seconds=15)
+    """The length of one window of counts; at least the scrape interval."""
+    scrape: PositiveDuration = timedelta(seconds=15)
+    """The scrape interval of the Prometheus that is asked."""
+    settle: Duration = timedelta(seconds=30)
+    """After each change of weight: how long cells do not yet count for PASS (evidence of harm counts at once)."""
+    warmup: Duration = timedelta(minutes=2)
+    """From the canary's first request: how long its latency is not judged (cold caches)."""
+    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
+    """The guaranteed bound on a false rollback, over the whole run and all comparisons together."""
+    beta: Annotated[float, Field(gt=0, le=0.2)] = 0.05
+    """The guaranteed bound on promoting a canary that is worse than the margin."""
+    min_requests: Annotated[int, Field(ge=1)] = 50
+    """Canary requests that a step must have seen before it can pass."""
+    proof_cells: Annotated[int, Field(ge=1)] = 12
+    """Settled cells that the last step must hold before its proof counts (12 cells of 15 s are three minutes)."""
+    grpc_failures: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (2, 4, 12, 13, 14, 15)
+    """gRPC status codes that are the server's failures, whatever the HTTP status says."""
+    checks: Annotated[tuple[Check, ...], Field(min_length=1)] = (
+        Check(name="errors", metric="error-rate", compare="stable"),
+        Check(name="latency", metric="latency", compare="stable"),
+    )
+    """What is measured. When left out: errors and latency against stable."""
+
+    @model_validator(mode="after")
+    def _cells_hold_scrapes(self) -> Self:
+        if self.cell < self.scrape:
+            raise ValueError(f"cell: at least the scrape interval, {render_duration(self.scrape)}")
+        names = [check.name for check in self.checks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"check names that differ, got {', '.join(names)}")
+        return self
+
+    @property
+    def lag(self) -> timedelta:
+        """How long after its end a cell is asked for: every target must have been scraped once more."""
+        return self.scrape + min(self.scrape, timedelta(seconds=10))
+
+
+class OnInconclusive(Part):
+    """What happens when a step can neither pass nor fail."""
+
+    hold: PositiveDuration = timedelta(hours=4)
+    """How long the traffic stays for more evidence, or for a person."""
+    then: Literal["rollback", "hold"] = "rollback"
+    """What follows; the weight never rises because a limit ran out."""
+
+
+class OnNoData(Part):
+    """What happens while nothing can be measured."""
+
+    hold: PositiveDuration = timedelta(minutes=10)
+    """How long the traffic stays without data."""
+    then: Literal["rollback", "hold"] = "rollback"
+    """What follows."""
+
+
+class Start(Part):
+    """Where a run may start."""
+
+    from_: Annotated[Literal["stable", "current"], Field(alias="from")] = "stable"
+    """``stable``: only where stable holds everything. ``current``: also from a split at or below the first step."""
+
+
+class Spec(Part):
+    """The plan proper."""
+
+    target: Target
+    steps: Annotated[tuple[Step, ...], Field(min_length=1), AfterValidator(_rising)]
+    release: Text = "1"
+    """What is released. A new value starts a new run; the same value applied again starts nothing."""
+    analysis: Analysis = Analysis()
+    on_inconclusive: OnInconclusive = OnInconclusive()
+    on_no_data: OnNoData = OnNoData()
+    on_drift: Literal["hold", "reassert", "abort"] = "hold"
+    """Somebody else changed the weights: hold and say so, set them again, or abort the run."""
+    on_canary_change: Literal["restart", "abort"] = "restart"
+    """A new image of the canary in mid-run: start over from zero, or abort."""
+    start: Start = Start()
+    watch: Duration = timedelta(minutes=10)
+    """After 100 %: how long objectives and readiness are watched with the rollback armed."""
+    accept_unproven: str = ""
+    """A reason to promote without proof of non-inferiority; the run is marked with it for ever."""
+
+    @model_validator(mode="after")
+    def _promotion_is_proven(self) -> Self:
+        comparing = any(check.compare for check in self.analysis.checks)
+        if self.accept_unproven:
+            return self
+        if not comparing:
+            raise ValueError(
+                "acceptUnproven: a reason, because no check compares with stable and promotion cannot be proven"
+            )
+        last = len(self.steps) - 1
+        if self.steps[last].weight < LAST_COMPARATIVE:
+            raise ValueError(
+                f"steps.{last}.weight: a last step of 50 % or more, where promotion is proven, "
+                f"got {self.steps[last].weight} (or give acceptUnproven a reason)"
+            )
+        return self
+
+
+class Plan(Part):
+    """A rollout plan, as in ``config/plans/``."""
+
+    api_version: Literal["canaryd.io/v1alpha1"] = "canaryd.io/v1alpha1"
+    kind: Literal["CanaryPlan"] = "CanaryPlan"
+    metadata: Metadata
+    spec: Spec
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.metadata.namespace
+
+    @property
+    def digest(self) -> str:
+        """A short fingerprint of what the plan says; comments and the order of keys do not change it."""
+        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def read_plan(text: str, source: str = "plan") -> Plan:
+    """
+    The plan in a YAML text.
+
+    Raises :class:`Refused` with *every* problem: unknown keys with a suggestion, wrong types, values out of range.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f"{source}, line {place.line + 1}" if place else source
+        raise Refused([Problem(where, "", f"YAML that can be read ({getattr(error, 'problem', error)})")]) from error
+    if not isinstance(content, Mapping):
+        raise Refused([Problem(source, _shown(content), "a mapping with apiVersion, kind, metadata and spec")])
+    try:
+        return Plan.model_validate(content)
+    except ValidationError as error:
+        raise Refused(_problems(error)) from error
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    problems = []
+    for fault in error.errors(include_url=False):
+        path = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            problems.append(_unknown_key(fault["loc"]))
+        elif fault["type"] == "missing":
+            problems.append(
+                Problem(path, "", "a value is needed here and there is none", f"add {path.rsplit('.', 1)[-1]}")
+            )
+        elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping | Part | list | tuple):
+            # A sentence about a whole part names its own path below that part.
+            place, found, sentence = message.partition(": ")
+            if found and " " not in place:
+                path, message = f"{path}.{place}".lstrip("."), sentence
+            problems.append(Problem(path, "", message))
+        else:
+            problems.append(Problem(path, _shown(fault["input"]), message))
+    return problems
+
+
+def _unknown_key(place: tuple[int | str, ...]) -> Problem:
+    part, key = _part_at(place[:-1]), str(place[-1])
+    known = sorted((field.alias or name) for name, field in part.model_fields.items()) if part else []
+    close = get_close_matches(key, known, n=1)
+    remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    return Problem(".".join(map(str, place)), "", "a key that canaryd knows", remedy)
+
+
+def _part_at(place: tuple[int | str, ...]) -> type[Part] | None:
+    """The model that a path in the YAML leads to."""
+    part: type[Part] | None = Plan
+    for key in place:
+        if isinstance(key, int) or part is None:
+            continue
+        field = next((field for name, field in part.model_fields.items() if key in (name, field.alias)), None)
+        part = _model_in(field.annotation) if field else None
+    return part
+
+
+def _model_in(annotation: Any) -> type[Part] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _model_in(argument):
+            return found
+    return None
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Part):
+        value = value.model_dump(mode="json", by_alias=True)
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

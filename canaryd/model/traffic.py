@@ -1,0 +1,156 @@
+"""
+Traffic: the split, the two versions, and the marker that we leave beside each weight.
+
+A split is one number, the canary's share; stable has the rest. It is kept in thousandths of a percent because Istio's
+weights are relative to their sum, so that half a percent is an ordinary weight.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+WHOLE = 100_000
+"""A split of 100 %, in the unit of :class:`Split`."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Split:
+    """The division of traffic: the canary's share in thousandths of a percent, 0 to 100,000."""
+
+    canary: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.canary <= WHOLE:
+            raise ValueError(f"a split lies between 0 and 100 percent, got {self.canary / 1000} percent")
+
+    @classmethod
+    def percent(cls, value: str | float | Decimal) -> Split:
+        """The split of ``value`` percent. Raises ValueError beyond 0..100 or finer than 0.001."""
+        thousandths = Decimal(str(value)) * 1000
+        if thousandths != thousandths.to_integral_value():
+            raise ValueError(f"a split is a multiple of 0.001 percent, got {value}")
+        return cls(int(thousandths))
+
+    @classmethod
+    def of_weights(cls, canary: int, total: int) -> Split:
+        """What ``canary`` out of a sum of ``total`` weights amounts to, rounded to the unit."""
+        return cls(round(Fraction(canary * WHOLE, total)))
+
+    @property
+    def share(self) -> float:
+        """The canary's share, 0 to 1."""
+        return self.canary / WHOLE
+
+    def __str__(self) -> str:
+        return (
+            f"{Decimal(self.canary) / 1000:f}".rstrip("0").rstrip(".") + " %"
+            if self.canary % 1000
+            else f"{self.canary // 1000} %"
+        )
+
+
+NOTHING = Split(0)
+EVERYTHING = Split(WHOLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One of the two sides: a ``subset`` of ``host``'s DestinationRule, or, with an empty subset, the whole host."""
+
+    host: str
+    subset: str = ""
+
+    def __str__(self) -> str:
+        return self.subset or self.host
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """
+    What canaryd writes into an annotation with every weight, in the same operation.
+
+    ``run`` is the run's uid, ``seq`` counts the writes of that run, ``split`` is what this write wanted and ``was``
+    what stood before it, ``at`` is the Unix time of the intent: the cells of the split start there. ``latch`` is empty
+    unless the write belongs to a rollback; it then names the latch, and ``reason`` its sentence, so that a lost save is
+    made good from the mesh.
+    """
+
+    run: str
+    seq: int
+    split: Split
+    was: Split
+    stable: Version
+    canary: Version
+    at: float
+    latch: str = ""
+    reason: str = ""
+
+    def dump(self) -> str:
+        """The annotation's value: JSON with sorted keys, so that equal markers are equal text."""
+        fields = asdict(self) | {"split": self.split.canary, "was": self.was.canary}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> Marker:
+        """The marker in an annotation's value. Raises ValueError for anything that :meth:`dump` cannot have written."""
+        try:
+            fields = json.loads(text)
+            return cls(
+                **fields
+                | {
+                    "split": Split(fields["split"]),
+                    "was": Split(fields["was"]),
+                    "stable": Version(**fields["stable"]),
+                    "canary": Version(**fields["canary"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a marker of canaryd: {text[:80]!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """
+    What the mesh's object says at one moment.
+
+    ``split`` is what its weights amount to, or None where they amount to none of ours (entries that disagree, a
+    foreign destination, an entry that is gone); ``why`` then says what was found. ``marker`` is the annotation, if any.
+    ``stable_missing`` is true where an entry has lost its stable destination: then no rollback can be done by weights.
+    """
+
+    split: Split | None
+    marker: Marker | None
+    version: str = ""
+    why: str = ""
+    stable_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """
+    The pods behind one version.
+
+    ``workloads`` are the names that Istio reports as ``destination_workload``; ``namespace`` theirs; ``uids`` the
+    workloads' uids; ``hashes`` the pod-template-hashes of the pods that are not terminating; ``rolled_out`` whether
+    every workload runs only its newest template with all replicas available.
+    """
+
+    workloads: tuple[str, ...]
+    namespace: str
+    uids: tuple[str, ...]
+    hashes: tuple[str, ...]
+    ready: int
+    desired: int
+    rolled_out: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides' pods at one moment."""
+
+    stable: Side
+    canary: Side
