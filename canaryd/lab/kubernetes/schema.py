@@ -1,0 +1,165 @@
+"""
+Structural schemas: what a CustomResourceDefinition says about its objects, checked, pruned and defaulted in one walk.
+
+The dialect is the API server's (apiextensions-apiserver: pkg/apiserver/schema), not JSON Schema at large: an object
+keeps only declared fields, unless `additionalProperties` or `x-kubernetes-preserve-unknown-fields` say otherwise, and
+a field set to null counts as absent unless it is `nullable`. Messages are the API server's: people read them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from canaryd.lab.kubernetes.resources import Schema
+from canaryd.lab.kubernetes.status import Cause
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+_BOUNDS = {"int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1), "int64": (-(2**63), 2**63 - 1)}
+
+
+@dataclass(slots=True)
+class Reading:
+    """An object seen through its schema: `value` is pruned and defaulted, `unknown` are the paths that were pruned."""
+
+    value: Any = None
+    unknown: list[str] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+
+
+def read(schema: Schema, value: Any, path: str = "") -> Reading:
+    """Check `value` against a structural schema; `path` is where it sits (``spec``), for the messages."""
+    reading = Reading()
+    reading.value = _read(schema, value, path, reading)
+    return reading
+
+
+def _read(schema: Schema, value: Any, path: str, reading: Reading) -> Any:
+    if value is None and schema.get("nullable"):
+        return None
+    if not _has_type(schema, value):
+        reading.causes.append(_wrong_type(schema, value, path))
+        return value
+    _check_value(schema, value, path, reading)
+    if isinstance(value, dict):
+        return _read_object(schema, value, path, reading)
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return [_read(items, item, f"{path}[{index}]", reading) for index, item in enumerate(value)]
+    return value
+
+
+def _has_type(schema: Schema, value: Any) -> bool:
+    if schema.get("x-kubernetes-int-or-string"):
+        return isinstance(value, int | str) and not isinstance(value, bool)
+    wanted = str(schema.get("type", ""))
+    if not wanted:
+        return True
+    if isinstance(value, bool):
+        return wanted == "boolean"
+    if wanted == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES[wanted])
+
+
+def _wrong_type(schema: Schema, value: Any, path: str) -> Cause:
+    """Source: kube-openapi, pkg/validation/errors: ``%s in %s must be of type %s: %q``."""
+    wanted = schema.get("type", "integer,string")
+    shown = _type_name(value)
+    message = f'Invalid value: "{shown}": {path} in body must be of type {wanted}: "{shown}"'
+    return Cause("FieldValueTypeInvalid", message, path)
+
+
+def _type_name(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    for name in ("object", "array", "string", "integer", "number"):
+        if isinstance(value, _TYPES[name]):
+            return name
+    return type(value).__name__
+
+
+def _check_value(schema: Schema, value: Any, path: str, reading: Reading) -> None:
+    if "enum" in schema and value not in schema["enum"]:
+        supported = ", ".join(json.dumps(one) for one in schema["enum"])
+        message = f"Unsupported value: {json.dumps(value)}: supported values: {supported}"
+        reading.causes.append(Cause("FieldValueNotSupported", message, path))
+    for wrong in _broken_bounds(schema, value, path):
+        shown = json.dumps(value)
+        reading.causes.append(Cause("FieldValueInvalid", f"Invalid value: {shown}: {wrong}", path))
+
+
+def _broken_bounds(schema: Schema, value: Any, path: str) -> list[str]:
+    wrong: list[str] = []
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = _BOUNDS.get(str(schema.get("format")), (None, None))
+        low, high = schema.get("minimum", low), schema.get("maximum", high)
+        if low is not None and value < low:
+            wrong.append(f"{path} in body should be greater than or equal to {low}")
+        if high is not None and value > high:
+            wrong.append(f"{path} in body should be less than or equal to {high}")
+    if isinstance(value, str):
+        if "pattern" in schema and not re.search(schema["pattern"], value):
+            wrong.append(f"{path} in body should match '{schema['pattern']}'")
+        if len(value) > schema.get("maxLength", len(value)):
+            wrong.append(f"{path} in body should be at most {schema['maxLength']} chars long")
+        if len(value) < schema.get("minLength", 0):
+            wrong.append(f"{path} in body should be at least {schema['minLength']} chars long")
+        if schema.get("format") == "duration" and not is_duration(value):
+            wrong.append("must be a valid duration greater than 1ms")
+    if isinstance(value, list):
+        if len(value) < schema.get("minItems", 0):
+            wrong.append(f"{path} in body should have at least {schema['minItems']} items")
+        if len(value) > schema.get("maxItems", len(value)):
+            wrong.append(f"{path} in body should have at most {schema['maxItems']} items")
+    return wrong
+
+
+def _read_object(schema: Schema, value: dict[str, Any], path: str, reading: Reading) -> dict[str, Any]:
+    properties: Schema = schema.get("properties", {})
+    rest = schema.get("additionalProperties")
+    kept: dict[str, Any] = {}
+    for key, found in value.items():
+        below = f"{path}.{key}" if path else key
+        if key in properties:
+            inner = properties[key]
+            if found is None and "default" in inner and not inner.get("nullable"):
+                continue
+            kept[key] = _read(inner, found, below, reading)
+        elif isinstance(rest, dict):
+            kept[key] = _read(rest, found, below, reading)
+        elif rest is True or schema.get("x-kubernetes-preserve-unknown-fields") or not properties:
+            kept[key] = found
+        else:
+            reading.unknown.append(below)
+    for key, inner in properties.items():
+        if key not in kept and "default" in inner:
+            kept[key] = inner["default"]
+    for key in schema.get("required", ()):
+        if key not in kept:
+            below = f"{path}.{key}" if path else key
+            reading.causes.append(Cause("FieldValueRequired", "Required value", below))
+    return kept
+
+
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def is_duration(text: str) -> bool:
+    """The CEL rule of Istio's CRDs: ``duration(self) >= duration('1ms')``, so `0s` is refused."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return False
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts) >= _SECONDS["ms"]

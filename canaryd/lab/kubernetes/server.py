@@ -1,0 +1,579 @@
+"""
+The Kubernetes API over HTTP: one `ApiServer` is one listener on a `Cluster`, in a thread and event loop of its own.
+
+Several servers may share a cluster: one with fewer rights (`denied`) is how "a kubeconfig without rights" is tested,
+one with `faults` how an API server in trouble is. Plain HTTP on 127.0.0.1, so there are no users beside the server's
+own (kubectl sends no token over plain HTTP).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from aiohttp import web
+
+from canaryd.lab.kubernetes import discovery, status
+from canaryd.lab.kubernetes.builtin import ACCESS_REVIEWS
+from canaryd.lab.kubernetes.cluster import Change, Cluster, Options, Written, patch_types
+from canaryd.lab.kubernetes.faults import Fault, Faults
+from canaryd.lab.kubernetes.patching import APPLY_PATCH
+from canaryd.lab.kubernetes.resources import Resource
+from canaryd.lab.kubernetes.selectors import Selector, selector
+from canaryd.lab.kubernetes.status import ApiError, Object
+from canaryd.lab.kubernetes.tables import table
+
+_LONGEST_WATCH = 1_800.0
+_MOST_SEEN = 10_000
+_FAULT_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request that arrived, for tests that count them; `code` is 0 when no answer was sent."""
+
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    subresource: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path names. `namespace` is None for a list over all namespaces."""
+
+    resource: Resource
+    version: str
+    namespace: str | None
+    name: str = ""
+    subresource: str = ""
+
+
+class ApiServer:
+    """Serve `cluster` on 127.0.0.1. `denied` are (verb, plural) pairs answered with 403, ``*`` for any.
+
+    `bookmark_every` is how long a watch that wants bookmarks stays silent, in seconds.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        port: int = 0,
+        denied: tuple[tuple[str, str], ...] = (),
+        user: str = "canaryd",
+        bookmark_every: float = 10.0,
+    ) -> None:
+        self.cluster = cluster
+        self.faults = Faults()
+        self.requests: deque[Seen] = deque(maxlen=_MOST_SEEN)
+        self.address = ""
+        self._port = port
+        self._denied = denied
+        self._user = user
+        self._bookmark_every = bookmark_every
+        self._loop: asyncio.AbstractEventLoop
+        self._thread = threading.Thread(target=self._run, name="lab-kubernetes-api", daemon=True)
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._stopping = asyncio.Event()
+        self._wakes: set[asyncio.Event] = set()
+
+    # -- life
+
+    def start(self) -> str:
+        """Listen, and answer the address, such as ``http://127.0.0.1:40123``. Raises OSError for a taken port."""
+        self._loop = asyncio.new_event_loop()
+        self._thread.start()
+        self._ready.wait()
+        if self._failure:
+            raise self._failure
+        return self.address
+
+    def stop(self) -> None:
+        """End watches, close the listener, wait for the thread. Harmless when stopped already."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        with contextlib.closing(self._loop):
+            try:
+                self._loop.run_until_complete(self._serve())
+            except BaseException as error:  # noqa: BLE001  # handed to start(), which raises it
+                self._failure = error
+            finally:
+                self._ready.set()
+
+    async def _serve(self) -> None:
+        app = web.Application(client_max_size=3 * 2**20)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        unsubscribe = self.cluster.subscribe(self._wake)
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", self._port)
+            await site.start()
+            self.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            self._ready.set()
+            await self._stopping.wait()
+        finally:
+            unsubscribe()
+            self._wake_watches()
+            await runner.cleanup()
+
+    def _wake(self, _: Change) -> None:
+        self._loop.call_soon_threadsafe(self._wake_watches)
+
+    def _wake_watches(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
+    # -- one request
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """Find out what is asked, meet the fault ordered for it if any, then do it."""
+        try:
+            target = self._target(request.path)
+        except ApiError as error:
+            return self._refusal(error)
+        verb = _verb(request, target)
+        fault = self.faults.take(verb, target.resource.plural if target else "")
+        response: web.StreamResponse | None = None
+        try:
+            if fault is None or await _met(fault):
+                response = await self._respond(request, target, verb)
+            elif fault.code:
+                reason = _FAULT_REASONS.get(fault.code, "")
+                message = f"a fault ordered for this request: {fault.code} {reason}".rstrip()
+                response = self._refusal(ApiError(fault.code, reason, message, retry_after=fault.retry_after))
+        except ApiError as error:
+            response = self._refusal(error)
+        if fault is not None and fault.cut:
+            _cut(request)
+            response = None
+        if target is not None:
+            self._note(verb, target, 0 if response is None else response.status)
+        return response or web.Response()
+
+    def _note(self, verb: str, target: Target, code: int) -> None:
+        namespace = target.namespace or ""
+        self.requests.append(Seen(verb, target.resource.plural, namespace, target.name, target.subresource, code))
+
+    async def _respond(self, request: web.Request, target: Target | None, verb: str) -> web.StreamResponse:
+        if target is None:
+            return self._document(request)
+        self._check_rights(verb, target)
+        if target.subresource and (target.subresource != "status" or not target.resource.has_status):
+            raise status.no_such_path()
+        act = {
+            "get": self._get,
+            "list": self._list,
+            "watch": self._watch,
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_collection,
+        }.get(verb)
+        if act is None or (target.resource.ephemeral and verb != "create"):
+            raise status.method_not_allowed()
+        return await act(request, target)
+
+    def _target(self, path: str) -> Target | None:
+        """Read a path; None is a discovery document or nothing at all. Raises ApiError 404 for an unknown resource."""
+        parts = [part for part in path.split("/") if part]
+        if parts[:2] == ["api", "v1"] and len(parts) > 2:
+            group, version, rest = "", "v1", parts[2:]
+        elif parts[:1] == ["apis"] and len(parts) > 3:
+            group, version, rest = parts[1], parts[2], parts[3:]
+        else:
+            return None
+        namespace: str | None = None
+        if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
+            namespace, rest = rest[1], rest[2:]
+        resource = self.cluster.registry.by_plural(group, version, rest[0])
+        if resource is None or len(rest) > 3 or (namespace is not None and not resource.namespaced):
+            raise status.no_such_path()
+        name = rest[1] if len(rest) > 1 else ""
+        if not resource.namespaced:
+            namespace = ""
+        elif name and namespace is None:
+            raise status.no_such_path()
+        return Target(resource, version, namespace, name, rest[2] if len(rest) > 2 else "")
+
+    def _check_rights(self, verb: str, target: Target) -> None:
+        if self._allows(verb, target.resource.plural):
+            return
+        where = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
+        plural = f"{target.resource.plural}/{target.subresource}" if target.subresource else target.resource.plural
+        why = f'User "{self._user}" cannot {verb} resource "{plural}" in API group "{target.resource.group}"{where}'
+        raise status.forbidden(target.resource, target.name, why)
+
+    def _allows(self, verb: str, plural: str) -> bool:
+        return not any(one[0] in ("*", verb) and one[1] in ("*", plural) for one in self._denied)
+
+    @staticmethod
+    def _refusal(error: ApiError) -> web.Response:
+        response = web.json_response(error.status(), status=error.code)
+        if error.retry_after:
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+
+    # -- documents
+
+    def _document(self, request: web.Request) -> web.Response:
+        parts = [part for part in request.path.split("/") if part]
+        if request.path in ("/readyz", "/livez", "/healthz"):
+            return web.Response(text="ok")
+        found = self._described(parts)
+        if found is None:
+            raise status.no_such_path()
+        return web.json_response(found)
+
+    def _described(self, parts: list[str]) -> Object | None:
+        registry = self.cluster.registry
+        match parts:
+            case ["version"]:
+                return discovery.VERSION
+            case ["api"]:
+                return discovery.core_versions(self.address.removeprefix("http://"))
+            case ["api", version]:
+                return discovery.resource_list(registry, "", version)
+            case ["apis"]:
+                return discovery.group_list(registry)
+            case ["apis", group]:
+                return discovery.group(registry, group)
+            case ["apis", group, version]:
+                return discovery.resource_list(registry, group, version)
+            case ["openapi", "v3"]:
+                return discovery.openapi_index(registry)
+            case ["openapi", "v3", "api", version]:
+                return discovery.openapi(registry, "", version)
+            case ["openapi", "v3", "apis", group, version]:
+                return discovery.openapi(registry, group, version)
+        return None
+
+    # -- reading
+
+    async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
+        obj = self.cluster.get(target.resource, target.namespace or "", target.name)
+        if _wants_table(request):
+            metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+            return web.json_response(table(target.resource, [_seen(obj, target)], metadata))
+        return web.json_response(_seen(obj, target))
+
+    async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
+        limit = _number(request, "limit")
+        if _number(request, "resourceVersion") > self.cluster.version:
+            raise ApiError(504, "Timeout", "Too large resource version", retry_after=1)
+        select = _selector(request, target)
+        token = request.query.get("continue", "")
+        page = self.cluster.page(target.resource, target.namespace, select, limit=limit, token=token)
+        metadata: Object = {"resourceVersion": str(page.version)}
+        if page.token:
+            metadata |= {"continue": page.token}
+            if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
+                metadata |= {"remainingItemCount": page.remaining}
+        items = [_seen(obj, target) for obj in page.items]
+        if _wants_table(request):
+            return web.json_response(table(target.resource, items, metadata))
+        found = {
+            "kind": f"{target.resource.kind}List",
+            "apiVersion": target.resource.api_version(target.version),
+            "metadata": metadata,
+            "items": items,
+        }
+        return web.json_response(found)
+
+    async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        select = _selector(request, target)
+        if request.query.get("sendInitialEvents") == "true" and not request.query.get("resourceVersionMatch"):
+            cause = status.Cause("FieldValueForbidden", "Forbidden: sendInitialEvents requires resourceVersionMatch")
+            raise ApiError(422, "Invalid", cause.message, causes=(cause,))
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        wake = asyncio.Event()
+        self._wakes.add(wake)
+        try:
+            async for event in self._events(request, target, select, wake):
+                await response.write(json.dumps(event).encode() + b"\n")
+            await response.write_eof()
+        except ConnectionError:
+            pass  # the watcher went away
+        finally:
+            self._wakes.discard(wake)
+        return response
+
+    async def _events(
+        self, request: web.Request, target: Target, select: Selector, wake: asyncio.Event
+    ) -> AsyncIterator[Object]:
+        """A watch from its resourceVersion on; ends after timeoutSeconds, or with an ERROR event."""
+        resource, namespace = target.resource, target.namespace
+        deadline = self._loop.time() + (_number(request, "timeoutSeconds") or _LONGEST_WATCH)
+        bookmarks = request.query.get("allowWatchBookmarks") == "true"
+        shape = _shape(request, target)
+        since = _number(request, "resourceVersion")
+        initial = request.query.get("sendInitialEvents") == "true"
+        try:
+            if since == 0 or initial:
+                page = self.cluster.page(resource, namespace, select)
+                since = page.version
+                for obj in page.items:
+                    yield {"type": "ADDED", "object": shape(obj)}
+                if initial and bookmarks:
+                    yield _bookmark(target, since, {"k8s.io/initial-events-end": "true"})
+            while True:
+                wake.clear()
+                newest = self.cluster.version
+                for change in self.cluster.changes_since(since, resource, namespace):
+                    newest = max(newest, change.version)
+                    kind = _seen_as(change, select)
+                    if kind:
+                        yield {"type": kind, "object": shape(change.object)}
+                since = max(since, newest)
+                left = deadline - self._loop.time()
+                if left <= 0 or self._stopping.is_set():
+                    break
+                if not await _woken(wake, min(left, self._bookmark_every)) and bookmarks:
+                    yield _bookmark(target, since)
+            if bookmarks:
+                yield _bookmark(target, since)
+        except ApiError as error:
+            yield {"type": "ERROR", "object": error.status()}
+
+    # -- writing
+
+    async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
+        body = await _body(request)
+        if target.resource == ACCESS_REVIEWS:
+            return web.json_response(self._review(body), status=201)
+        if target.name or target.namespace is None:
+            raise status.method_not_allowed()
+        options = _options(request, target)
+        return _written(self.cluster.create(target.resource, target.namespace, body, options), target)
+
+    def _review(self, body: Any) -> Object:
+        asked = (body.get("spec") or {}).get("resourceAttributes") or {}
+        allowed = self._allows(asked.get("verb", "*"), asked.get("resource", "*"))
+        answer = {"allowed": allowed} if allowed else {"allowed": False, "reason": "taken away from this server"}
+        return {**body, "metadata": body.get("metadata") or {}, "status": answer}
+
+    async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
+        options = _options(request, target)
+        body = await _body(request)
+        namespace = target.namespace or ""
+        return _written(self.cluster.replace(target.resource, namespace, target.name, body, options), target)
+
+    async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        accepted = patch_types(target.resource)
+        if request.content_type not in accepted:
+            raise status.unsupported_media_type(accepted)
+        if request.content_type == APPLY_PATCH and not request.query.get("fieldManager"):
+            raise status.bad_request("fieldManager is required for apply patch")
+        patch, options = await _body(request), _options(request, target)
+        written = self.cluster.patch(
+            target.resource, target.namespace or "", target.name, request.content_type, patch, options
+        )
+        return _written(written, target)
+
+    async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
+        asked = await _body(request) if request.can_read_body else {}
+        namespace = target.namespace or ""
+        obj, gone = self.cluster.delete(
+            target.resource, namespace, target.name, asked.get("preconditions"), dry_run=_dry_run(request, asked)
+        )
+        if not gone or target.resource.plural in ("pods", "namespaces"):
+            return web.json_response(_seen(obj, target))
+        details = {**status.details(target.resource, target.name), "uid": obj["metadata"]["uid"]}
+        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        return web.json_response(success)
+
+    async def _delete_collection(self, request: web.Request, target: Target) -> web.StreamResponse:
+        asked = await _body(request) if request.can_read_body else {}
+        page = self.cluster.page(target.resource, target.namespace, _selector(request, target))
+        for obj in page.items:
+            metadata = obj["metadata"]
+            self.cluster.delete(
+                target.resource, metadata.get("namespace", ""), metadata["name"], dry_run=_dry_run(request, asked)
+            )
+        found = {
+            "kind": f"{target.resource.kind}List",
+            "apiVersion": target.resource.api_version(target.version),
+            "metadata": {"resourceVersion": str(self.cluster.version)},
+            "items": [_seen(obj, target) for obj in page.items],
+        }
+        return web.json_response(found)
+
+
+def kubeconfig(address: str, path: Path, *, user: str = "canaryd", namespace: str = "default") -> Path:
+    """Write a kubeconfig for a server's address to `path` and answer `path`."""
+    name = "canaryd-lab"
+    found = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": address}}],
+        "users": [{"name": user, "user": {}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": user, "namespace": namespace}}],
+        "current-context": name,
+    }
+    path.write_text(yaml.safe_dump(found, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _verb(request: web.Request, target: Target | None) -> str:
+    named = target is not None and bool(target.name)
+    if request.method == "GET":
+        if request.query.get("watch") in ("1", "true"):
+            return "watch"
+        return "get" if named or target is None else "list"
+    if request.method == "DELETE":
+        return "delete" if named else "deletecollection"
+    return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, request.method.lower())
+
+
+async def _met(fault: Fault) -> bool:
+    """Sit out the fault; whether the request is to be performed after it."""
+    if fault.seconds:
+        await asyncio.sleep(fault.seconds)
+    return fault.perform
+
+
+def _cut(request: web.Request) -> None:
+    """Reset the connection: with lingering off the kernel sends RST and not FIN."""
+    if request.transport is None:
+        return
+    connection = request.transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()
+
+
+async def _body(request: web.Request) -> Any:
+    if "protobuf" in request.content_type:
+        raise status.unsupported_media_type(("application/json", "application/yaml"))
+    text = (await request.read()).decode("utf-8", "replace")
+    try:
+        if "yaml" in request.content_type:
+            return yaml.safe_load(text)
+        return json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise status.bad_request(f"error decoding the body: {error}") from error
+
+
+def _options(request: web.Request, target: Target) -> Options:
+    query = request.query
+    validation = query.get("fieldValidation") or "Warn"
+    if validation not in ("Strict", "Warn", "Ignore"):
+        raise status.bad_request(f'fieldValidation: Unsupported value: "{validation}"')
+    agent = request.headers.get("User-Agent", "unknown").split("/", 1)[0]
+    return Options(
+        version=target.version,
+        manager=query.get("fieldManager") or agent,
+        dry_run=_dry_run(request),
+        validation=validation,
+        subresource=target.subresource,
+        force=query.get("force") == "true",
+    )
+
+
+def _dry_run(request: web.Request, body: Object | None = None) -> bool:
+    asked = request.query.getall("dryRun", []) or (body or {}).get("dryRun") or []
+    if any(one != "All" for one in asked):
+        raise status.bad_request(f"dryRun: Unsupported value: {asked}: supported values: All")
+    return bool(asked)
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "")
+    if text and not text.isdigit():
+        raise status.bad_request(f'{name}: Invalid value: "{text}"')
+    return int(text or 0)
+
+
+def _selector(request: web.Request, target: Target) -> Selector:
+    query = request.query
+    found = selector(target.resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
+    if not target.name:
+        return found
+    return lambda obj: obj["metadata"]["name"] == target.name and found(obj)
+
+
+def _seen(obj: Object, target: Target) -> Object:
+    """The object in the version that was asked for."""
+    return {**obj, "apiVersion": target.resource.api_version(target.version)}
+
+
+def _wants_table(request: web.Request) -> bool:
+    return "as=Table" in request.headers.get("Accept", "").split(",", 1)[0]
+
+
+def _shape(request: web.Request, target: Target) -> Callable[[Object], Object]:
+    if not _wants_table(request):
+        return lambda obj: _seen(obj, target)
+    return lambda obj: table(
+        target.resource, [_seen(obj, target)], {"resourceVersion": obj["metadata"]["resourceVersion"]}
+    )
+
+
+def _seen_as(change: Change, select: Selector) -> str:
+    """How a watch with a selector sees a change: entering it is ADDED, leaving it DELETED. Empty: not at all."""
+    was = change.before is not None and select(change.before)
+    now = change.type != "DELETED" and select(change.object)
+    if was and now:
+        return "MODIFIED"
+    if now:
+        return "ADDED"
+    return "DELETED" if was else ""
+
+
+def _bookmark(target: Target, version: int, annotations: dict[str, str] | None = None) -> Object:
+    metadata: Object = {"resourceVersion": str(version), "creationTimestamp": None}
+    if annotations:
+        metadata["annotations"] = annotations
+    kind, api_version = target.resource.kind, target.resource.api_version(target.version)
+    return {"type": "BOOKMARK", "object": {"kind": kind, "apiVersion": api_version, "metadata": metadata}}
+
+
+async def _woken(wake: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(wake.wait(), seconds)
+        return True
+    return False
+
+
+def _written(written: Written, target: Target) -> web.Response:
+    response = web.json_response(_seen(written.object, target), status=201 if written.created else 200)
+    for warning in written.warnings:
+        response.headers.add("Warning", f"299 - {json.dumps(warning)}")
+    return response
