@@ -1,0 +1,204 @@
+"""
+One object that is a small mesh: cluster, API server, control plane, Envoy, Prometheus and traffic.
+
+Several may run side by side: every port is the kernel's choice. canaryd meets a lab only through `kubeconfig` and
+`prometheus_url`; everything else here is the hand of the experimenter (drain pods, turn faults, take Prometheus away).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from canaryd.errors import Unavailable
+from canaryd.lab import bookinfo
+from canaryd.lab.envoy import Envoy
+from canaryd.lab.faults import Faults
+from canaryd.lab.istiod import ControlPlane
+from canaryd.lab.kubernetes.cluster import Cluster
+from canaryd.lab.kubernetes.server import ApiServer
+from canaryd.lab.kubernetes.server import kubeconfig as write_kubeconfig
+from canaryd.lab.load import HTTP, Counts, Load
+from canaryd.lab.prometheus import Prometheus
+
+Json = dict[str, Any]
+
+
+class Lab:
+    """
+    A running lab. Use `with Lab.up(directory) as lab:`.
+
+    `kubeconfig` (a file), `prometheus_url` and `gateway_url` (send `Host: reviews:9080`) are strings and paths for
+    canaryd; `cluster`, `envoy`, `prometheus`, `faults` and `load` are the parts themselves.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        rps: float = 300,
+        seed: int = 0,
+        weights: dict[str, int] | None = None,
+        replicas: int = bookinfo.REPLICAS,
+        protocol: str = HTTP,
+        poisson: bool = True,
+        scrape_interval: float = 1.0,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory.resolve()
+        self.kubeconfig = self.directory / "kubeconfig"
+        self.cluster = Cluster()
+        self.envoy = Envoy(self.directory / "envoy", bookinfo.upstreams())
+        self.control_plane = ControlPlane(self.cluster, self.envoy)
+        self.faults = Faults(self.envoy, {version: bookinfo.workload(version) for version in bookinfo.VERSIONS})
+        self._objects = bookinfo.objects(weights=weights, replicas=replicas, grpc=protocol != HTTP)
+        self._scrape_interval = scrape_interval
+        self._load = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
+        self._api: ApiServer | None = None
+        self._api_port = 0
+        self._parts: contextlib.ExitStack = contextlib.ExitStack()
+        self._lock = threading.Lock()
+        self.prometheus: Prometheus
+        self.load: Load
+
+    @classmethod
+    @contextlib.contextmanager
+    def up(cls, directory: Path, *, until_measured: bool = True, **options: Any) -> Iterator[Lab]:
+        """
+        A lab for the length of a `with` block; see `__init__` for the options.
+
+        With `until_measured` it is handed over when Prometheus has a first rate (about 8 s), else as soon as every
+        part answers (about 1 s). Raises Rejected where Envoy or Prometheus cannot be had, Unavailable when one does
+        not start.
+        """
+        lab = cls(directory, **options)
+        try:
+            lab.start()
+            if until_measured:
+                lab.wait_until_measured()
+            yield lab
+        finally:
+            lab.stop()
+
+    def start(self) -> None:
+        """Bring every part up. On failure the parts that run stay until `stop`."""
+        bookinfo.install(self.cluster, self._objects)
+        self.start_api()
+        self._parts.callback(self.stop_api)
+        self.faults.reset()
+        self.control_plane.start()
+        self._parts.callback(self.control_plane.stop)
+        self._parts.callback(self.envoy.stop)
+        self.envoy.start()
+        self.prometheus = Prometheus(self.directory / "prometheus", self.envoy.admin, self._scrape_interval)
+        self._parts.callback(self.prometheus.stop)
+        self.prometheus.start()
+        self.load = Load(self.envoy.address, **self._load)  # type: ignore[arg-type]  # checked by our own signature
+        self._parts.callback(self.load.stop)
+        self.load.start()
+
+    def stop(self) -> None:
+        """Stop every part, last started first. The directory stays."""
+        self._parts.close()
+
+    def wait_until_measured(self, deadline: float = 20.0) -> None:
+        """Wait until Prometheus knows a request rate. Raises Unavailable when it does not in time."""
+        end = time.monotonic() + deadline
+        while not self._is_measured():
+            if time.monotonic() > end:
+                raise Unavailable(f"Prometheus had no rate of the lab's traffic after {deadline:g} s")
+            time.sleep(0.1)
+
+    @property
+    def prometheus_url(self) -> str:
+        return self.prometheus.url
+
+    @property
+    def gateway_url(self) -> str:
+        host, port = self.envoy.address
+        return f"http://{host}:{port}"
+
+    # What an experimenter does
+
+    def drain(self, version: str) -> int:
+        """Make every pod of a version not ready; in force when it returns. How many pods."""
+        return self._set_ready(version, ready=False)
+
+    def restore(self, version: str) -> int:
+        """Make every pod of a version ready again."""
+        return self._set_ready(version, ready=True)
+
+    def roll_out(self, version: str, image: str) -> str:
+        """Give a version another image: a new ReplicaSet and new pods. Returns the new pod-template-hash."""
+
+        def remove(each: Json) -> None:
+            about = each["metadata"]
+            self.cluster.remove(each["kind"], about["namespace"], about["name"])
+
+        with self._lock:
+            new = bookinfo.roll_out(self.cluster, version, image, remove)
+        self.control_plane.settle()
+        return new
+
+    def set_weights(self, weights: dict[str, int]) -> None:
+        """Write the VirtualService as somebody with kubectl would, marker and all else lost; in force on return."""
+        self.cluster.apply(bookinfo.virtual_service(weights))
+        self.control_plane.settle()
+
+    def weights(self) -> dict[str, int]:
+        """The weights that stand in the VirtualService, by subset."""
+        found = next(
+            each for each in self.cluster.objects("VirtualService") if each["metadata"]["name"] == bookinfo.SERVICE
+        )
+        route = found["spec"]["http"][0]["route"]
+        return {each["destination"].get("subset", ""): each.get("weight", 0) for each in route}
+
+    def shares(self, seconds: int = 5) -> dict[str, float]:
+        """The share of the last seconds' answers by version, as the client saw them."""
+        rows = self.load.seconds(seconds)
+        answered = {version: sum(row.get(version, 0) for row in rows) for version in (*bookinfo.VERSIONS, "unknown")}
+        total = sum(answered.values())
+        return {version: count / total for version, count in answered.items() if count}
+
+    def counts(self) -> Counts:
+        return self.load.counts()
+
+    def start_api(self) -> None:
+        """Let the API server listen, on the same port as before if there was one."""
+        with self._lock:
+            if self._api is not None:
+                return
+            server = ApiServer(self.cluster, port=self._api_port)
+            address = server.start()
+            self._api = server
+            self._api_port = urlsplit(address).port or 0
+            write_kubeconfig(address, self.kubeconfig)
+
+    def stop_api(self) -> None:
+        """Take the API server away (an outage). The objects stay."""
+        with self._lock:
+            if self._api is not None:
+                self._api.stop()
+                self._api = None
+
+    @property
+    def api_running(self) -> bool:
+        return self._api is not None
+
+    def _set_ready(self, version: str, *, ready: bool) -> int:
+        with self._lock:
+            pods = bookinfo.set_ready(self.cluster, version, ready)
+        self.control_plane.settle()
+        return pods
+
+    def _is_measured(self) -> bool:
+        with contextlib.suppress(Unavailable):
+            window = f"{max(3, round(self._scrape_interval * 4))}s"
+            rows = self.prometheus.query(f'sum(rate(istio_requests_total{{reporter="source"}}[{window}]))')
+            return bool(rows) and rows[0][1] > 0
+        return False
