@@ -1,0 +1,279 @@
+"""
+From the rows that Prometheus answered to a cell, or to a gap and its reason.
+
+A zero is said only where traffic was seen: whatever is missing, torn or not a number is a gap. What counts as what:
+
+* A request *failed* when its HTTP status is 5xx; when no response was sent (``response_code="0"``: the client gave up,
+  which is how a hanging version shows); when it is gRPC and its status is a failure of the server's.
+* A failed request of workload ``unknown`` is *unattributed*: no host was picked (UH, UO) or no cluster existed (NC).
+* Requests with the flag FI were answered by the user's own fault rule and reached neither version: they are left out.
+  With DI they were delayed by it: they count, their durations do not.
+* All others to the hosts are *others*: a third version, or a route that answers 404.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from canaryd.metrics.promql import KIND, names_host
+from canaryd.model.cells import Cell, Counts, Gap, Sought, Window
+
+UNKNOWN = "unknown"  # Istio's word for a peer that it has no metadata of
+ROUNDING = 1e-6  # sums of floats that ought to be equal differ by less, relatively
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One series of an instant vector."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers to the queries of one cell."""
+
+    requests: tuple[Row, ...]
+    durations: tuple[Row, ...]
+    scrapes: tuple[Row, ...]
+
+
+class Torn(ValueError):  # noqa: N818  # it becomes a gap, not an error
+    """Numbers that cannot be counts; the text says which."""
+
+
+def rows(result: object) -> tuple[Row, ...]:
+    """The rows of an instant vector as the HTTP API gives it. Raises ValueError for anything else."""
+    if not isinstance(result, list):
+        raise ValueError("the result is not a list")  # noqa: TRY004  # a foreign answer, not a programmer's mistake
+    try:
+        return tuple(Row(dict(row["metric"]), float(row["value"][1])) for row in result)
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"the result is not an instant vector: {error!r}") from error
+
+
+def cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
+    """The counts of both sides in ``window``, or why there are none."""
+    try:
+        return _cell(sought, window, answers)
+    except Torn as torn:
+        return gap(window, str(torn))
+
+
+def gap(window: Window, why: str) -> Gap:
+    """A gap in place of ``window``'s cell."""
+    return Gap(window.segment, window.start, window.end, window.split, window.settled, why)
+
+
+def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
+    requests = _checked(answers.requests, "requests")
+    facts = {row.labels.get(KIND, ""): row.value for row in _checked(answers.scrapes, "scrapes")}
+    of_hosts = [row for row in requests if row.labels.get("destination_service") in sought.hosts]
+    why = _why_not_scraped(sought, window, facts, sum(row.value for row in of_hosts))
+    if why:
+        return gap(window, why)
+    counted = [row for row in of_hosts if "FI" not in _flags(row)]
+    sides = {side: [row for row in counted if _side(row, sought) == side] for side in ("stable", "canary")}
+    strange = [row for row in counted if _side(row, sought) == "other"]
+    nameless = [row for row in strange if _workload(row) == UNKNOWN and failed(row.labels, sought.grpc_failures)]
+    unattributed = _total(nameless) + _without_cluster(requests, sought, window, sides)
+    others = _total(strange) - _total(nameless)
+    if _total(counted) + unattributed == 0:
+        return gap(window, f"no requests reached {_hosts(sought)} {_between(window)}")
+    bounds, buckets = _durations(sought, facts, _checked(answers.durations, "durations"))
+    return Cell(
+        window.segment,
+        window.start,
+        window.end,
+        window.split,
+        window.settled,
+        bounds,
+        _counts(sides["stable"], sought, buckets["stable"]),
+        _counts(sides["canary"], sought, buckets["canary"]),
+        unattributed,
+        others,
+    )
+
+
+def failed(labels: Mapping[str, str], grpc_failures: tuple[int, ...]) -> bool:
+    """Whether the requests of a row with ``labels`` failed."""
+    code = labels.get("response_code", "")
+    if code == "0" or (len(code) == 3 and code.startswith("5")):
+        return True
+    status = labels.get("grpc_response_status", "")
+    return labels.get("request_protocol") == "grpc" and status.isdigit() and int(status) in grpc_failures
+
+
+def _why_not_scraped(sought: Sought, window: Window, facts: Mapping[str, float], requests: float) -> str:
+    """Why the deltas are not those of the cell; empty when they are."""
+    slack = 2 * sought.scrape_seconds
+    end, start = facts.get("end"), facts.get("start")
+    if end is None and not facts.get("known"):
+        return f"no requests reached {_hosts(sought)} {_between(window)}: Prometheus knows no series of it"
+    if end is None or window.end - end > slack or (start is not None and end <= start):
+        newest = f"; the newest sample is of {_clock(end)}" if end is not None else ""
+        return f"no scrape in the cell: nothing new about {_hosts(sought)} {_between(window)}{newest}"
+    if start is not None and window.start - start > slack:
+        return f"the counts span more than the cell: the scrape before it was at {_clock(start)}, {_between(window)}"
+    if start is None and facts.get("known"):
+        return f"the counts span more than the cell: the last scrape before it failed, {_between(window)}"
+    if start is None and window.start - facts.get("target", -math.inf) > slack:
+        return (
+            f"nothing shows that the clients of {_hosts(sought)} were scraped when the cell began, {_between(window)}"
+        )
+    late = facts.get("late", 0.0)
+    if late > 0.5 * requests:
+        return (
+            f"the counts span more than the cell: {late:g} of {requests:g} requests come from clients whose scrape "
+            f"before it failed, {_between(window)}"
+        )
+    return ""
+
+
+def _side(row: Row, sought: Sought) -> Literal["stable", "canary", "other"]:
+    if row.labels.get("destination_workload_namespace") == sought.namespace:
+        if _workload(row) in sought.canary:
+            return "canary"
+        if _workload(row) in sought.stable:
+            return "stable"
+    return "other"
+
+
+def _counts(its: Sequence[Row], sought: Sought, buckets: tuple[float, ...]) -> Counts:
+    errors = [row for row in its if failed(row.labels, sought.grpc_failures)]
+    return Counts(_total(its), _total(errors), buckets)
+
+
+def _without_cluster(
+    requests: Sequence[Row], sought: Sought, window: Window, sides: Mapping[str, Sequence[Row]]
+) -> float:
+    """
+    Failures for want of a cluster that are ours to answer for.
+
+    A sidecar names the Host that was called, so those are counted whole. A gateway says ``unknown``, and it may have
+    been any service: those are counted only where they fit, at a gateway that brought requests to one of our sides but
+    none to the other, which is how a missing cluster looks; and only as many as the split had sent there.
+    """
+    strays = [row for row in requests if row.labels.get("destination_service") not in sought.hosts]
+    total = 0.0
+    at_gateways: dict[tuple[str, str], float] = defaultdict(float)
+    for row in strays:
+        service, namespace = row.labels.get("destination_service", ""), row.labels.get("source_workload_namespace", "")
+        if service == UNKNOWN:
+            at_gateways[_source(row)] += row.value
+        elif any(names_host(service, host, namespace) for host in sought.hosts):
+            total += row.value
+    for source, missed in at_gateways.items():
+        stable, canary = (
+            _total([row for row in sides[side] if _source(row) == source]) for side in ("stable", "canary")
+        )
+        total += min(missed, _sent_to_the_missing(stable, canary, window.split.share))
+    return total
+
+
+def _sent_to_the_missing(stable: float, canary: float, share: float) -> float:
+    """How many requests the split sends to the side that got none, judged by the other one's."""
+    if stable and not canary:
+        return stable * share / (1 - share) if share < 1 else math.inf
+    if canary and not stable:
+        return canary * (1 - share) / share if share > 0 else math.inf
+    return 0.0
+
+
+def _durations(
+    sought: Sought, facts: Mapping[str, float], found: Sequence[Row]
+) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
+    """
+    The finite bounds in milliseconds, and the requests of each side per bucket.
+
+    Both are empty when Prometheus keeps no durations at all. Raises Torn when buckets cannot be compared.
+    """
+    if "mixed" in facts:
+        raise Torn(
+            "the clients' histograms have different buckets and cannot be added "
+            "(see the annotation sidecar.istio.io/statsHistogramBuckets)"
+        )
+    cumulative: dict[str, dict[float, float]] = {"stable": defaultdict(float), "canary": defaultdict(float)}
+    seen: dict[str, set[float]] = {"stable": set(), "canary": set()}
+    for row in found:
+        side = _side(row, sought)
+        if side == "other":
+            continue
+        bound = _bound(row)
+        seen[side].add(bound)
+        if not failed(row.labels, sought.grpc_failures) and not {"FI", "DI"} & _flags(row):
+            cumulative[side][bound] += row.value
+    if seen["stable"] and seen["canary"] and seen["stable"] != seen["canary"]:
+        odd = ", ".join(f"{bound:g}" for bound in sorted(seen["stable"] ^ seen["canary"]))
+        raise Torn(f"the two sides' histograms have different buckets: only one of them has {odd} ms")
+    bounds = sorted(seen["stable"] | seen["canary"])
+    if bounds and bounds[-1] != math.inf:
+        raise Torn("the histogram of durations lacks its last bucket, +Inf")
+    return tuple(bounds[:-1]), {side: _per_bucket(side, bounds, its) for side, its in cumulative.items()}
+
+
+def _per_bucket(side: str, bounds: Sequence[float], cumulative: Mapping[float, float]) -> tuple[float, ...]:
+    """Differences of cumulative counts. Raises Torn where they fall: a client restarted and its reset went unseen."""
+    counts, below = [], 0.0
+    for bound in bounds:
+        upto = cumulative.get(bound, 0.0)
+        if upto < below - ROUNDING * max(1.0, below):
+            raise Torn(
+                f"the durations of {side} do not add up: {upto:g} requests within {bound:g} ms, {below:g} within less"
+            )
+        counts.append(max(0.0, upto - below))
+        below = max(below, upto)
+    return tuple(counts)
+
+
+def _bound(row: Row) -> float:
+    """The bucket's bound: `500` with Prometheus 2, `500.0` with Prometheus 3, `+Inf` with both."""
+    try:
+        bound = float(row.labels["le"])
+    except (KeyError, ValueError):
+        bound = math.nan
+    if math.isnan(bound):
+        raise Torn(f"a bucket of the histogram of durations has no bound: le={row.labels.get('le')!r}")
+    return bound
+
+
+def _checked(found: Sequence[Row], what: str) -> Sequence[Row]:
+    for row in found:
+        if not math.isfinite(row.value) or row.value < 0:
+            name = row.labels.get(KIND) or row.labels.get("destination_workload") or "a series"
+            raise Torn(f"Prometheus answered {row.value} for the {what} of {name}: no count")
+    return found
+
+
+def _flags(row: Row) -> set[str]:
+    return set(row.labels.get("response_flags", "").split(","))
+
+
+def _workload(row: Row) -> str:
+    return row.labels.get("destination_workload", "")
+
+
+def _source(row: Row) -> tuple[str, str]:
+    return row.labels.get("source_workload", ""), row.labels.get("source_workload_namespace", "")
+
+
+def _total(found: Iterable[Row]) -> float:
+    return math.fsum(row.value for row in found)
+
+
+def _hosts(sought: Sought) -> str:
+    return " and ".join(sought.hosts)
+
+
+def _between(window: Window) -> str:
+    return f"between {_clock(window.start)} and {_clock(window.end)} UTC"
+
+
+def _clock(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(round(seconds), UTC):%H:%M:%S}"

@@ -1,0 +1,249 @@
+"""
+The Prometheus HTTP API, and the only importer of prometheus_api_client.
+
+The library drops the ``warnings`` of an answer, by which Prometheus, Thanos and Mimir say that it is partial, and sends
+the query in the URL even with POST, where proxies cut it off. So only its connection is used; request and reply are
+ours. It also has no timeout and retries for six seconds by itself: a cell that got no answer is asked for again later.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError
+
+from canaryd.errors import CanarydError, Rejected, Unavailable
+from canaryd.metrics import parse, promql
+from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.model.problem import Problem
+
+PATH = "--prometheus"
+SKEW = 5.0
+"""Seconds between our clock and Prometheus's that are still no finding."""
+REMEDIES = {
+    400: "it may be another program's URL, or a proxy's; the URL must be the one under which /api/v1/query answers",
+    401: "give the credentials in a header",
+    403: "allow this identity to query, or give other credentials",
+    404: "the URL must be the one under which /api/v1/query answers; add the path prefix, if there is one",
+    405: "a proxy forbids POST: ask Prometheus directly",
+    422: "its limits (--query.max-samples) may be too low for this many series",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of an instant query; ``partial`` is what Prometheus warned of, empty when it has answered in full."""
+
+    rows: tuple[parse.Row, ...]
+    partial: str = ""
+
+
+class Prometheus:
+    """
+    Counts from Prometheus: the port ``Metrics``.
+
+    ``url`` is where ``/api/v1`` begins, ``timeout`` the seconds that a cell may take, all its queries together.
+    ``headers`` go with each request (``Authorization``). May be used from any number of threads: each has a connection
+    of its own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 5.0,
+        headers: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Rejected(f"{PATH}: a URL such as http://prometheus.istio-system:9090, got {url!r}")
+        self._url = url.rstrip("/")
+        self._name = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # a password is nobody's business
+        self._timeout = timeout
+        self._headers = dict(headers or {})
+        self._clock = clock
+        self._local = threading.local()
+
+    def count(self, sought: Sought, window: Window) -> Cell | Gap:
+        """
+        The counts in ``window``, by exact deltas between its ends.
+
+        Gap when the answer is partial, torn or empty, or when the hosts were not scraped at both ends. Raises
+        Unavailable when nobody answered within the timeout, Rejected when Prometheus refuses the query.
+        """
+        if set(sought.stable) & set(sought.canary):
+            raise Rejected(f"the metrics cannot tell stable from canary: both are workload {', '.join(sought.canary)}")
+        queries = promql.queries(sought, window)
+        deadline = time.monotonic() + self._timeout
+        asked = (queries.requests, queries.durations, queries.scrapes)
+        answers = [self._ask(query, deadline, at=queries.at) for query in asked]
+        partial = next((answer.partial for answer in answers if answer.partial), "")
+        if partial:
+            return parse.gap(window, f"Prometheus gave a partial answer: {partial}")
+        return parse.cell(sought, window, parse.Answers(*(answer.rows for answer in answers)))
+
+    def probe(self, sought: Sought) -> tuple[Problem, ...]:
+        """Why this Prometheus cannot be used for ``sought``, one sentence each; empty when it can. Raises nothing."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            return tuple(
+                problem
+                for problem in (
+                    self._skewed(deadline),
+                    self._blind(sought, deadline) or self._too_seldom(sought, deadline),
+                )
+                if problem
+            )
+        except CanarydError as error:
+            return (
+                Problem(
+                    PATH,
+                    "",
+                    f"a Prometheus that answers; {error}",
+                    f"check with: curl '{self._name}/api/v1/query?query=1'",
+                ),
+            )
+
+    def _skewed(self, deadline: float) -> Problem | None:
+        before = self._clock()
+        rows = self._ask("vector(time())", deadline).rows
+        after = self._clock()
+        if len(rows) != 1:
+            raise self._unavailable("the answer to vector(time()) is not one number")
+        theirs = rows[0].value
+        skew = max(before - theirs, theirs - after, 0.0)
+        if skew <= SKEW:
+            return None
+        return Problem(
+            PATH,
+            f"{skew:.0f} s apart",
+            f"a clock that agrees with ours within {SKEW:g} s",
+            "synchronise both machines' clocks (NTP)",
+        )
+
+    def _blind(self, sought: Sought, deadline: float) -> Problem | None:
+        series = promql.of_hosts(sought)
+        known = self._ask(f"sum by (destination_workload) (count_over_time({series}[1h]))", deadline).rows
+        if not known:
+            return Problem(
+                PATH,
+                "none",
+                f"{series} within the last hour",
+                "send requests to it from a client with a sidecar or through a gateway, and see that Prometheus "
+                "scrapes the clients' proxies (port 15020, /stats/prometheus)",
+            )
+        if all(not row.labels.get("destination_workload") for row in known):
+            return Problem(
+                PATH,
+                "none",
+                f"the label destination_workload on {series}",
+                "a Telemetry object removes it (spec.metrics.overrides.tagOverrides): keep it",
+            )
+        return None
+
+    def _too_seldom(self, sought: Sought, deadline: float) -> Problem | None:
+        seconds = max(60.0, 10 * sought.scrape_seconds)
+        series, length = promql.of_hosts(sought), round(seconds * 1000)
+        # Only series that are as old as the range: a younger one has fewer samples for its youth.
+        counted = self._ask(f"max(count_over_time({series}[{length}ms]) and {series} offset {length}ms)", deadline).rows
+        if not counted or seconds / counted[0].value <= 1.5 * sought.scrape_seconds:
+            return None
+        return Problem(
+            PATH,
+            f"about {seconds / counted[0].value:.0f} s",
+            f"a scrape of the clients' proxies every {sought.scrape_seconds:g} s, as the plan says",
+            "set spec.analysis.scrape to the scrape interval, and spec.analysis.cell to that or more",
+        )
+
+    def _ask(self, query: str, deadline: float, at: str = "") -> Answer:
+        """The answer to an instant query at ``at``, by default now. Raises Unavailable or Rejected."""
+        rest = deadline - time.monotonic()
+        if rest <= 0:
+            raise self._unavailable(f"no answer within {self._timeout:g} s")
+        form = {"query": query, "timeout": f"{rest:.3f}"} | ({"time": at} if at else {})
+        try:
+            status, body = self._connection().post(form, deadline, rest)
+        except requests.Timeout as error:
+            raise self._unavailable(f"no answer within {self._timeout:g} s") from error
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise self._unavailable(_cause(error)) from error
+        return self._read(status, body)
+
+    def _read(self, status: int, body: bytes) -> Answer:
+        try:
+            reply = json.loads(body)
+        except ValueError:
+            reply = None
+        if not isinstance(reply, dict):
+            reply = {}
+        said = str(reply.get("error") or body[:200].decode(errors="replace").strip() or "nothing")
+        if status >= 500 or status in (408, 429):
+            raise self._unavailable(f"HTTP {status}: {said}")
+        if 400 <= status < 500:
+            remedy = REMEDIES.get(status, REMEDIES[400])
+            raise Rejected(f"Prometheus at {self._name} refuses the query with HTTP {status}: {said} ({remedy})")
+        if reply.get("status") != "success":
+            raise self._unavailable(f"the answer is not Prometheus's: {said}")
+        try:
+            rows = parse.rows(reply["data"]["result"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._unavailable(f"the answer is not Prometheus's: {error}") from error
+        return Answer(rows, "; ".join(str(warning) for warning in reply.get("warnings") or ()))
+
+    def _unavailable(self, why: str) -> Unavailable:
+        return Unavailable(f"Prometheus at {self._name} cannot be asked: {why}")
+
+    def _connection(self) -> _Connection:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = _Connection(
+                self._url, headers=self._headers, retry=Retry(0), timeout=math.ceil(self._timeout)
+            )
+        connection: _Connection = self._local.connection
+        return connection
+
+
+class _Connection(PrometheusConnect):  # type: ignore[misc]  # the library is untyped
+    """The library's connection, with a reply that is read whole, by a deadline."""
+
+    def post(self, form: Mapping[str, str], deadline: float, rest: float) -> tuple[int, bytes]:
+        """
+        POST an instant query; status and body of the reply.
+
+        ``deadline`` is monotonic. A timeout of the session ends a silence only: a body that drips would last for ever.
+        """
+        session: Any = self._session
+        with session.post(
+            f"{self.url}/api/v1/query",
+            data=form,
+            headers=self.headers,
+            timeout=rest,
+            stream=True,
+        ) as response:
+            body = bytearray()
+            while chunk := response.raw.read1(1 << 16, decode_content=True):
+                body += chunk
+                if time.monotonic() > deadline:
+                    raise requests.Timeout("the answer went on beyond the deadline")
+            return response.status_code, bytes(body)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: the library's own text repeats URL and query at each layer."""
+    seen: BaseException = error
+    while True:
+        inner = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None) or seen.__cause__
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    return str(seen) or type(seen).__name__

@@ -1,0 +1,185 @@
+"""
+The queries of one cell: requests, durations, and whether both were scraped when the cell says so.
+
+They ask for *exact deltas* between the cell's two ends, never for ``increase()``: that counts 0 for a series that is
+born inside the cell, and a canary's first errors are such a series. Evaluated at the cell's end, over its length ``W``,
+with ``L = last_over_time(x[1h] offset W)``, a range selector that skips stale markers::
+
+    ((x - L) >= 0) or (x < 0.5 * L) or (x unless L)
+     existing       reset: new value   newborn: full value
+
+A scrape of one target that failed is caught up by the next cell, a decrease by little (two replicas that disagree) is
+dropped. One cell follows another exactly, because each ends on the millisecond at which the next begins.
+
+Only ``reporter="source"`` is asked: what callers got, one count per request, both versions from the same scrape. The
+versions are told apart by workload and namespace; ``destination_version`` is ``unknown`` whenever no connection came
+about. (Istio: "Istio Standard Metrics"; extensions/stats in istio/proxy for what is ``unknown`` when.)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from canaryd.model.cells import Sought, Window
+
+REQUESTS = "istio_requests_total"
+BUCKETS = "istio_request_duration_milliseconds_bucket"
+LOOKBACK = "1h"
+"""How long a series may have been away and still be known; longer counts as newborn."""
+
+KIND = "canaryd"
+"""The label that names the rows of :func:`scrapes`."""
+
+OUTCOME = (
+    "destination_workload",
+    "destination_workload_namespace",
+    "response_code",
+    "response_flags",
+    "grpc_response_status",
+    "request_protocol",
+)
+CALL = ("destination_service", "source_workload", "source_workload_namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The queries of one cell and the moment at which all of them are evaluated, in Unix seconds to the millisecond."""
+
+    requests: str
+    durations: str
+    scrapes: str
+    at: str
+
+
+def queries(sought: Sought, window: Window) -> Queries:
+    """What to ask Prometheus for the counts of ``sought`` in ``window``."""
+    end = round(window.end * 1000)
+    length = end - round(window.start * 1000)
+    return Queries(
+        requests=requests(sought, length),
+        durations=durations(sought, length),
+        scrapes=scrapes(sought, length),
+        at=f"{end // 1000}.{end % 1000:03d}",
+    )
+
+
+def requests(sought: Sought, milliseconds: int) -> str:
+    """
+    Requests to the hosts by outcome and client, in the ``milliseconds`` before the evaluation.
+
+    The second selector finds calls for which no cluster existed (NC, on Envoy before 1.18 NR): a sidecar then reports
+    the raw Host header as the service, a gateway ``unknown``. Which of them are ours is for ``parse`` to say.
+    """
+    counted = " or ".join(delta(selector, milliseconds) for selector in (of_hosts(sought), _without_cluster(sought)))
+    return f"sum by ({', '.join(OUTCOME + CALL)}) ({counted})"
+
+
+def durations(sought: Sought, milliseconds: int) -> str:
+    """Requests of both sides by outcome and cumulative duration bucket ``le``, in milliseconds."""
+    return f"sum by (le, {', '.join(OUTCOME)}) ({delta(_durations_of_sides(sought), milliseconds)})"
+
+
+def scrapes(sought: Sought, milliseconds: int) -> str:
+    """
+    What tells whether the deltas span the cell, as rows named by the label ``canaryd``.
+
+    ``end`` and ``start``: the newest sample of the hosts' series at either end, in Unix seconds. ``known``: how many
+    series there were before the start. ``late``: requests counted by series that had no sample at the start though they
+    had one before, so that they span more than the cell. ``target``: the newest good scrape, at the start, of a target
+    that reports the hosts now: proof that series which were not there were not there. ``mixed``: present when not every
+    client has the same histogram buckets.
+    """
+    now = of_hosts(sought)
+    then = f"{now} offset {milliseconds}ms"
+    known = _last(now, milliseconds)
+    up = f"up offset {milliseconds}ms"
+    per_bound = f"count by (le) ({_durations_of_sides(sought)})"
+    rows = {
+        "end": f"max(timestamp({now}))",
+        "start": f"max(timestamp({then}))",
+        "known": f"count({known})",
+        "late": f"sum(((({now} - {known}) >= 0) or ({now} < 0.5 * {known})) unless {then})",
+        "target": f"max(timestamp({up}) and on (job, instance) ({up} == 1) and on (job, instance) {now})",
+        "mixed": f"max({per_bound}) != min({per_bound})",
+    }
+    return " or ".join(f'label_replace({row}, "{KIND}", "{kind}", "", "")' for kind, row in rows.items())
+
+
+def delta(selector: str, milliseconds: int) -> str:
+    """The exact delta of each series of ``selector`` (of one metric name) over the ``milliseconds`` before now."""
+    before = _last(selector, milliseconds)
+    return f"((({selector} - {before}) >= 0) or ({selector} < 0.5 * {before}) or ({selector} unless {before}))"
+
+
+def of_hosts(sought: Sought) -> str:
+    """The selector of everything that clients report about the hosts."""
+    return f'{REQUESTS}{{reporter="source",destination_service=~{_any_of(sought.hosts)}}}'
+
+
+def _durations_of_sides(sought: Sought) -> str:
+    workloads = _any_of((*sought.stable, *sought.canary))
+    return (
+        f'{BUCKETS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},'
+        f"destination_workload=~{workloads},destination_workload_namespace={text(sought.namespace)}}}"
+    )
+
+
+def _without_cluster(sought: Sought) -> str:
+    names = "|".join(sorted({f"{_header_pattern(host)}(:[0-9]+)?" for host in sought.hosts}))
+    return (
+        f'{REQUESTS}{{reporter="source",destination_workload="unknown",destination_service=~{text(names + "|unknown")},'
+        f'response_code=~"5..",response_flags=~"(.*,)?(NC|NR)(,.*)?"}}'
+    )
+
+
+def names_host(header: str, host: str, namespace: str) -> bool:
+    """
+    Whether a client in ``namespace`` that sent ``header`` as Host meant ``host``.
+
+    A bare service name means the service in the client's own namespace; with a namespace behind it, it means the same
+    everywhere. A port is ignored.
+    """
+    name = re.sub(r":\d+$", "", header)
+    parts = _service_of(host)
+    if parts is None or name == host:
+        return name == host
+    service, its_namespace = parts
+    return name in (f"{service}.{its_namespace}", f"{service}.{its_namespace}.svc") or (
+        name == service and namespace == its_namespace
+    )
+
+
+def _header_pattern(host: str) -> str:
+    """A regex of the ways in which clients write ``host`` (Kubernetes: DNS search domains of a pod)."""
+    parts = _service_of(host)
+    if parts is None:
+        return pattern(host)
+    service, namespace = (pattern(part) for part in parts)
+    domain = pattern(host.split(".svc", 1)[1])
+    return rf"{service}(\.{namespace}(\.svc({domain})?)?)?"
+
+
+def _service_of(host: str) -> tuple[str, str] | None:
+    """Service and namespace of a Kubernetes service's full name; None for other hosts."""
+    match = re.fullmatch(r"([^.]+)\.([^.]+)\.svc(\..+)?", host)
+    return (match[1], match[2]) if match else None
+
+
+def _last(selector: str, milliseconds: int) -> str:
+    return f"last_over_time({selector}[{LOOKBACK}] offset {milliseconds}ms)"
+
+
+def _any_of(names: tuple[str, ...]) -> str:
+    return text("|".join(pattern(name) for name in names))
+
+
+def text(value: str) -> str:
+    """``value`` as a PromQL string."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def pattern(value: str) -> str:
+    """``value`` as an RE2 regex that matches it alone. (Prometheus anchors a regex at both ends.)"""
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value)
