@@ -97,6 +97,24 @@ class Window:
     settled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """
+    Whose requests are counted.
+
+    ``hosts`` are fully qualified service names; ``stable`` and ``canary`` the workloads that Istio reports as
+    ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are the server's
+    failures.
+    """
+
+    hosts: tuple[str, ...]
+    namespace: str
+    stable: tuple[str, ...]
+    canary: tuple[str, ...]
+    grpc_failures: tuple[int, ...]
+    scrape_seconds: float
+
+
 def due_windows(
     segments: tuple[Segment, ...], done: tuple[int, float] | None, until: float, cell: float, settle: float
 ) -> Iterator[Window]:

@@ -37,6 +37,11 @@ def render_duration(duration: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
+def render_seconds(seconds: float) -> str:
+    """Seconds as a person reads them, without fractions: ``4h``, ``2m30s``."""
+    return render_duration(timedelta(seconds=round(seconds)))
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

@@ -68,6 +68,56 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One http entry of a VirtualService.
+
+    ``name`` finds it wherever it has moved to; where it is empty the entry is the one at ``index`` (from 0), and its
+    destinations must still be ours.
+    """
+
+    index: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or f"http[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    What a run moves: entries of one VirtualService, and the two versions in each of them.
+
+    ``plan`` is the plan's name, which names our annotation. Hosts are as the VirtualService writes them; short names
+    mean a service in ``namespace``, the VirtualService's own.
+    """
+
+    namespace: str
+    virtual_service: str
+    plan: str
+    entries: tuple[Entry, ...]
+    stable: Version
+    canary: Version
+
+    def __str__(self) -> str:
+        return f"VirtualService {self.namespace}/{self.virtual_service}"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """
+    A plan that may start: the route it moves, where the traffic stands now, and what a person should know.
+
+    ``sides`` are the pods behind both versions; ``remarks`` are findings that stop nothing.
+    """
+
+    route: Route
+    split: Split
+    sides: Sides
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """
     What canaryd writes into an annotation with every weight, in the same operation.

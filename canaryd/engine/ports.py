@@ -1,0 +1,86 @@
+"""
+What the engine needs of the world, as small protocols.
+
+The consumer declares them; adapters fit by shape, and mypy proves it where ``app`` puts them together. Every method
+has a deadline of its own, and raises :class:`~canaryd.errors.Unavailable`, :class:`~canaryd.errors.Conflict` or
+:class:`~canaryd.errors.Rejected`, never a library's exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.model.plan import Plan
+from canaryd.model.run import Command, Record
+from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
+
+
+class Mesh(Protocol):
+    """The object that holds the weights, and the pods behind them."""
+
+    def admit(self, plan: Plan) -> Admission:
+        """What the plan would move. Raises Refused with every problem; changes nothing."""
+
+    def look(self, route: Route) -> Sighting:
+        """The weights and the marker as they are now."""
+
+    def shift(self, route: Route, marker: Marker, seen: Sighting) -> None:
+        """Write ``marker.split`` and the marker in one operation, provided that nothing has changed since ``seen``."""
+
+    def retreat(self, route: Route, marker: Marker) -> None:
+        """
+        Write ``marker.split`` and the marker in one operation, whatever else has changed in the object.
+
+        Reads the object itself, on a connection of its own. Raises Conflict when the destinations are no longer ours.
+        """
+
+    def release(self, route: Route, run: str) -> None:
+        """Take our marker, and a destination that we inserted, out of the object. No marker of ``run``: nothing."""
+
+    def sides(self, route: Route) -> Sides:
+        """The pods behind both versions now."""
+
+    def hosts(self, route: Route) -> tuple[str, ...]:
+        """The fully qualified names of the services behind both versions."""
+
+
+class Metrics(Protocol):
+    """Where counts come from."""
+
+    def count(self, sought: Sought, window: Window) -> Cell | Gap:
+        """The counts in ``window``. Gap when the answer holds none; Unavailable when there was no answer."""
+
+
+class Store(Protocol):
+    """Where runs live. One compare-and-swap saves a record whole."""
+
+    def load(self, uid: str) -> Record:
+        """The record as last saved. Raises Rejected when there is none."""
+
+    def save(self, record: Record) -> Record:
+        """Save, provided that nobody has since ``record`` was loaded; the new record. Raises Conflict otherwise."""
+
+    def records(self) -> Iterable[Record]:
+        """Every record, the oldest first."""
+
+    def commands(self, uid: str) -> tuple[Command, ...]:
+        """What people have asked of the run, in order; obeyed ones are among them."""
+
+    def ask(self, uid: str, command: Command) -> None:
+        """Append a command for the run."""
+
+
+class Journal(Protocol):
+    """What happened, for ever. A journal that fails stops nothing."""
+
+    def tell(self, uid: str, entry: Mapping[str, object]) -> None:
+        """Append an entry."""
+
+
+class Clock(Protocol):
+    """The time, so that tests own it."""
+
+    def now(self) -> float:
+        """Unix seconds."""

@@ -1,0 +1,216 @@
+"""
+One tick: load -> observe -> decide -> save and patch -> tell.
+
+The order of save and patch is the safety of the whole: toward the canary the intent is on the disk before the mesh
+hears of it; toward stable the mesh hears of it first, and neither a store nor a journal that fails can stop that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import TypeAdapter
+
+from canaryd import judge
+from canaryd.engine.collector import Collector
+from canaryd.engine.ports import Clock, Journal, Mesh, Store
+from canaryd.errors import CanarydError, Conflict, Unavailable
+from canaryd.machine import decide
+from canaryd.model.cells import Cell, Gap, Sought
+from canaryd.model.decision import Decision, Observation, Unseen, Write
+from canaryd.model.evidence import Evidence
+from canaryd.model.judgement import JudgeState
+from canaryd.model.run import Record, Run
+from canaryd.model.traffic import Sighting
+
+RETREAT_DEADLINE = 12.0
+"""Seconds that a tick waits for its retreat; the retreat's two requests have shorter ones of their own."""
+
+log = structlog.get_logger()
+_OBSERVATION = TypeAdapter(Observation)
+T = TypeVar("T")
+
+
+class Reconciler:
+    """Carries out ticks. One run has one tick at a time; the scheduler sees to that."""
+
+    def __init__(
+        self, store: Store, mesh: Mesh, collector: Collector, journal: Journal, clock: Clock, retreats: Executor
+    ) -> None:
+        self._store = store
+        self._mesh = mesh
+        self._collector = collector
+        self._journal = journal
+        self._clock = clock
+        self._retreats = retreats
+        self._known: dict[str, Record] = {}
+        self._unsaved: dict[str, Record] = {}
+
+    def tick(self, uid: str) -> Run:
+        """
+        One tick of run ``uid``; the run afterwards.
+
+        Raises what the store raises when the run cannot be loaded and was never seen.
+        """
+        record = self._load(uid)
+        with structlog.contextvars.bound_contextvars(run=uid):
+            seen = self._observe(record.run)
+            decision = decide(record.run, seen)
+            record = self._act(record, decision, seen)
+            self._tell(record.run, seen, decision)
+            self._ask_for_cells(record.run)
+        return record.run
+
+    def _load(self, uid: str) -> Record:
+        try:
+            self._known[uid] = self._store.load(uid)
+        except Unavailable as error:
+            # A rollback must not wait for the store: what was known last is enough for it.
+            if uid not in self._known:
+                raise
+            log.warning("store.unavailable", run=uid, error=str(error))
+        unsaved = self._unsaved.pop(uid, None)
+        if unsaved is not None and unsaved.version == self._known[uid].version:
+            return unsaved  # nobody has saved since: what this process decided still holds
+        return self._known[uid]
+
+    def _observe(self, run: Run) -> Observation:
+        cells, blind = self._collector.take(run)
+        judged, evidence = _weighed(run, cells)
+        return Observation(
+            now=self._clock.now(),
+            mesh=_or_unseen(lambda: self._mesh.look(run.route)),
+            sides=_or_unseen(lambda: self._mesh.sides(run.route)),
+            cells=cells,
+            judged=judged,
+            evidence=evidence,
+            blind=blind,
+            commands=_or(lambda: self._store.commands(run.uid), ()),
+        )
+
+    def _act(self, record: Record, decision: Decision, seen: Observation) -> Record:
+        changed = replace(record, run=decision.run)
+        write = decision.write
+        if write is None:
+            record = self._saved(changed) if decision.run != record.run else record
+        elif write.toward == "canary":
+            record = self._advance(changed, write, seen)
+        else:
+            self._fall_back(decision.run, write)
+            record = self._saved(changed)
+        return self._release(record) if decision.release else record
+
+    def _advance(self, changed: Record, write: Write, seen: Observation) -> Record:
+        """Toward the canary: the intent first. A save that fails leaves the mesh as it was."""
+        saved = self._saved(changed)
+        if saved.version == changed.version or not isinstance(seen.mesh, Sighting):
+            return saved
+        try:
+            self._mesh.shift(changed.run.route, write.marker, seen.mesh)
+        except CanarydError as error:
+            log.warning("mesh.shift_failed", split=str(write.marker.split), error=str(error))
+        return saved
+
+    def _fall_back(self, run: Run, write: Write) -> None:
+        """Toward stable: on the retreats' own pool. What goes wrong here is tried again by the next tick."""
+        try:
+            self._retreats.submit(self._mesh.retreat, run.route, write.marker).result(RETREAT_DEADLINE)
+        except (CanarydError, TimeoutError) as error:
+            log.error("mesh.retreat_failed", split=str(write.marker.split), error=str(error))  # noqa: TRY400  # expected
+
+    def _saved(self, changed: Record) -> Record:
+        """The record after a save; as it was, in version, when the save failed."""
+        try:
+            saved = self._store.save(changed)
+        except Conflict as error:
+            log.warning("store.conflict", error=str(error))
+            self._known.pop(changed.run.uid, None)
+        except Unavailable as error:
+            log.warning("store.save_failed", error=str(error))
+            self._unsaved[changed.run.uid] = changed
+        else:
+            self._known[saved.run.uid] = saved
+            return saved
+        return changed
+
+    def _release(self, record: Record) -> Record:
+        """The end: our marker goes out of the object. Until that worked the run is ticked again."""
+        run = record.run
+        try:
+            self._mesh.release(run.route, run.uid)
+        except CanarydError as error:
+            log.warning("mesh.release_failed", error=str(error))
+            return record
+        self._collector.forget(run.uid)
+        return self._saved(replace(record, run=replace(run, released=True)))
+
+    def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
+        for event in decision.events:
+            log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
+        try:
+            self._journal.tell(run.uid, _entry(run, seen, decision))
+        except CanarydError as error:
+            log.warning("journal.unavailable", error=str(error))
+
+    def _ask_for_cells(self, run: Run) -> None:
+        if run.canary_pin is None or run.stable_pin is None or run.final:
+            return
+        analysis = run.plan.spec.analysis
+        self._collector.ask(
+            run,
+            Sought(
+                hosts=self._mesh.hosts(run.route),
+                namespace=run.canary_pin.namespace,
+                stable=run.stable_pin.workloads,
+                canary=run.canary_pin.workloads,
+                grpc_failures=analysis.grpc_failures,
+                scrape_seconds=analysis.scrape.total_seconds(),
+            ),
+        )
+
+
+def _weighed(run: Run, cells: tuple[Cell | Gap, ...]) -> tuple[JudgeState | None, Evidence | None]:
+    """The judge's state and word after ``cells``; cells of before its beginning count for nothing."""
+    analysis = run.plan.spec.analysis
+    state, evidence = run.judged, run.evidence
+    for cell in cells:
+        if cell.segment >= run.judged_from:
+            state = judge.advance(analysis, state or judge.begin(analysis), cell)
+    if cells and state is not None:
+        evidence = judge.weigh(analysis, state)
+    return state, evidence
+
+
+def _or_unseen(read: Callable[[], T]) -> T | Unseen:
+    try:
+        return read()
+    except CanarydError as error:
+        return Unseen(str(error))
+
+
+def _or(read: Callable[[], T], otherwise: T) -> T:
+    try:
+        return read()
+    except CanarydError as error:
+        log.warning("store.unavailable", error=str(error))
+        return otherwise
+
+
+def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
+    """What the journal keeps of a tick: what was seen (the judge's state apart) and what followed."""
+    saw = _OBSERVATION.dump_python(replace(seen, judged=None), mode="json", by_alias=True)
+    return {
+        "at": seen.now,
+        "saw": saw,
+        "phase": run.phase.value,
+        "step": run.step,
+        "split": run.split.canary,
+        "seq": run.seq,
+        "waiting": run.waiting,
+        "wrote": decision.write.marker.dump() if decision.write else "",
+        "events": [[event.told.value, event.reason] for event in decision.events],
+    }

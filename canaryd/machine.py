@@ -1,0 +1,606 @@
+"""
+The one function that decides: ``decide(run, observation) -> Decision``.
+
+It reads no clock, does no I/O and logs nothing; the same run and observation give the same decision. What a newcomer
+would get wrong: the run says what we *want*, the sighting what *is*. They are compared, and never copied onto each
+other, but for one case: a marker of our own that is newer than the run is a retreat whose save was lost.
+
+    pending --> shifting --> baking --> shifting --> ... --> promoting --> watching --> promoted
+       \\____________\\___________\\__________________________\\___________\\--> rolling back --> rolled back
+
+FAIL, abort and a hold that ran out latch the run: from then on the split never rises.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from enum import Enum, auto
+
+from canaryd.model.cells import Gap, Segment
+from canaryd.model.decision import Decision, Event, Observation, Told, Unseen, Write
+from canaryd.model.duration import render_seconds
+from canaryd.model.run import Command, Hold, HoldKind, Latch, LatchKind, Outcome, Phase, Pin, Run, Then
+from canaryd.model.traffic import EVERYTHING, NOTHING, Marker, Sides, Sighting, Split
+
+UNREADY_TWICE = 2
+"""Observations in a row without a ready canary endpoint that amount to a dead canary."""
+
+RESTART = "restart"
+"""In the marker of a retreat after which the run starts over: no latch of the run."""
+
+DRIFT = "drift"
+"""In the marker of a write that brought somebody else's weights down: the run is held."""
+
+LATCHES: dict[str, LatchKind] = {"fail": "fail", "abort": "abort", "inconclusive": "inconclusive"}
+OUTCOMES = {"fail": Outcome.FAILED, "abort": Outcome.ABORTED, "inconclusive": Outcome.INCONCLUSIVE}
+
+
+class Standing(Enum):
+    """What the mesh's marker and weights say of our last write."""
+
+    ARRIVED = auto()
+    LOST = auto()
+    AHEAD = auto()
+    DRIFT = auto()
+
+
+def standing(run: Run, seen: Sighting) -> Standing:
+    """Compare what the mesh shows with what ``run`` wrote last."""
+    marker = seen.marker
+    if marker is None or marker.run != run.uid:
+        untouched = marker is None and seen.split == run.started_from
+        if run.seq == 0:
+            return Standing.ARRIVED if untouched else Standing.DRIFT
+        return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT
+    if seen.split != marker.split:
+        return Standing.DRIFT
+    if marker.seq == run.seq:
+        return Standing.ARRIVED
+    return Standing.AHEAD if marker.seq > run.seq else Standing.LOST
+
+
+def _never_arrived(run: Run) -> bool:
+    return run.arrived_at is None and all(segment.seq in (0, run.seq) for segment in run.segments)
+
+
+def decide(run: Run, seen: Observation) -> Decision:
+    """
+    What ``run`` becomes after ``seen``, and the one write that follows from it.
+
+    The order is the order of what matters: what the mesh knows better than we do, evidence, people, harm, then drift,
+    and progress last.
+    """
+    if run.final:
+        return Decision(run, release=not run.released)
+    told: list[Event] = []
+    run = _adopt(run, seen, told)
+    run = _take_evidence(run, seen)
+    run, resumed = _obey(run, seen, told)
+    run = _latch_harm(run, seen)
+    answer = _roll_back(run, seen) if run.latch else _go_on(run, seen, resumed=resumed)
+    if answer.run.latch is None and (ran_out := _ran_out(answer.run, seen)):
+        answer = _roll_back(replace(answer.run, latch=ran_out), seen)
+    if answer.run.hold and (run.hold is None or run.hold.kind != answer.run.hold.kind):
+        told.append(Event(Told.HELD, answer.run.hold.why))
+    if run.hold and answer.run.hold is None and not answer.run.latch:
+        told.append(Event(Told.RESUMED, f"no longer held: {run.hold.why}"))
+    return replace(answer, events=(*told, *answer.events))
+
+
+def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
+    """Our own marker is newer than the run: a retreat was patched and its save was lost. The mesh is right."""
+    marker = seen.mesh.marker if isinstance(seen.mesh, Sighting) else None
+    if marker is None or marker.run != run.uid or marker.seq <= run.seq:
+        return run
+    told.append(Event(Told.ADOPTED, f"the mesh holds our write {marker.seq} ({marker.split}); its save was lost"))
+    run = replace(_opened(run, marker.split, marker.at, seq=marker.seq), split=marker.split)
+    if marker.latch == RESTART:
+        return _started_over(run)
+    if marker.latch == DRIFT:
+        return _held(run, seen, "drift", marker.reason, sticky=True)
+    if (kind := LATCHES.get(marker.latch)) and run.latch is None:
+        return replace(run, latch=Latch(kind, marker.reason, marker.at))
+    return run
+
+
+def _take_evidence(run: Run, seen: Observation) -> Run:
+    unready = run.unready
+    if isinstance(seen.sides, Sides):
+        unready = unready + 1 if seen.sides.canary.ready == 0 and run.split > NOTHING else 0
+    if not seen.cells:
+        return replace(run, unready=unready)
+    return replace(
+        run,
+        unready=unready,
+        cells=(*run.cells, *seen.cells),
+        judged=seen.judged,
+        evidence=seen.evidence,
+    )
+
+
+def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
+    """Obey each new command once; whether one of them said to resume."""
+    resumed = False
+    for command in seen.commands:
+        if command.id in run.obeyed:
+            continue
+        run = replace(run, obeyed=(*run.obeyed, command.id))
+        if command.verb == "abort":
+            run = _aborted(run, command, seen)
+        elif command.step is not None and command.step != run.step:
+            told.append(
+                Event(Told.COMMAND_VOID, f"{command.verb} was meant for step {command.step + 1}; it has passed")
+            )
+        elif command.verb == "approve":
+            run = replace(run, approved=(*run.approved, run.step))
+        elif command.verb == "resume":
+            resumed = True
+        elif run.last_step and run.phase is Phase.BAKING:
+            run = replace(run, unproven=f"{_by(command)}: {command.reason}")
+        else:
+            told.append(Event(Told.COMMAND_VOID, "promote counts only at the last step of the plan"))
+    return run, resumed
+
+
+def _by(command: Command) -> str:
+    return command.by or "somebody"
+
+
+def _aborted(run: Run, command: Command, seen: Observation) -> Run:
+    if run.latch:
+        return replace(run, latch=replace(run.latch, forced=run.latch.forced or command.force))
+    reason = f"aborted by {_by(command)}" + (f": {command.reason}" if command.reason else "")
+    return replace(run, latch=Latch("abort", reason, seen.now, command.force))
+
+
+def _latch_harm(run: Run, seen: Observation) -> Run:
+    """FAIL: the judge's verdict, or a canary without a single ready endpoint while it is sent traffic."""
+    if run.latch or run.split == NOTHING:
+        return run
+    reason = run.evidence.failure if run.evidence else ""
+    if not reason and run.unready >= UNREADY_TWICE:
+        name = ", ".join(run.canary_pin.workloads) if run.canary_pin else run.route.canary
+        reason = f"the canary {name} has no ready endpoint while it is sent {run.split} of the traffic"
+    return replace(run, latch=Latch("fail", reason, seen.now)) if reason else run
+
+
+def _ran_out(run: Run, seen: Observation) -> Latch | None:
+    hold = run.hold
+    if hold is None or hold.limit is None or seen.now < hold.limit or hold.then != "rollback":
+        return None
+    waited = render_seconds(seen.now - hold.since)
+    return Latch("inconclusive", f"inconclusive after {waited} of holding: {hold.why}", seen.now)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Toward stable
+
+
+def _roll_back(run: Run, seen: Observation) -> Decision:
+    """Latched: bring the canary to 0 %, whatever else does not answer, and see it there through one settle."""
+    latch = run.latch
+    assert latch is not None  # noqa: S101  # for the type checker: only called with a latch
+    begun = run.phase is not Phase.ROLLING_BACK
+    events = (Event(Told.ROLLING_BACK, latch.reason),) if begun else ()
+    if begun:
+        run = replace(run, phase=Phase.ROLLING_BACK, arrived_at=None, hold=None)
+    if run.seq == 0 and run.started_from == NOTHING:
+        return _rolled_back(run, seen, events)
+    if _at_nothing(run, seen):
+        return _settle_at_nothing(run, seen, events)
+    if why := _no_way_back(run, seen):
+        page = () if run.hold else (Event(Told.NO_WAY_BACK, why),)
+        return Decision(_held(run, seen, "no-way-back", f"{why}; abort --force goes anyway"), events=(*events, *page))
+    sent = _sent(run, seen, NOTHING, latch=latch.kind, reason=latch.reason)
+    waiting = "waiting for the mesh to show the canary at 0 %"
+    if isinstance(seen.mesh, Unseen):
+        waiting = f"rolling back, and trying until it is accepted: {seen.mesh.why}"
+    return replace(sent, run=replace(sent.run, split=NOTHING, hold=None, waiting=waiting), events=events)
+
+
+def _at_nothing(run: Run, seen: Observation) -> bool:
+    """
+    Whether the mesh shows the rollback.
+
+    Our retreat must have been seen there once even where the weights are at 0 % already: a shift that timed out may
+    still be on its way, and only a newer write keeps it from landing.
+    """
+    if isinstance(seen.mesh, Unseen) or seen.mesh.split != NOTHING:
+        return False
+    marker = seen.mesh.marker
+    retreat = marker is not None and marker.run == run.uid and marker.split == NOTHING
+    return retreat or run.arrived_at is not None
+
+
+def _no_way_back(run: Run, seen: Observation) -> str:
+    if run.latch and run.latch.forced:
+        return ""
+    if isinstance(seen.mesh, Sighting) and seen.mesh.stable_missing:
+        return f"the entry has no destination {run.route.stable} any more that traffic could go back to"
+    if isinstance(seen.sides, Sides) and seen.sides.stable.ready == 0:
+        return f"stable {run.route.stable} has no ready endpoint that traffic could go back to"
+    return ""
+
+
+def _settle_at_nothing(run: Run, seen: Observation, events: tuple[Event, ...]) -> Decision:
+    if run.arrived_at is None:
+        run = replace(run, split=NOTHING, arrived_at=seen.now)
+    if seen.now - (run.arrived_at or seen.now) < _settle(run):
+        return Decision(replace(run, waiting="the canary is at 0 %; watching that it stays there"), events=events)
+    return _rolled_back(run, seen, events)
+
+
+def _rolled_back(run: Run, seen: Observation, events: tuple[Event, ...]) -> Decision:
+    latch = run.latch
+    assert latch is not None  # noqa: S101  # for the type checker: a rollback has its reason
+    ended = replace(
+        run,
+        phase=Phase.ROLLED_BACK,
+        split=NOTHING,
+        outcome=OUTCOMES[latch.kind],
+        reason=latch.reason,
+        ended=seen.now,
+        hold=None,
+        waiting="",
+    )
+    return Decision(ended, release=True, events=(*events, Event(Told.ROLLED_BACK, latch.reason)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Drift, changed images, and progress
+
+
+def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
+    if changed := _canary_changed(run, seen):
+        return changed
+    if isinstance(seen.mesh, Unseen):
+        return Decision(replace(run, waiting=f"the mesh cannot be read, trying again: {seen.mesh.why}"))
+    where = standing(run, seen.mesh)
+    if where is Standing.DRIFT:
+        return _drifted(run, seen, seen.mesh, resumed=resumed)
+    if where is Standing.LOST:
+        return _sent_again(run, seen)
+    if run.seq > 0 and run.arrived_at is None:
+        run = replace(run, arrived_at=seen.now)
+    if run.hold and run.hold.kind == "drift":
+        return _after_drift(run, seen, run.hold, resumed=resumed)
+    if changed := _stable_changed(run, seen):
+        return changed
+    return _PROGRESS[run.phase](run, seen)
+
+
+def _canary_changed(run: Run, seen: Observation) -> Decision | None:
+    """A new image of the canary in mid-run voids the evidence: to 0 % at once, then over again, or for good."""
+    if run.canary_pin is None or isinstance(seen.sides, Unseen) or not run.canary_pin.differs_from(seen.sides.canary):
+        return None
+    why = (
+        f"the canary's pod template changed from {_names(run.canary_pin.hashes)} to {_names(seen.sides.canary.hashes)}"
+    )
+    if run.plan.spec.on_canary_change == "abort":
+        return _roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
+    sent = _sent(run, seen, NOTHING, latch=RESTART, reason=why)
+    waiting = "the canary changed; waiting for it to be rolled out before starting over"
+    return replace(sent, run=replace(_started_over(sent.run), waiting=waiting), events=(Event(Told.RESTARTED, why),))
+
+
+def _names(hashes: tuple[str, ...]) -> str:
+    return ", ".join(hashes) or "none"
+
+
+def _started_over(run: Run) -> Run:
+    """The run before its first step again; cells of the former canary count for nothing."""
+    return replace(
+        run,
+        phase=Phase.PENDING,
+        step=0,
+        split=NOTHING,
+        judged=None,
+        judged_from=len(run.segments),
+        evidence=None,
+        stable_pin=None,
+        canary_pin=None,
+        unready=0,
+        approved=(),
+        hold=None,
+        unproven="",
+    )
+
+
+def _drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> Decision:
+    """Somebody else wrote the weights. Above what the plan allows: down at once. Toward stable: respected."""
+    why = _drift(run, mesh)
+    event = () if run.hold and run.hold.kind == "drift" else (Event(Told.DRIFTED, why),)
+    policy = run.plan.spec.on_drift
+    if policy == "abort":
+        return _roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
+    readable = mesh.split is not None and run.seq > 0
+    if readable and mesh.split > run.split:  # type: ignore[operator]  # readable says that there is one
+        why = f"{why}; brought down to {run.split}"
+        sent = _sent(run, seen, run.split, latch=DRIFT, reason=why)
+        held = _held(sent.run, seen, "drift", why, sticky=True)
+        return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
+    if readable and (resumed or policy == "reassert") and not mesh.stable_missing:
+        sent = _sent(run, seen, run.split)
+        return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
+    return Decision(_held(_under_foreign_split(run, seen, mesh), seen, "drift", why), events=event)
+
+
+def _drift(run: Run, mesh: Sighting) -> str:
+    if mesh.split is None:
+        return f"{run.route} no longer has the entry as the run began it: {mesh.why}"
+    if mesh.marker is not None and mesh.marker.run != run.uid:
+        return f"{run.route} carries the marker of another run, {mesh.marker.run}"
+    if mesh.split != run.split:
+        return f"somebody set the canary to {mesh.split} in {run.route}; the run wants {run.split}"
+    return f"somebody took canaryd's marker out of {run.route}"
+
+
+def _under_foreign_split(run: Run, seen: Observation, mesh: Sighting) -> Run:
+    """What is measured under a split that is not ours is evidence of harm, and never a bake."""
+    if mesh.split is None or not run.segments or (run.segment.split == mesh.split and not run.segment.ours):
+        return run
+    return _opened(run, mesh.split, seen.now, seq=run.seq, ours=False, arrived=True)
+
+
+def _after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> Decision:
+    """
+    The weights are ours again.
+
+    Where a hand put them back, the run goes on with a fresh bake. Where we brought them down, a person has to say so.
+    """
+    if hold.sticky and not resumed:
+        return Decision(replace(run, waiting=f"{hold.why}; `canaryd resume {run.plan.name}` goes on"))
+    phase = Phase.BAKING if run.phase is Phase.SHIFTING else run.phase
+    return Decision(replace(_opened(run, run.split, seen.now, seq=run.seq, arrived=True), phase=phase, hold=None))
+
+
+def _sent_again(run: Run, seen: Observation) -> Decision:
+    """Our last write never reached the mesh."""
+    sent = _sent(run, seen, run.split)
+    return replace(sent, run=replace(sent.run, waiting=f"sending {run.split} again: the former write did not arrive"))
+
+
+def _stable_changed(run: Run, seen: Observation) -> Decision | None:
+    """A new stable image: hold, and when it is rolled out compare with it from anew."""
+    if run.stable_pin is None or isinstance(seen.sides, Unseen) or not run.stable_pin.differs_from(seen.sides.stable):
+        return None
+    why = f"stable's pod template changed from {_names(run.stable_pin.hashes)} to {_names(seen.sides.stable.hashes)}"
+    if not seen.sides.stable.rolled_out:
+        return Decision(_held(run, seen, "stable-changed", f"{why}; waiting for it to be rolled out"))
+    fresh = _opened(run, run.split, seen.now, seq=run.seq, arrived=True)
+    fresh = replace(
+        fresh,
+        stable_pin=Pin.of(seen.sides.stable),
+        judged=None,
+        judged_from=fresh.segment.index,
+        evidence=None,
+        hold=None,
+        waiting="stable changed; measuring this step from anew",
+    )
+    return Decision(fresh, events=(Event(Told.STABLE_CHANGED, why),))
+
+
+def _begin(run: Run, seen: Observation) -> Decision:
+    """Pending: the run starts when both sides are ready and the canary is wholly rolled out."""
+    if isinstance(seen.sides, Unseen):
+        return Decision(replace(run, waiting=f"the pods cannot be seen, trying again: {seen.sides.why}"))
+    stable, canary = seen.sides.stable, seen.sides.canary
+    if not canary.rolled_out or canary.ready == 0:
+        return Decision(
+            replace(run, waiting=f"waiting for the canary to be rolled out: {canary.why or 'no ready pod'}")
+        )
+    if stable.ready == 0:
+        return Decision(replace(run, waiting=f"waiting for stable to be ready: {stable.why or 'no ready pod'}"))
+    pinned = replace(run, stable_pin=Pin.of(stable), canary_pin=Pin.of(canary), unready=0, hold=None)
+    started = Event(
+        Told.STARTED, f"{run.plan} release {run.plan.spec.release}: {run.route.stable} -> {run.route.canary}"
+    )
+    shift = _shifted(pinned, seen, run.current_step.weight, Phase.SHIFTING)
+    return replace(shift, events=(started, *shift.events))
+
+
+def _arrive(run: Run, _: Observation) -> Decision:
+    """Shifting: the marker and the weights are there."""
+    baking = replace(run, phase=Phase.BAKING, waiting=f"settling at {run.split}")
+    return Decision(baking, events=(Event(Told.SHIFTED, f"{run.route} sends {run.split} to {run.route.canary}"),))
+
+
+def _bake(run: Run, seen: Observation) -> Decision:
+    """Baking: PASS advances, and nothing else does."""
+    if stopped := _without_data(run, seen):
+        return stopped
+    if run.unproven:
+        return _promote(run, seen, f"promoted by a person's word: {run.unproven}")
+    baked, needed = run.baked, _needed(run)
+    if len(baked) < needed:
+        waiting = f"baking at {run.split}: {len(baked)} of {needed} cells"
+        return Decision(replace(run, hold=None, waiting=waiting))
+    if doubt := _doubt(run, seen):
+        limit = run.plan.spec.on_inconclusive
+        since = baked[needed - 1].end
+        return Decision(_held(run, seen, "inconclusive", doubt, limit.hold, limit.then, since))
+    if not run.last_step or _gated(run):
+        return _pass(run, seen)
+    return _promote(run, seen, _proof(run))
+
+
+def _pass(run: Run, seen: Observation) -> Decision:
+    gate = run.current_step.gate
+    if _gated(run) and gate is not None:
+        limit = gate.approve
+        why = f"waiting for a person's approval at {run.split}: canaryd approve {run.plan.name}"
+        return Decision(_held(run, seen, "gate", why, limit.limit, limit.otherwise))
+    passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.split}: {_finding(run)}")
+    ahead = replace(run, step=run.step + 1, hold=None)
+    shift = _shifted(ahead, seen, ahead.current_step.weight, Phase.SHIFTING)
+    return replace(shift, events=(passed, *shift.events))
+
+
+def _gated(run: Run) -> bool:
+    return run.current_step.gate is not None and run.step not in run.approved
+
+
+def _promote(run: Run, seen: Observation, proof: str) -> Decision:
+    shift = _shifted(replace(run, hold=None, reason=proof), seen, EVERYTHING, Phase.PROMOTING)
+    return replace(shift, events=(Event(Told.PROMOTING, proof),))
+
+
+def _settle_at_everything(run: Run, seen: Observation) -> Decision:
+    if seen.now - (run.arrived_at or seen.now) < _settle(run):
+        return Decision(replace(run, waiting="the canary has 100 %; settling"))
+    watching = replace(run, phase=Phase.WATCHING, waiting="watching at 100 %")
+    return Decision(
+        watching, events=(Event(Told.WATCHING, "the canary has 100 %; objectives are watched, rollback armed"),)
+    )
+
+
+def _watch(run: Run, seen: Observation) -> Decision:
+    """Watching: there is nothing to compare with any more; objectives, readiness and people may still roll back."""
+    over = (run.arrived_at or seen.now) + _settle(run) + run.plan.spec.watch.total_seconds()
+    if seen.blind:
+        over += run.plan.spec.on_no_data.hold.total_seconds()
+    if seen.now < over:
+        left = render_seconds(over - seen.now)
+        blind = f", blind: {seen.blind}" if seen.blind else ""
+        return Decision(replace(run, waiting=f"watching at 100 % for another {left}{blind}"))
+    ended = replace(run, phase=Phase.PROMOTED, outcome=Outcome.PROMOTED, ended=seen.now, waiting="", hold=None)
+    return Decision(ended, release=True, events=(Event(Told.PROMOTED, run.reason),))
+
+
+_PROGRESS = {
+    Phase.PENDING: _begin,
+    Phase.SHIFTING: _arrive,
+    Phase.BAKING: _bake,
+    Phase.PROMOTING: _settle_at_everything,
+    Phase.WATCHING: _watch,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a step needs to pass
+
+
+def _without_data(run: Run, seen: Observation) -> Decision | None:
+    """Nothing can be measured: traffic stays, within the plan's limit. The limit counts from the last good cell."""
+    last = run.cells[-1] if run.cells else None
+    gap = last.why if isinstance(last, Gap) and last.segment == run.segment.index else ""
+    analysis = run.plan.spec.analysis
+    measured = max((cell.end for cell in run.cells if not isinstance(cell, Gap)), default=run.created)
+    measured = max(measured, run.segment.origin)
+    late = seen.now - measured > 4 * analysis.cell.total_seconds() + analysis.lag.total_seconds()
+    why = seen.blind or gap or ("no cell has been measured for a while" if late else "")
+    if not why:
+        return None
+    limit = run.plan.spec.on_no_data
+    return Decision(_held(run, seen, "no-data", f"no data: {why}", limit.hold, limit.then, measured))
+
+
+def _doubt(run: Run, seen: Observation) -> str:
+    """Why a full bake is not a PASS; empty if it is."""
+    evidence = run.evidence
+    if evidence is None:
+        return "no evidence yet"
+    if isinstance(seen.sides, Unseen):
+        return f"the pods cannot be seen: {seen.sides.why}"
+    if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:
+        return f"the canary is not ready for more: {seen.sides.canary.why or 'no ready pod'}"
+    if evidence.doubt:
+        return evidence.doubt
+    if evidence.suspicious:
+        bounds = f"holds at {evidence.hold_bound:g}, fails at {evidence.harm_bound:g}"
+        return f"evidence of harm is building: {evidence.harm:.3g} ({bounds})"
+    if not evidence.objectives_hold:
+        return f"an objective is in doubt: {_finding(run)}"
+    least = run.plan.spec.analysis.min_requests
+    if evidence.canary_requests < least:
+        return f"only {evidence.canary_requests:.0f} canary requests at {run.split}; the plan wants {least}"
+    if run.last_step and not evidence.proven and not run.plan.spec.accept_unproven:
+        return (
+            f"not yet proven to be within the margin: proof {evidence.proof:.3g} of {evidence.proof_bound:g} "
+            f"after {len(run.baked)} cells at {run.split}"
+        )
+    return ""
+
+
+def _proof(run: Run) -> str:
+    if run.evidence and run.evidence.proven:
+        return f"proven at {run.split}: {_finding(run)}"
+    return f"unproven, accepted by the plan: {run.plan.spec.accept_unproven}"
+
+
+def _finding(run: Run) -> str:
+    return "; ".join(reading.sentence for reading in run.evidence.readings) if run.evidence else "no evidence"
+
+
+def _needed(run: Run) -> int:
+    return max(1, math.ceil(run.current_step.bake / run.plan.spec.analysis.cell))
+
+
+def _settle(run: Run) -> float:
+    return run.plan.spec.analysis.settle.total_seconds()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Small changes of a run
+
+
+def _held(
+    run: Run,
+    seen: Observation,
+    kind: HoldKind,
+    why: str,
+    limit: timedelta | None = None,
+    then: Then = "hold",
+    since: float | None = None,
+    *,
+    sticky: bool = False,
+) -> Run:
+    """``run`` holding for ``why``; a hold of the same kind keeps the time it began at, a sticky one its reason too."""
+    same = run.hold if run.hold and run.hold.kind == kind else None
+    if same and same.sticky:
+        return run
+    if kind == "drift":
+        limit, then = run.plan.spec.on_inconclusive.hold, run.plan.spec.on_inconclusive.then
+    begun = since if since is not None else (same.since if same else seen.now)
+    end = None if limit is None else begun + limit.total_seconds()
+    return replace(run, hold=Hold(kind, why, begun, end, then, sticky), waiting=why)
+
+
+def _shifted(run: Run, seen: Observation, split: Split, phase: Phase) -> Decision:
+    sent = _sent(run, seen, split)
+    moved = replace(sent.run, phase=phase, split=split, waiting=f"shifting to {split}")
+    return replace(sent, run=moved, events=(Event(Told.SHIFTING, f"from {run.split} to {split}"),))
+
+
+def _sent(run: Run, seen: Observation, split: Split, *, latch: str = "", reason: str = "") -> Decision:
+    """The next write of ``split``: a new sequence, and a segment whose grid starts now."""
+    observed = seen.mesh.split if isinstance(seen.mesh, Sighting) else None
+    marker = Marker(
+        run=run.uid,
+        seq=run.seq + 1,
+        split=split,
+        was=observed if observed is not None else run.split,
+        stable=run.route.stable,
+        canary=run.route.canary,
+        at=seen.now,
+        latch=latch,
+        reason=reason[:300],
+    )
+    down = split == NOTHING or (observed is not None and split < observed)
+    opened = _opened(run, split, seen.now, seq=marker.seq)
+    return Decision(opened, Write("stable" if down else "canary", marker))
+
+
+def _opened(run: Run, split: Split, origin: float, *, seq: int, ours: bool = True, arrived: bool = False) -> Run:
+    """``run`` with a new segment; one whose write never arrived is replaced, for no traffic ever followed it."""
+    kept = run.segments
+    if kept and kept[-1].seq > 0 and run.arrived_at is None and kept[-1].ours and not _measured(run, kept[-1].index):
+        kept = kept[:-1]
+    segment = Segment(len(kept), seq, split, origin, ours)
+    return replace(run, seq=seq, at=origin, segments=(*kept, segment), arrived_at=origin if arrived else None)
+
+
+def _measured(run: Run, index: int) -> bool:
+    return bool(run.cells) and run.cells[-1].segment >= index

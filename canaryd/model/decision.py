@@ -1,0 +1,98 @@
+"""
+What the machine sees and what it answers.
+
+An observation is a value: two equal ones give two equal decisions. A decision names at most one write to the mesh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from canaryd.model.cells import Cell, Gap
+from canaryd.model.evidence import Evidence
+from canaryd.model.judgement import JudgeState
+from canaryd.model.run import Command, Run
+from canaryd.model.traffic import Marker, Sides, Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something could not be observed, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """
+    The world at ``now`` (Unix seconds).
+
+    ``cells`` are new since the run's last, with the judge's state and evidence after them; ``blind`` says why metrics
+    do not answer, empty while they do. ``commands`` are all that people have asked, obeyed ones too.
+    """
+
+    now: float
+    mesh: Sighting | Unseen
+    sides: Sides | Unseen
+    cells: tuple[Cell | Gap, ...] = ()
+    judged: JudgeState | None = None
+    evidence: Evidence | None = None
+    blind: str = ""
+    commands: tuple[Command, ...] = ()
+
+
+class Told(StrEnum):
+    """Every event that a run can tell. ``docs/operations.md`` says of each what to do about it."""
+
+    STARTED = "run.started"
+    SHIFTING = "step.shifting"
+    SHIFTED = "step.shifted"
+    PASSED = "step.passed"
+    HELD = "run.held"
+    RESUMED = "run.resumed"
+    DRIFTED = "run.drifted"
+    BROUGHT_DOWN = "run.brought_down"
+    REASSERTED = "run.reasserted"
+    RESTARTED = "run.restarted"
+    STABLE_CHANGED = "run.stable_changed"
+    COMMAND_VOID = "command.void"
+    ADOPTED = "run.adopted"
+    ROLLING_BACK = "run.rolling_back"
+    ROLLED_BACK = "run.rolled_back"
+    NO_WAY_BACK = "run.no_way_back"
+    PROMOTING = "run.promoting"
+    WATCHING = "run.watching"
+    PROMOTED = "run.promoted"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact to tell, with its reason in one sentence."""
+
+    told: Told
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """
+    A patch to send.
+
+    Toward the canary the decision's run is saved first and the patch sent only if that worked; toward stable the patch
+    goes first and nothing that happens to the save may stop it.
+    """
+
+    toward: Literal["canary", "stable"]
+    marker: Marker
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The run as it is from now on, the write that follows (if any), and what to tell."""
+
+    run: Run
+    write: Write | None = None
+    release: bool = False
+    events: tuple[Event, ...] = field(default=())

@@ -1,0 +1,206 @@
+"""
+One execution of a plan.
+
+A run holds all that a decision needs and nothing that can be computed from it: what we want of the mesh (never what we
+saw of it), the evidence with the cells it came from, and what people have asked. A :class:`Record` is a run with the
+version that its store gave it, so that one compare-and-swap saves everything together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from canaryd.model.cells import Cell, Gap, Segment, Window, due_windows
+from canaryd.model.evidence import Evidence
+from canaryd.model.judgement import JudgeState
+from canaryd.model.plan import Plan, Step
+from canaryd.model.traffic import NOTHING, Route, Side, Split
+
+
+class Phase(StrEnum):
+    """Where a run stands; a hold lies over any phase that is not final."""
+
+    PENDING = "pending"
+    SHIFTING = "shifting"
+    BAKING = "baking"
+    PROMOTING = "promoting"
+    WATCHING = "watching"
+    PROMOTED = "promoted"
+    ROLLING_BACK = "rolling back"
+    ROLLED_BACK = "rolled back"
+
+
+FINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK})
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    PROMOTED = "promoted"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    INCONCLUSIVE = "inconclusive"
+
+
+LatchKind = Literal["fail", "abort", "inconclusive"]
+HoldKind = Literal["no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back"]
+Then = Literal["rollback", "hold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """Why the split never rises again in this run. The first one stays."""
+
+    kind: LatchKind
+    reason: str
+    at: float
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """
+    Traffic stays.
+
+    ``limit`` is a Unix time, None for a hold without one; ``then`` is what follows. A ``sticky`` hold is ended by a
+    person only.
+    """
+
+    kind: HoldKind
+    why: str
+    since: float
+    limit: float | None
+    then: Then = "hold"
+    sticky: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """
+    What a person asks of a run; obeyed once.
+
+    ``step`` is the step it was meant for, None for any; a command for another step than the current one is void.
+    ``force`` lets an abort go through though stable has no ready endpoint.
+    """
+
+    id: str
+    verb: Literal["abort", "approve", "resume", "promote"]
+    reason: str = ""
+    by: str = ""
+    step: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What one side was when the run began: its workloads, their uids and the hashes of their pod templates."""
+
+    workloads: tuple[str, ...]
+    namespace: str
+    uids: tuple[str, ...]
+    hashes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, side: Side) -> Pin:
+        return cls(side.workloads, side.namespace, side.uids, side.hashes)
+
+    def differs_from(self, side: Side) -> bool:
+        """Whether ``side`` has a pod template or a workload that was not there when it was pinned."""
+        return not set(side.hashes) <= set(self.hashes) or not set(side.uids) <= set(self.uids)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """
+    The state of one execution of ``plan`` on ``route``.
+
+    ``split`` is what we want; ``seq`` counts our writes and ``at`` is the Unix time of the last one's intent;
+    ``arrived_at`` is when the mesh was first seen to hold it, None until then. ``segments`` is the history of splits,
+    ``cells`` what was evaluated under them, in order; ``judged`` is the judge's state after the last cell, None when it
+    has to begin anew at segment ``judged_from``. ``unready`` counts observations in a row without a ready canary.
+    ``waiting`` says in one sentence what the run waits for.
+    """
+
+    uid: str
+    plan: Plan
+    route: Route
+    created: float
+    phase: Phase = Phase.PENDING
+    step: int = 0
+    split: Split = NOTHING
+    started_from: Split = NOTHING
+    seq: int = 0
+    at: float = 0.0
+    arrived_at: float | None = None
+    segments: tuple[Segment, ...] = ()
+    cells: tuple[Cell | Gap, ...] = ()
+    judged: JudgeState | None = None
+    judged_from: int = 0
+    evidence: Evidence | None = None
+    stable_pin: Pin | None = None
+    canary_pin: Pin | None = None
+    unready: int = 0
+    approved: tuple[int, ...] = ()
+    obeyed: tuple[str, ...] = ()
+    latch: Latch | None = None
+    hold: Hold | None = None
+    unproven: str = ""
+    waiting: str = ""
+    outcome: Outcome | None = None
+    reason: str = ""
+    ended: float | None = None
+    released: bool = False
+
+    @property
+    def final(self) -> bool:
+        return self.phase in FINAL
+
+    @property
+    def current_step(self) -> Step:
+        return self.plan.spec.steps[self.step]
+
+    @property
+    def last_step(self) -> bool:
+        return self.step == len(self.plan.spec.steps) - 1
+
+    @property
+    def segment(self) -> Segment:
+        """The segment that is open now."""
+        return self.segments[-1]
+
+    @property
+    def done(self) -> tuple[int, float] | None:
+        """(segment index, end) of the last window evaluated."""
+        return (self.cells[-1].segment, self.cells[-1].end) if self.cells else None
+
+    @property
+    def baked(self) -> tuple[Cell, ...]:
+        """The settled cells without a gap under the present split."""
+        return tuple(
+            cell
+            for cell in self.cells
+            if isinstance(cell, Cell) and cell.settled and cell.segment == self.segment.index
+        )
+
+    def windows(self, until: float) -> Iterator[Window]:
+        """
+        The windows that follow the last one evaluated and end at or before ``until``, in order.
+
+        A segment whose write has not been seen in the mesh yields none: no traffic is known to have followed it.
+        """
+        segments = self.segments
+        if self.arrived_at is None and self.segment.seq > 0:
+            until, segments = min(until, self.segment.origin), segments[:-1]
+        analysis = self.plan.spec.analysis
+        return due_windows(segments, self.done, until, analysis.cell.total_seconds(), analysis.settle.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run as its store holds it; ``version`` is the store's and starts at 0 for one never saved."""
+
+    run: Run
+    version: int = 0

@@ -1,0 +1,1 @@
+"""Where runs live, and the journal of what happened to them."""
