@@ -59,7 +59,7 @@ class Lab:
         self._objects = bookinfo.objects(weights=weights, replicas=replicas, grpc=protocol != HTTP)
         self._scrape_interval = scrape_interval
         self._load = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
-        self._api: ApiServer | None = None
+        self.api: ApiServer | None = None  # None while it is away
         self._api_port = 0
         self._parts: contextlib.ExitStack = contextlib.ExitStack()
         self._lock = threading.Lock()
@@ -171,24 +171,24 @@ class Lab:
     def start_api(self) -> None:
         """Let the API server listen, on the same port as before if there was one."""
         with self._lock:
-            if self._api is not None:
+            if self.api is not None:
                 return
             server = ApiServer(self.cluster, port=self._api_port)
             address = server.start()
-            self._api = server
+            self.api = server
             self._api_port = urlsplit(address).port or 0
             write_kubeconfig(address, self.kubeconfig)
 
     def stop_api(self) -> None:
         """Take the API server away (an outage). The objects stay."""
         with self._lock:
-            if self._api is not None:
-                self._api.stop()
-                self._api = None
+            if self.api is not None:
+                self.api.stop()
+                self.api = None
 
     @property
     def api_running(self) -> bool:
-        return self._api is not None
+        return self.api is not None
 
     def _set_ready(self, version: str, *, ready: bool) -> int:
         with self._lock:
