@@ -16,7 +16,9 @@ class Reading:
     """
     One check as it stands: both sides' values as text, sample sizes in requests, and the evidence with its bounds.
 
-    ``sentence`` is the check in words that a release manager understands; it is what every outlet shows.
+    ``harm`` and ``proof`` are the check's own; ``harm_bound`` is where it alone would roll back, its share of the
+    combined evidence considered. ``proof_bound`` is 0 for a check that proves nothing. ``sentence`` is the check in
+    words that a release manager understands; it is what every outlet shows.
     """
 
     check: str
@@ -27,6 +29,8 @@ class Reading:
     harm: float
     proof: float
     sentence: str
+    harm_bound: float = 0.0
+    proof_bound: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,13 @@ class Evidence:
     """
     The judge's word on a run, after its last cell.
 
-    ``failure`` is the reason in one sentence when harm is certain enough to roll back, else empty. ``suspicious`` says
-    that harm is above the bound at which the weight may not rise. ``proven`` is true when non-inferiority was shown by
-    evidence gathered under the present split and for long enough; ``objectives_hold`` is false while an absolute
-    objective is in doubt. ``canary_requests`` are those of settled cells under the present split. ``doubt`` names what
-    keeps the evidence from counting (for example a share of traffic that is not what the split says), else empty.
+    ``failure`` is the reason in one sentence when harm is certain enough to roll back, else empty; once there it stays.
+    ``suspicious`` says that harm is above the bound at which the weight may not rise. ``proven`` is true when
+    non-inferiority was shown by evidence gathered under the present split and for long enough; ``objectives_hold`` is
+    false while an absolute objective is in doubt. ``canary_requests`` are those of settled cells under the present
+    split. ``doubt`` names what keeps the evidence from counting (for example a share of traffic that is not what the
+    split says), else empty. ``segment`` is that of the last cell: proof and ``canary_requests`` are of that segment and
+    mean nothing for another, which may have been opened since.
     """
 
     harm: float
@@ -52,6 +58,7 @@ class Evidence:
     readings: tuple[Reading, ...]
     objectives_hold: bool = True
     doubt: str = ""
+    segment: int | None = None
 
     @property
     def suspicious(self) -> bool:

@@ -1,0 +1,114 @@
+"""
+Guards: cells that cannot be believed, and traffic that is not where the split says.
+
+A refused cell is a gap. Refusing depends on the total and on the form of the numbers, never on who failed, so that it
+cannot bend a verdict either way.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import isfinite, sqrt
+from statistics import median
+
+from canaryd.judge.wording import number, percent
+from canaryd.model.cells import Cell, Counts
+from canaryd.model.judgement import Exposure
+from canaryd.model.traffic import NOTHING
+
+HUGE = 1e12
+"""More requests than this in one cell are a fault of the metrics."""
+LEAP, SLACK, REMEMBERED, FEWEST = 5.0, 50.0, 15, 5
+"""A total above LEAP times the median of the last REMEMBERED (at least FEWEST), and SLACK requests more, is refused."""
+SHARE_OFF, SIGMAS, ASTRAY = 0.2, 4.0, 3
+"""The canary's share may be off by SHARE_OFF of itself, or SIGMAS; ASTRAY settled cells beyond that are a doubt."""
+EXPECTED, ABSENT = 20.0, 2
+"""So many canary requests expected and none seen, ABSENT settled cells in a row, are a doubt."""
+
+
+def fault(cell: Cell) -> str:
+    """Why the numbers of a cell cannot be counts, or an empty text."""
+    if not (isfinite(cell.start) and isfinite(cell.end) and cell.end > cell.start):
+        return f"a cell that ends at {cell.end} and starts at {cell.start}"
+    if not all(isfinite(bound) and bound > 0 for bound in cell.bounds_ms):
+        return "bucket bounds that are not positive numbers"
+    if any(high <= low for low, high in pairwise(cell.bounds_ms)):
+        return "bucket bounds that do not rise"
+    sides = (("stable", cell.stable), ("canary", cell.canary))
+    for name, counts in sides:
+        if not all(map(_countable, (counts.requests, counts.errors, *counts.buckets))):
+            return f"counts of {name} that are not numbers between 0 and {HUGE:.0e}"
+        if counts.errors > counts.requests * (1 + 1e-9):
+            return f"more errors of {name} ({number(counts.errors)}) than requests ({number(counts.requests)})"
+        if not _fits(counts, cell.bounds_ms):
+            return f"{len(counts.buckets)} buckets of {name} for {len(cell.bounds_ms)} bounds"
+    if not (_countable(cell.unattributed) and _countable(cell.others)):
+        return "failures without a version that are not numbers"
+    return ""
+
+
+def implausible(cell: Cell, rates: tuple[float, ...]) -> str:
+    """
+    Why a cell's total cannot be of that cell, or an empty text; ``rates`` are the last totals per second.
+
+    A relabelled series is born with its whole history in it. A load that really rose is believed as soon as the median
+    has followed.
+    """
+    total = rate_of(cell) * cell.seconds
+    usual = [rate for rate in rates if rate > 0]
+    if len(usual) < FEWEST:
+        return ""
+    expected = median(usual) * cell.seconds
+    if total <= LEAP * expected + SLACK:
+        return ""
+    return f"{number(total)} requests in a cell where {number(expected)} are usual: not believed"
+
+
+def rate_of(cell: Cell) -> float:
+    """All requests of a cell per second."""
+    return (cell.stable.requests + cell.canary.requests + cell.unattributed) / cell.seconds
+
+
+def remembered(rates: tuple[float, ...], cell: Cell) -> tuple[float, ...]:
+    """The last rates, this cell's among them."""
+    return (*rates, rate_of(cell))[-REMEMBERED:]
+
+
+def exposed(exposure: Exposure, cell: Cell) -> Exposure:
+    """
+    The exposure guard after a cell.
+
+    Failures without a version count as seen by the canary: a dead canary is not traffic that went astray.
+    """
+    if not cell.settled or cell.split == NOTHING:
+        return exposure
+    seen = cell.canary.requests + cell.unattributed
+    total = seen + cell.stable.requests
+    if not total:
+        return exposure
+    share = cell.split.share
+    off = abs(seen / total - share)
+    astray = off > max(SHARE_OFF * share, SIGMAS * sqrt(share * (1 - share) / total))
+    absent = share * total >= EXPECTED and not seen
+    return Exposure(
+        exposure.astray + 1 if astray else 0,
+        exposure.absent + 1 if absent else 0,
+        f"{percent(seen, total)} of {number(total)} requests where the split says {cell.split}",
+    )
+
+
+def doubt(exposure: Exposure) -> str:
+    """What the guard has against the evidence, in a sentence, or an empty text."""
+    if exposure.absent >= ABSENT:
+        return f"exposure: no request reaches the canary; it got {exposure.words}, {exposure.absent} cells in a row"
+    if exposure.astray >= ASTRAY:
+        return f"exposure: the canary got {exposure.words}, {exposure.astray} cells in a row"
+    return ""
+
+
+def _countable(value: float) -> bool:
+    return isfinite(value) and 0 <= value <= HUGE
+
+
+def _fits(counts: Counts, bounds: tuple[float, ...]) -> bool:
+    return not counts.buckets or len(counts.buckets) == len(bounds) + 1

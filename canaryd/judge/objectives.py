@@ -1,0 +1,41 @@
+"""
+Absolute objectives: the canary against a number, whatever stable does.
+
+An anytime-valid test, not a threshold: one bad minute of ten requests is not evidence against "at most 1 %". For
+independent requests that are bad with a mean chance of at most p, E = (1 + g)^x / (1 + g p)^n has an expectation of at
+most 1 (the mean over unequal chances is worst when they are equal). Works at 100 % too, where nothing is left to
+compare with.
+"""
+
+from __future__ import annotations
+
+from math import log1p
+
+RATIOS = (1.5, 2.2, 3.5, 7.0, 20.0, 80.0)
+"""Alternatives: how many times the bound."""
+PRIOR = (0.12, 0.24, 0.28, 0.20, 0.10, 0.06)
+
+
+def log_e(bad: float, requests: float, bound: float, bet: float) -> float:
+    """The log e-value of a cell against "a share of at most ``bound`` is bad"."""
+    return bad * log1p(bet) - requests * log1p(bet * bound)
+
+
+def harm(bad: float, requests: float, bound: float) -> tuple[float, ...]:
+    """Log e-values of a cell, one per alternative; the bet that grows fastest for a rate of ratio x bound."""
+    return tuple(log_e(bad, requests, bound, _bet(ratio, bound)) for ratio in RATIOS)
+
+
+def place_of(bounds: tuple[float, ...], within_ms: float) -> int | None:
+    """
+    Index of the bucket bound at which ``within_ms`` is judged: itself, or the next one above; None above the last.
+
+    Above, never below: requests between ``within_ms`` and the next bound cannot be told apart from those that are in
+    time, and calling them late would break the promise on false rollbacks.
+    """
+    return next((index for index, bound in enumerate(bounds) if bound >= within_ms), None)
+
+
+def _bet(ratio: float, bound: float) -> float:
+    rate = min(ratio * bound, (1 + bound) / 2)
+    return ratio - 1 if bound == 0 or bound == 1 else (rate - bound) / (bound * (1 - rate))

@@ -1,0 +1,87 @@
+"""
+The judge's words, written once: every outlet shows these sentences as they are.
+
+A release manager reads them: what was measured, on how many requests, how sure that is and how sure it has to be.
+"""
+
+from __future__ import annotations
+
+from canaryd.model.judgement import Tally
+
+OVER = 1e6
+
+
+def number(value: float) -> str:
+    """A count: thousands separated, fractions only where there are any below ten."""
+    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:,.1f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in percent with about two digits that matter; "nothing" of nothing is a dash."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if share == 0 or share >= 99.95:
+        return f"{share:.0f} %"
+    return f"{share:.1f} %" if share >= 1 else f"{share:.2f} %" if share >= 0.095 else f"{share:.2g} %"
+
+
+def share(value: float) -> str:
+    """A share as in a plan, without digits that say nothing."""
+    return f"{100 * value:.6g} %"
+
+
+def evidence(value: float) -> str:
+    """A betting capital: a number that is at or above its bound is never rounded below it."""
+    if value >= OVER:
+        return "over a million"
+    if value >= 100:
+        return f"{int(value):,}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.01 else "under 0.01"
+
+
+def span(seconds: float) -> str:
+    """A stretch of time."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def duration(milliseconds: float) -> str:
+    """A bucket bound."""
+    return f"{milliseconds / 1000:g} s" if milliseconds >= 1000 else f"{milliseconds:g} ms"
+
+
+def errors(name: str, canary: tuple[float, float], stable: tuple[float, float], when: str) -> str:
+    """``canary`` and ``stable`` are (failed, requests)."""
+    return (
+        f"{name}: canary {percent(*canary)} of {number(canary[1])} requests, "
+        f"stable {percent(*stable)} of {number(stable[1])} {when}"
+    )
+
+
+def latency(name: str, bound: float, canary: tuple[float, float], stable: tuple[float, float], when: str) -> str:
+    """``canary`` and ``stable`` are (slower than the bound, requests that did not fail)."""
+    return (
+        f"{name}: {percent(*canary)} of the canary's {number(canary[1])} requests took longer than {duration(bound)}, "
+        f"{percent(*stable)} of stable's {number(stable[1])} {when}"
+    )
+
+
+def objective(name: str, what: str, canary: tuple[float, float], at_most: str, when: str) -> str:
+    """``what`` happened to the bad ones; ``at_most`` is the objective in words."""
+    return f"{name}: {percent(*canary)} of the canary's {number(canary[1])} requests {what} {when}, {at_most}"
+
+
+def unattributed(failures: float, sent: float) -> str:
+    """Requests that found no healthy canary."""
+    if not failures:
+        return f"reachability: about {number(round(sent))} requests were sent to the canary and none found it dead"
+    noun = "request" if failures == 1 else "requests"
+    return (
+        f"reachability: {number(failures)} {noun} found no healthy canary (503 UH/UF/NC) "
+        f"of about {number(round(sent))} sent to it"
+    )
+
+
+def window(tally: Tally, level: str, rising: bool) -> str:
+    """When a tally was gathered: ``level`` is the split."""
+    return f"in the last {span(tally.seconds)}" if rising else f"at {level}"

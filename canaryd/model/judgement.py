@@ -1,0 +1,122 @@
+"""
+What the judge remembers between two cells: plain numbers, so that a restart goes on with the same bits.
+
+Nothing in here is infinite or NaN, and capital is kept in natural logarithms: it spans hundreds of powers of ten. A
+component without capital is None, because the logarithm of nothing is not a number that JSON knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wager:
+    """
+    A betting capital against "the canary does no harm", spread over alternatives and over moments of onset.
+
+    It starts as ``unspent`` = 1; mass is laid on the components as time goes by, and each component is multiplied by
+    its e-value in every cell. ``capital`` holds the logarithm of each component's capital, its prior included.
+    ``split`` is the split (thousandths of a percent) at which mass was last laid, None before the first time.
+    """
+
+    unspent: float = 1.0
+    split: int | None = None
+    capital: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """
+    Capital against "the canary is worse than the margin", gathered in the present segment only.
+
+    One row of log capitals per question asked: one for errors; for latency one per bucket bound in ``bounds``, which
+    holds indices. The proof is the least of the rows.
+    """
+
+    rows: tuple[tuple[float, ...], ...] = ()
+    bounds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts for people, per category from good to bad, of both sides; they decide nothing."""
+
+    seconds: float = 0.0
+    canary: tuple[float, ...] = ()
+    stable: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckState:
+    """
+    One check.
+
+    ``level`` counts since the present segment began; ``rise`` counts since the evidence of harm last stood at or below
+    1, which is the stretch that a failure is about. ``waiting`` says why the last cell was not judged, ``note`` what a
+    person should know of the evidence; both are empty when there is nothing to say.
+    """
+
+    name: str
+    wager: Wager = Wager()
+    proof: Proof = Proof()
+    level: Tally = Tally()
+    rise: Tally = Tally()
+    waiting: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """
+    Recent stable: what the next bets are chosen from.
+
+    ``buckets`` are stable's requests per bucket of ``bounds`` (ms), halved for every half-life of wall time up to
+    ``end`` (Unix seconds). ``quiet_requests`` and ``quiet_failures`` are the service's requests, and the unattributed
+    failures among them, in the cells before the canary had any share. ``rates`` are the last totals per second.
+    """
+
+    bounds: tuple[float, ...] = ()
+    buckets: tuple[float, ...] = ()
+    end: float | None = None
+    quiet_requests: float = 0.0
+    quiet_failures: float = 0.0
+    rates: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How many settled cells in a row saw a share of traffic that is not the split's, and the last one in words."""
+
+    astray: int = 0
+    absent: int = 0
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeState:
+    """
+    The judge after some cells.
+
+    ``checks`` are in the order of the plan. ``harm`` is the combined evidence after the last cell and ``peak`` its
+    greatest value so far; ``failure`` is the sentence of the cell at which it first reached its bound, and stays.
+    ``segment``, ``split``, ``settled_cells`` and ``settled_requests`` (the canary's) are of the present segment.
+    ``canary_since`` is the start of the first cell in which the canary had requests. ``gap`` says why the last cell
+    brought nothing (empty if it did), and ``refused`` that this was the judge's own decision.
+    """
+
+    checks: tuple[CheckState, ...]
+    unattributed: CheckState
+    history: History = History()
+    exposure: Exposure = Exposure()
+    harm: float = 1.0
+    peak: float = 1.0
+    failure: str = ""
+    segment: int | None = None
+    split: int = 0
+    settled_cells: int = 0
+    settled_requests: float = 0.0
+    canary_since: float | None = None
+    gap: str = ""
+    refused: bool = False
+    cells: int = 0
