@@ -162,6 +162,7 @@ class ApiServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         """Find out what is asked, meet the fault ordered for it if any, then do it."""
+        await request.read()  # now, because after a fault the client may be gone
         try:
             target = self._target(request.path)
         except ApiError as error:
