@@ -1,0 +1,355 @@
+"""
+The Kubernetes API: the only module that knows the client library.
+
+Four verbs on plain JSON objects. Each request has one deadline over everything (name look-up, credentials plugin,
+connecting, reading), because a rollback must not wait for a dead connection; nothing is retried here, the engine does.
+The library's typed methods are left aside on purpose: they send a JSON Patch as a merge patch unless told otherwise,
+and turn objects into models that lose what they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import urllib3
+import yaml
+from kubernetes import client
+from kubernetes import config as untyped_config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.util.retry import Retry
+
+from canaryd.errors import CanarydError, Conflict, Rejected, Unavailable
+
+T = TypeVar("T")
+Object = dict[str, Any]
+
+config: Any = untyped_config
+
+FIELD_MANAGER = "canaryd"
+PAGE = 500
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class Missing(Rejected):
+    """There is no such object."""
+
+
+class Unserved(Rejected):
+    """The API server does not serve that kind in that version."""
+
+
+class Forbidden(Rejected):
+    """We may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object, by where the API serves it."""
+
+    group: str
+    version: str
+    plural: str
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        """The URL's path of one object, or of all in a namespace, or of all."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+        return f"{root}{scope}/{self.plural}" + (f"/{quote(name, safe='')}" if name else "")
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A verb on a kind."""
+
+    verb: str
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.kind}"
+
+
+VIRTUAL_SERVICES = Kind("networking.istio.io", "v1", "virtualservices")
+DESTINATION_RULES = Kind("networking.istio.io", "v1", "destinationrules")
+SERVICES = Kind("", "v1", "services")
+PODS = Kind("", "v1", "pods")
+DEPLOYMENTS = Kind("apps", "v1", "deployments")
+REVIEWS = Kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
+
+
+class Kube:
+    """One API server, over a pool of connections of its own; made by :func:`connect`."""
+
+    def __init__(self, settings: Any, timeout: float) -> None:
+        self._settings = settings
+        self._timeout = timeout
+        self._api: Any = client.ApiClient(settings)
+
+    @property
+    def address(self) -> str:
+        """The API server's URL."""
+        return str(self._settings.host)
+
+    def another(self, *, timeout: float | None = None) -> Kube:
+        """The same server over other connections, so that one's full pool or dead connection is not the other's."""
+        return Kube(self._settings, timeout or self._timeout)
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """One object. Raises Missing where there is none, Unserved where the API does not know the kind."""
+        return self._request("GET", kind.path(namespace, name))
+
+    def list(self, kind: Kind, namespace: str = "", *, labels: Mapping[str, str] | None = None) -> list[Object]:
+        """All objects in a namespace, or in all namespaces, that carry ``labels``."""
+        query = {"limit": str(PAGE)}
+        if labels:
+            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        found: list[Object] = []
+        while True:
+            page = self._request("GET", kind.path(namespace), query)
+            found += page.get("items") or []
+            following = (page.get("metadata") or {}).get("continue")
+            if not following:
+                return found
+            query["continue"] = following
+
+    def patch_json(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: Sequence[Mapping[str, Any]],
+        *,
+        field_manager: str = FIELD_MANAGER,
+        dry_run: bool = False,
+    ) -> Object:
+        """
+        Apply a JSON Patch (RFC 6902); the object as it is then.
+
+        Raises Conflict when a ``test`` in it failed, or somebody wrote at the same moment.
+        """
+        query = {"fieldManager": field_manager} | ({"dryRun": "All"} if dry_run else {})
+        path = kind.path(namespace, name)
+        return self._request("PATCH", path, query, list(body), "application/json-patch+json")
+
+    def may(self, right: Right, namespace: str = "") -> bool:
+        """Whether the API server would let us, asked by a SelfSubjectAccessReview."""
+        attributes = {"verb": right.verb, "group": right.kind.group, "resource": right.kind.plural}
+        body = {
+            "apiVersion": f"{REVIEWS.group}/{REVIEWS.version}",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes | ({"namespace": namespace} if namespace else {})},
+        }
+        answer = self._request("POST", REVIEWS.path(), None, body, "application/json")
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    def forbidden(self, namespace: str, needed: Sequence[Right]) -> tuple[Right, ...]:
+        """The rights among ``needed`` that we have not. Where the question itself is not served: none."""
+        try:
+            return tuple(right for right in needed if not self.may(right, namespace))
+        except (Unserved, Forbidden):
+            return ()  # the requests themselves will tell
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._api.rest_client.pool_manager.clear()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str | None = None,
+    ) -> Object:
+        what = f"{method} {path}"
+        url = self.address.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            status, text = _within(self._timeout, lambda: self._send(method, url, body, content_type))
+        except CanarydError:
+            raise
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the Kubernetes API at {self.address} did not answer {what} within {self._timeout:g} s"
+            ) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"the Kubernetes API at {self.address} is not reachable: {_plain(error)}") from error
+        except ApiException as error:
+            raise _unusable_connection(self.address, error) from error
+        if not 200 <= status < 300:
+            raise _refusal(status, text, what, self.address)
+        try:
+            answer = json.loads(text)
+        except ValueError as error:
+            raise Unavailable(f"what answered {what} at {self.address} does not speak JSON: {text[:80]!r}") from error
+        if not isinstance(answer, dict):
+            raise Unavailable(f"what answered {what} at {self.address} is no Kubernetes API: {text[:80]!r}")
+        return answer
+
+    def _send(self, method: str, url: str, body: Any, content_type: str | None) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        if content_type:
+            headers["Content-Type"] = content_type
+        for setting in self._settings.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                headers[setting["key"]] = setting["value"]
+        # Two numbers are urllib3's limits for connecting and for each read; the deadline over all is _within's.
+        limits = (self._timeout, self._timeout)
+        try:
+            answer = self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limits)
+        except ApiException as error:  # raised for refusals by some versions of the library
+            if not error.status:
+                raise
+            text = error.body or b""
+            return int(error.status), text.encode() if isinstance(text, str) else text
+        return int(answer.status), answer.data if answer.data is not None else answer.read()
+
+
+def connect(
+    kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None, *, timeout: float = 10
+) -> Kube:
+    """
+    The cluster that ``kubeconfig`` names; without one: $KUBECONFIG, else the pod we run in, else ~/.kube/config.
+
+    ``timeout`` in seconds bounds every request. Sends none itself. Raises Rejected when the file, or the context in
+    it, is missing or broken, Unavailable when its credentials plugin does not end in time.
+    """
+    settings = client.Configuration()
+    if kubeconfig is None and not os.environ.get("KUBECONFIG") and _in_pod():
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except ConfigException as error:
+            raise Rejected(f"this pod has no usable service account: {_plain(error)}") from error
+    else:
+        _read_kubeconfig(settings, kubeconfig, context, timeout)
+    settings.retries = Retry(0)
+    settings.connection_pool_maxsize = 16
+    return Kube(settings, timeout)
+
+
+def _in_pod() -> bool:
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and SERVICE_ACCOUNT.exists()
+
+
+def _read_kubeconfig(
+    settings: Any, kubeconfig: str | os.PathLike[str] | None, context: str | None, timeout: float
+) -> None:
+    named = os.fspath(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or "~/.kube/config"
+    files = [Path(part).expanduser() for part in named.split(os.pathsep) if part]
+    if not any(file.is_file() for file in files):
+        raise Rejected(
+            f"there is no kubeconfig at {named}; name one with --kubeconfig or $KUBECONFIG, "
+            "such as the one that works for: kubectl get virtualservices"
+        )
+    location = os.pathsep.join(map(str, files))
+    try:
+        _within(
+            timeout,
+            lambda: config.load_kube_config(location, context, client_configuration=settings, persist_config=False),
+        )
+    except TimeoutError as error:
+        raise Unavailable(f"the credentials plugin in kubeconfig {named} did not end within {timeout:g} s") from error
+    except yaml.YAMLError as error:
+        raise Rejected(f"kubeconfig {named} is not YAML that can be read: {_plain(error)}") from error
+    except ConfigException as error:
+        raise Rejected(f"kubeconfig {named} cannot be used: {_plain(error)}{_contexts(location)}") from error
+    except OSError as error:
+        raise Rejected(f"kubeconfig {named} cannot be read: {_plain(error)}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Rejected(
+            f"kubeconfig {named} is no kubeconfig ({type(error).__name__}: {_plain(error)}); "
+            f"see: kubectl config view --kubeconfig {named}"
+        ) from error
+
+
+def _contexts(location: str) -> str:
+    """The contexts that there are, for a person who asked for another."""
+    try:
+        contexts, _ = config.list_kube_config_contexts(location)
+    except Exception:  # noqa: BLE001  # a remark at the end of another error
+        return ""
+    return f" (contexts in it: {', '.join(one['name'] for one in contexts)})" if contexts else ""
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """
+    What ``call`` gives, or TimeoutError after ``seconds``.
+
+    A socket's timeout bounds one read, not the whole, and neither a name look-up nor a plugin; so the call runs in a
+    thread that is left to itself when it is late.
+    """
+    answer: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answer.append(call())
+        except BaseException as error:  # noqa: BLE001  # handed to the thread that asked
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="kube-request", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not answer:
+        raise TimeoutError
+    return answer[0]
+
+
+def _refusal(status: int, text: bytes, what: str, address: str) -> CanarydError:
+    """Our error for an HTTP status, with what a person can do about it."""
+    said = _status(text)
+    message = str(said.get("message") or text[:200].decode(errors="replace").strip() or f"HTTP {status}")
+    details = said.get("details") or {}
+    if status in (408, 410, 429) or status >= 500:
+        return Unavailable(f"the Kubernetes API at {address} answered {what} with {status}: {message}")
+    if status == 409:
+        return Conflict(f"{what}: somebody wrote at the same time: {message}")
+    if status == 422 and not details.get("causes"):
+        # A failed `test` of a JSON Patch names no field, unlike an object that breaks its schema.
+        return Conflict(f"{what}: the object is not as it was read: {message}")
+    if status == 401:
+        return Rejected(
+            f"the Kubernetes API at {address} does not know us (401: {message}); "
+            "renew the credentials in the kubeconfig, check with: kubectl auth whoami"
+        )
+    if status == 403:
+        return Forbidden(f"{what}: {message}; grant it with a Role, check with: kubectl auth can-i --list")
+    if status == 404:
+        # A path that is not served is answered without the name of what was sought.
+        if details.get("name"):
+            return Missing(f"{what}: {message}")
+        return Unserved(f"{what}: the API server at {address} does not serve this kind; are Istio's CRDs installed?")
+    return Rejected(f"{what}: the API server refused it ({status}): {message}")
+
+
+def _status(text: bytes) -> Object:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) and answer.get("kind") == "Status" else {}
+
+
+def _unusable_connection(address: str, error: ApiException) -> CanarydError:
+    reason = " ".join(str(error.reason).split())
+    if "certificate" in reason.lower():
+        return Rejected(f"the certificate of the Kubernetes API at {address} is not trusted: {reason}")
+    return Unavailable(f"the Kubernetes API at {address} is not reachable: {reason}")
+
+
+def _plain(error: BaseException) -> str:
+    """An exception's text on one line, without the objects' addresses that urllib3 puts in."""
+    inner = getattr(error, "reason", None)
+    text = str(inner if isinstance(inner, BaseException) else error)
+    return " ".join(text.rsplit(">: ", 1)[-1].split()) or type(error).__name__

@@ -1,0 +1,342 @@
+"""
+Admission: whether a plan may start on the objects as they are.
+
+Every finding is collected and none hides another; each says what to do, as a command where there is one. Nothing here
+asks the API: the adapter reads the objects once, so that the answer is about one moment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from canaryd.mesh.entries import Object, annotations_of, managed_entries
+from canaryd.mesh.hosts import fully_qualified, service_of
+from canaryd.mesh.pods import Selection, overlap, side_of
+from canaryd.mesh.route import already_there, compares, population_problems, resolve
+from canaryd.mesh.weights import MARKER, Guard, origins_of, split_of, weight_patch
+from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem, Refused
+from canaryd.model.traffic import (
+    EVERYTHING,
+    NOTHING,
+    Admission,
+    Marker,
+    Route,
+    Sides,
+    Sighting,
+    Version,
+)
+
+ROOT_NAMESPACE = "istio-system"
+GITOPS = (
+    "argocd.argoproj.io/instance",
+    "argocd.argoproj.io/tracking-id",
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """
+    The objects around a target, as read at one moment.
+
+    ``virtual_services`` and ``destination_rules`` of every namespace that may be listed; ``services``, ``pods`` and
+    ``deployments`` of the namespaces that the two versions live in; ``rollouts`` are Argo's, if it is there.
+    """
+
+    virtual_services: Sequence[Object] = ()
+    destination_rules: Sequence[Object] = ()
+    services: Sequence[Object] = ()
+    pods: Sequence[Object] = ()
+    deployments: Sequence[Object] = ()
+    rollouts: Sequence[Object] = ()
+    remarks: tuple[str, ...] = field(default=())
+
+
+def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admission:
+    """What the plan would move. Raises Refused with every problem found."""
+    resolution = resolve(virtual_service, plan)
+    problems, remarks = list(resolution.problems), [*around.remarks, *resolution.remarks]
+    problems += _other_owners(virtual_service, around)
+    remarks += _gitops(virtual_service)
+    route = resolution.route
+    if route is None:
+        raise Refused(problems)
+    population = population_problems(route, _with(virtual_service, around.virtual_services))
+    if compares(plan):
+        problems += population
+    else:
+        remarks += map(str, population)
+    problems += _claims(virtual_service, route)
+    sides, missing = _sides(route, around)
+    problems += missing
+    sighting = split_of(virtual_service, route)
+    if not any(problem.path.startswith(f"{route} http[") for problem in resolution.problems):
+        problems += _start(plan, virtual_service, route, sighting)
+    problems += _subsets(route, around, sides)
+    remarks += _shadow_rules(route, around)
+    if problems or sighting.split is None:
+        raise Refused(dict.fromkeys(problems))
+    return Admission(route, sighting.split, sides, tuple(remarks))
+
+
+def _with(virtual_service: Object, listed: Sequence[Object]) -> list[Object]:
+    """Those listed, but the target itself as it was read."""
+    return [virtual_service, *(one for one in listed if _identity(one) != _identity(virtual_service))]
+
+
+def _identity(found: Object) -> tuple[str, str]:
+    return found["metadata"].get("namespace") or "", found["metadata"]["name"]
+
+
+def _start(plan: Plan, virtual_service: Object, route: Route, sighting: Sighting) -> Iterator[Problem]:
+    """A run starts where stable holds everything, or, if the plan says so, at or below its first step."""
+    split, first = sighting.split, plan.spec.steps[0].weight
+    if split is None:
+        yield Problem(str(route), sighting.why, f"one split between {route.stable} and {route.canary}")
+    elif split == EVERYTHING:
+        yield already_there(str(route), route.canary)
+    elif split != NOTHING and not (plan.spec.start.from_ == "current" and split <= first):
+        remedy = repair(virtual_service, route)
+        if split <= first:
+            remedy += "; or start from here: `start: {from: current}` in the plan"
+        yield Problem(
+            str(route), f"{split} at {route.canary}", f"{route.stable} with all the traffic at the start", remedy
+        )
+
+
+def repair(virtual_service: Object, route: Route) -> str:
+    """The command that gives stable everything."""
+    unmarked = Marker("", 0, NOTHING, NOTHING, route.stable, route.canary, 0)
+    patch = weight_patch(virtual_service, route, unmarked, Guard.DESTINATIONS)
+    body = json.dumps(
+        [operation for operation in patch if operation["path"].startswith("/spec/")], separators=(",", ":")
+    )
+    return f"kubectl patch virtualservice {route.virtual_service} -n {route.namespace} --type=json -p '{body}'"
+
+
+def _claims(virtual_service: Object, route: Route) -> Iterator[Problem]:
+    """A marker says that a run works on entries here: of another plan, or of a run that did not clean up."""
+    for key in annotations_of(virtual_service):
+        if not key.startswith(f"{MARKER}/"):
+            continue
+        other = key.removeprefix(f"{MARKER}/")
+        claimed = set(origins_of(virtual_service, other))
+        ours = {str(found.entry) for _, found in managed_entries(virtual_service, route) if found is not None}
+        if other != route.plan and claimed and not claimed & ours:
+            continue
+        holder = f"plan {other}" if other != route.plan else "an earlier run of this plan"
+        yield Problem(
+            path=f"{route} annotation {key}",
+            value=f"claimed by {holder}, run {_run_in(annotations_of(virtual_service)[key])}",
+            expected="entries that no other run works on",
+            remedy=f"wait for its end or abort it; if it is gone for good: "
+            f"kubectl annotate virtualservice {route.virtual_service} -n {route.namespace} {key}-",
+        )
+
+
+def _run_in(text: str) -> str:
+    try:
+        return Marker.parse(text).run
+    except ValueError:
+        return "unknown"
+
+
+def _other_owners(virtual_service: Object, around: Surroundings) -> Iterator[Problem]:
+    """
+    Marks of Flagger and Argo Rollouts, which set weights themselves.
+
+    Sources: Flagger, pkg/router/istio.go; Argo Rollouts, utils/istio and docs/features/traffic-management/istio.md.
+    """
+    meta = virtual_service["metadata"]
+    namespace, name = _identity(virtual_service)
+    where = f"VirtualService {namespace}/{name}"
+    remedy = "one of the two must let go: take the object out of the other's hands first"
+    owners = [
+        f"{one['kind']} {one['name']}"
+        for one in meta.get("ownerReferences") or ()
+        if str(one.get("apiVersion", "")).startswith("flagger.app/")
+    ]
+    if owners or "flagger.kubernetes.io/original-configuration" in annotations_of(virtual_service):
+        yield Problem(where, ", ".join(owners) or "its annotation", "weights that Flagger does not set", remedy)
+    rollouts = [found["metadata"]["name"] for found in around.rollouts if _moves(found, namespace, name)]
+    if rollouts or "argo-rollouts.argoproj.io/managed-by-rollouts" in annotations_of(virtual_service):
+        found = ", ".join(f"Rollout {one}" for one in rollouts) or "its annotation"
+        yield Problem(where, found, "weights that Argo Rollouts does not set", remedy)
+
+
+def _moves(rollout: Object, namespace: str, name: str) -> bool:
+    strategy = ((rollout.get("spec") or {}).get("strategy") or {}).get("canary") or {}
+    istio = (strategy.get("trafficRouting") or {}).get("istio") or {}
+    named = [istio.get("virtualService"), *(istio.get("virtualServices") or ())]
+    home = rollout["metadata"].get("namespace") or namespace
+    return any(one and _full(str(one.get("name")), home) == (namespace, name) for one in named)
+
+
+def _full(name: str, namespace: str) -> tuple[str, str]:
+    """Argo Rollouts names a VirtualService elsewhere as ``name.namespace``."""
+    short, _, elsewhere = name.partition(".")
+    return elsewhere or namespace, short
+
+
+def _gitops(virtual_service: Object) -> list[str]:
+    meta = virtual_service["metadata"]
+    marks = {**(meta.get("labels") or {}), **(meta.get("annotations") or {})}
+    found = [key for key in GITOPS if key in marks]
+    if marks.get("app.kubernetes.io/managed-by") == "Helm":
+        found.append("app.kubernetes.io/managed-by: Helm")
+    if not found:
+        return []
+    namespace, name = _identity(virtual_service)
+    tool = f"VirtualService {namespace}/{name} is kept by a GitOps tool ({', '.join(found)})"
+    return [f"{tool}: let it ignore the weights in spec.http, or it puts them back in mid-run"]
+
+
+def selection_of(version: Version, namespace: str, around: Surroundings) -> tuple[Selection, list[Problem]]:
+    """
+    The labels that ``version`` means: its Service's selector and its subset's labels; with what is missing for it.
+
+    Source: Istio, networking/v1alpha3/destination_rule.proto, ``Subset.labels``.
+    """
+    name, home = service_of(version.host, namespace)
+    service = next((found for found in around.services if _identity(found) == (home, name)), None)
+    if service is None:
+        why = f"no Service {home}/{name}" if name else "not a service of this cluster"
+        known = sorted(_identity(found)[1] for found in around.services if _identity(found)[0] == home)
+        return Selection(home or namespace, {}, why), [
+            Problem(
+                "spec.target.host",
+                version.host,
+                "the host of a Service, behind which canaryd can see the pods",
+                f"{why}; Services there: {', '.join(known) or 'none'}",
+            )
+        ]
+    selector: Mapping[str, str] = (service.get("spec") or {}).get("selector") or {}
+    if not selector:
+        why = f"Service {home}/{name} selects no pods"
+        return Selection(home, {}, why), [
+            Problem(f"Service {home}/{name}", "no selector", "a selector, by which pods are found")
+        ]
+    if not version.subset:
+        return Selection(home, selector), []
+    subsets, rule = subsets_of(version.host, namespace, around.destination_rules)
+    if version.subset not in subsets:
+        return Selection(home, {}, f"no subset {version.subset} of {version.host}"), [
+            _missing_subset(version, rule, tuple(subsets), home)
+        ]
+    return Selection(home, {**selector, **subsets[version.subset]}), []
+
+
+def _missing_subset(version: Version, rule: str, subsets: tuple[str, ...], namespace: str) -> Problem:
+    found = f"subsets there: {', '.join(subsets) or 'none'}"
+    body = json.dumps(
+        [
+            {
+                "op": "add",
+                "path": "/spec/subsets/-",
+                "value": {"name": version.subset, "labels": {"version": version.subset}},
+            }
+        ]
+    )
+    home, _, name = rule.partition("/")
+    return Problem(
+        path=f"DestinationRule {rule}" if rule else f"DestinationRule of {version.host}",
+        value=version.subset,
+        expected="a subset of the host; requests to a missing one fail with 503",
+        remedy=f"{found}; add it: kubectl patch destinationrule {name} -n {home} --type=json -p '{body}'"
+        if rule
+        else f"there is no DestinationRule for {version.host}: write one, in namespace {namespace}, with this subset",
+    )
+
+
+def subsets_of(host: str, namespace: str, rules: Iterable[Object]) -> tuple[dict[str, Mapping[str, str]], str]:
+    """
+    The subsets that a client in ``namespace`` sees for ``host``, name to labels, and the DestinationRule they are in.
+
+    The first namespace that has a rule wins and nothing is merged across namespaces; within one, the most specific host
+    wins and rules of the same host are merged, the first subset of a name counting.
+    Source: Istio, pilot/pkg/model/push_context.go destinationRule, destination_rule.go mergeDestinationRule.
+    """
+    full = fully_qualified(host, namespace)
+    _, home = service_of(host, namespace)
+    known = [rule for rule in rules if not (rule.get("spec") or {}).get("workloadSelector")]
+    for place in dict.fromkeys((namespace, home, ROOT_NAMESPACE)):
+        fitting = [(_specific(rule, full), rule) for rule in known if _identity(rule)[0] == place]
+        best = max((rank for rank, _ in fitting), default=0)
+        if best:
+            chosen = [rule for rank, rule in fitting if rank == best]
+            subsets: dict[str, Mapping[str, str]] = {}
+            for rule in chosen:
+                for subset in rule["spec"].get("subsets") or ():
+                    subsets.setdefault(subset["name"], subset.get("labels") or {})
+            return subsets, "/".join(_identity(chosen[0]))
+    return {}, ""
+
+
+def _specific(rule: Object, full: str) -> int:
+    """How exactly the rule's host means ``full``; 0 where it does not."""
+    host = (rule.get("spec") or {}).get("host") or ""
+    if host.startswith("*"):
+        return len(host) if full.endswith(host[1:]) else 0
+    return 10_000 if fully_qualified(host, _identity(rule)[0]) == full else 0
+
+
+def _shadow_rules(route: Route, around: Surroundings) -> list[str]:
+    """Namespaces whose own DestinationRule hides ours from their clients, and has not both subsets."""
+    remarks = []
+    for version in (route.stable, route.canary):
+        full = fully_qualified(version.host, route.namespace)
+        seen_from = {route.namespace, service_of(version.host, route.namespace)[1], ROOT_NAMESPACE}
+        remarks += [
+            f"DestinationRule {'/'.join(_identity(rule))} lacks subset {version.subset}: "
+            f"clients in its namespace will get 503 for it"
+            for rule in around.destination_rules
+            if version.subset
+            and _identity(rule)[0] not in seen_from
+            and _specific(rule, full) == 10_000
+            and version.subset not in {one.get("name") for one in rule["spec"].get("subsets") or ()}
+        ]
+    return remarks
+
+
+def sides_of(route: Route, around: Surroundings) -> Sides:
+    """The pods behind both versions."""
+    return _sides(route, around)[0]
+
+
+def _sides(route: Route, around: Surroundings) -> tuple[Sides, list[Problem]]:
+    stable, stable_problems = selection_of(route.stable, route.namespace, around)
+    canary, canary_problems = selection_of(route.canary, route.namespace, around)
+    sides = Sides(
+        stable=side_of(stable, around.pods, around.deployments),
+        canary=side_of(canary, around.pods, around.deployments),
+    )
+    return sides, [*stable_problems, *canary_problems]
+
+
+def _subsets(route: Route, around: Surroundings, sides: Sides) -> Iterator[Problem]:
+    """Both versions select ready pods, and none of the pods twice."""
+    stable, stable_problems = selection_of(route.stable, route.namespace, around)
+    canary, canary_problems = selection_of(route.canary, route.namespace, around)
+    for version, selection, side, missing in (
+        (route.stable, stable, sides.stable, stable_problems),
+        (route.canary, canary, sides.canary, canary_problems),
+    ):
+        if not side.ready and not missing:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(selection.labels.items()))
+            yield Problem(
+                str(route),
+                f"{version} selects no ready pod ({labels})",
+                "two versions with ready pods",
+                f"see: kubectl get pods -n {selection.namespace} -l {labels}",
+            )
+    if not (stable_problems or canary_problems) and (both := overlap(stable, canary, around.pods)):
+        yield Problem(
+            f"{route.stable} and {route.canary}",
+            f"{', '.join(both[:3])}{' and more' if len(both) > 3 else ''} in both",
+            "versions that share no pod: what is counted for one must not be counted for the other",
+            "give the subsets labels that tell the pods apart",
+        )

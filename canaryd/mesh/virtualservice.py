@@ -1,0 +1,282 @@
+"""
+The mesh port on a real API server: one VirtualService, read and patched.
+
+Reading and planning are pure and live next door; here is only what talks. Retreats have a connection and a deadline of
+their own, take two requests (read, patch), and are guarded by nothing but the destinations they write to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from canaryd.errors import Conflict, Rejected
+from canaryd.kube import (
+    DEPLOYMENTS,
+    DESTINATION_RULES,
+    PODS,
+    SERVICES,
+    VIRTUAL_SERVICES,
+    Forbidden,
+    Kind,
+    Kube,
+    Missing,
+    Right,
+    Unserved,
+)
+from canaryd.mesh.admission import ROOT_NAMESPACE, Surroundings, admission, sides_of, subsets_of
+from canaryd.mesh.hosts import fully_qualified, service_of
+from canaryd.mesh.weights import Guard, release_patch, split_of, weight_patch
+from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem, Refused
+from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
+
+Object = dict[str, Any]
+
+VERSIONS = ("v1", "v1beta1")
+"""Served versions of networking.istio.io with equal schemas: v1 since Istio 1.22, before that v1beta1."""
+
+ROLLOUTS = Kind("argoproj.io", "v1alpha1", "rollouts")
+
+RETREAT_LIMIT = 5.0
+"""Seconds that each of the two requests of a retreat may take."""
+
+
+class IstioMesh:
+    """The port ``Mesh`` on VirtualServices."""
+
+    def __init__(self, kube: Kube, *, retreat_limit: float = RETREAT_LIMIT) -> None:
+        self._kube = kube
+        self._retreats = kube.another(timeout=retreat_limit)
+        self._version = VERSIONS[0]
+
+    def admit(self, plan: Plan) -> Admission:
+        """What the plan would move. Raises Refused with every problem; changes nothing (one patch is rehearsed)."""
+        namespace, target = plan.namespace, plan.spec.target
+        homes = self._homes(plan)
+        if lacking := list(self._lacking(namespace, homes)):
+            raise Refused(lacking)
+        try:
+            found = self._get(self._kube, namespace, target.virtual_service)
+        except Missing:
+            known = ", ".join(one["metadata"]["name"] for one in self._list(VIRTUAL_SERVICES, namespace)) or "none"
+            raise Refused(
+                [
+                    Problem(
+                        "spec.target.virtualService",
+                        target.virtual_service,
+                        f"a VirtualService in namespace {namespace}",
+                        f"there: {known}",
+                    )
+                ]
+            ) from None
+        admitted = admission(plan, found, self._around(namespace, homes))
+        return replace(admitted, remarks=(*admitted.remarks, *self._rehearse(plan, found, admitted)))
+
+    def look(self, route: Route) -> Sighting:
+        """The weights and the marker as they are now."""
+        return split_of(self._read(self._kube, route), route)
+
+    def shift(self, route: Route, marker: Marker, seen: Sighting) -> None:
+        """
+        Write ``marker.split`` and the marker in one operation, provided that nothing has changed since ``seen``.
+
+        Raises Conflict when something has, Rejected when the API server refuses the patch all the same.
+        """
+        found = self._read(self._kube, route)
+        if _version(found) != seen.version:
+            raise Conflict(
+                f"{route} has changed since it was read (resourceVersion {seen.version}, now {_version(found)})"
+            )
+        try:
+            self._patch(self._kube, route, weight_patch(found, route, marker, Guard.OBJECT))
+        except Conflict as error:
+            if _version(self._read(self._kube, route)) == seen.version:
+                raise Rejected(
+                    f"{route}: the API server refuses the patch though nothing has changed: {error}"
+                ) from error
+            raise
+
+    def retreat(self, route: Route, marker: Marker) -> None:
+        """
+        Write ``marker.split`` and the marker in one operation, whatever else has changed in the object.
+
+        Two requests, on a connection of its own. Raises Conflict when the destinations are no longer ours, Rejected
+        when no stable destination is left or the object is gone.
+        """
+        found = self._read(self._retreats, route)
+        self._patch(self._retreats, route, weight_patch(found, route, marker, Guard.DESTINATIONS))
+
+    def release(self, route: Route, run: str) -> None:
+        """Take our marker, and a destination that we inserted, out of the object. No marker of ``run``: nothing."""
+        try:
+            found = self._get(self._kube, route.namespace, route.virtual_service)
+        except Missing:
+            return
+        if operations := release_patch(found, route, run):
+            self._patch(self._kube, route, operations)
+
+    def sides(self, route: Route) -> Sides:
+        """The pods behind both versions now."""
+        services, pods, deployments, rules = [], [], [], []
+        seen: set[tuple[str, str]] = set()
+        for version in (route.stable, route.canary):
+            name, home = service_of(version.host, route.namespace)
+            if not name or (home, name) in seen:
+                continue
+            seen.add((home, name))
+            rules += self._rules(version.host, route.namespace)
+            try:
+                service = self._kube.get(SERVICES, home, name)
+            except Missing:
+                continue
+            services.append(service)
+            pods += self._kube.list(PODS, home, labels=(service.get("spec") or {}).get("selector") or {})
+            deployments += self._kube.list(DEPLOYMENTS, home)
+        around = Surroundings(services=services, pods=pods, deployments=deployments, destination_rules=rules)
+        return sides_of(route, around)
+
+    def hosts(self, route: Route) -> tuple[str, ...]:
+        """The fully qualified names of the services behind both versions."""
+        return tuple(
+            dict.fromkeys(fully_qualified(version.host, route.namespace) for version in (route.stable, route.canary))
+        )
+
+    # -- reading
+
+    def _get(self, kube: Kube, namespace: str, name: str) -> Object:
+        """The VirtualService, in the version that is served. Raises Missing, or Unserved where Istio is not there."""
+        try:
+            return kube.get(replace(VIRTUAL_SERVICES, version=self._version), namespace, name)
+        except Unserved:
+            other = next(version for version in VERSIONS if version != self._version)
+            found = kube.get(replace(VIRTUAL_SERVICES, version=other), namespace, name)
+            self._version = other
+            return found
+
+    def _read(self, kube: Kube, route: Route) -> Object:
+        try:
+            return self._get(kube, route.namespace, route.virtual_service)
+        except Missing as error:
+            raise Rejected(
+                f"{route} is gone, and with it the weights: apply it again with all traffic to {route.stable}, "
+                "or abort the run"
+            ) from error
+
+    def _patch(self, kube: Kube, route: Route, operations: list[Object]) -> None:
+        kind = replace(VIRTUAL_SERVICES, version=self._version)
+        try:
+            kube.patch_json(kind, route.namespace, route.virtual_service, operations)
+        except Missing as error:
+            raise Rejected(f"{route} is gone, and with it the weights") from error
+
+    def _list(self, kind: Kind, namespace: str = "") -> list[Object]:
+        served = replace(kind, version=self._version) if kind.group == VIRTUAL_SERVICES.group else kind
+        return self._kube.list(served, namespace)
+
+    def _rules(self, host: str, namespace: str) -> list[Object]:
+        """The DestinationRules that decide over ``host``: of the first namespace that has one."""
+        _, home = service_of(host, namespace)
+        for place in dict.fromkeys((namespace, home, ROOT_NAMESPACE)):
+            try:
+                rules = self._list(DESTINATION_RULES, place)
+            except Forbidden:
+                continue
+            if subsets_of(host, namespace, rules)[1]:
+                return rules
+        return []
+
+    # -- admission
+
+    @staticmethod
+    def _homes(plan: Plan) -> tuple[str, ...]:
+        """The namespaces that the versions' services live in."""
+        target = plan.spec.target
+        hosts = [target.version(target.canary).host, target.host]
+        if target.stable:
+            hosts.append(target.version(target.stable).host)
+        return tuple(dict.fromkeys(service_of(host, plan.namespace)[1] or plan.namespace for host in hosts))
+
+    def _lacking(self, namespace: str, homes: Iterable[str]) -> Iterator[Problem]:
+        """The rights that a run would miss, each with the command that grants it."""
+        needed = {namespace: [Right(verb, VIRTUAL_SERVICES) for verb in ("get", "list", "patch")]}
+        needed[namespace].append(Right("list", DESTINATION_RULES))
+        for home in homes:
+            needed.setdefault(home, []).extend([Right("get", SERVICES)])
+            needed[home] += [Right("list", kind) for kind in (SERVICES, PODS, DEPLOYMENTS)]
+        for place, rights in needed.items():
+            for right in self._kube.forbidden(place, rights):
+                yield Problem(
+                    f"namespace {place}",
+                    "no",
+                    f"the right to {right.verb} {right.kind}",
+                    f"kubectl create role canaryd-{right.verb}-{right.kind.plural} -n {place} "
+                    f"--verb={right.verb} --resource={right.kind}, and bind it",
+                )
+
+    def _around(self, namespace: str, homes: tuple[str, ...]) -> Surroundings:
+        places = tuple(dict.fromkeys((namespace, *homes, ROOT_NAMESPACE)))
+        remarks: list[str] = []
+        return Surroundings(
+            virtual_services=self._everywhere(VIRTUAL_SERVICES, places, remarks),
+            destination_rules=self._everywhere(DESTINATION_RULES, places, remarks),
+            services=[found for home in homes for found in self._list(SERVICES, home)],
+            pods=[found for home in homes for found in self._list(PODS, home)],
+            deployments=[found for home in homes for found in self._list(DEPLOYMENTS, home)],
+            rollouts=self._rollouts(namespace),
+            remarks=tuple(remarks),
+        )
+
+    def _everywhere(self, kind: Kind, places: tuple[str, ...], remarks: list[str]) -> list[Object]:
+        """The objects of all namespaces, or of those among ``places`` that we may look at."""
+        try:
+            return self._list(kind)
+        except Forbidden:
+            found, seen = [], []
+            for place in places:
+                try:
+                    found += self._list(kind, place)
+                    seen.append(place)
+                except Forbidden:
+                    continue
+            remarks.append(
+                f"only namespaces {', '.join(seen) or 'none'} were searched for {kind.plural}: no right to list all; "
+                "another way to the versions may be overlooked"
+            )
+            return found
+
+    def _rollouts(self, namespace: str) -> list[Object]:
+        try:
+            return self._list(ROLLOUTS, namespace)
+        except (Unserved, Forbidden):
+            return []
+
+    def _rehearse(self, plan: Plan, found: Object, admitted: Admission) -> list[str]:
+        """Send the first step's patch as a dry run, so that schema and webhooks refuse it now rather than later."""
+        first, route = plan.spec.steps[0].weight, admitted.route
+        marker = Marker("rehearsal", 0, first, admitted.split, route.stable, route.canary, 0)
+        operations = weight_patch(found, route, marker, Guard.OBJECT)
+        try:
+            self._kube.patch_json(
+                replace(VIRTUAL_SERVICES, version=self._version),
+                route.namespace,
+                route.virtual_service,
+                operations,
+                dry_run=True,
+            )
+        except Conflict:
+            return [f"{route} changed while it was looked at"]
+        except Rejected as error:
+            if "dry run" in str(error):
+                return [f"{route}: the first step could not be rehearsed: {error}"]
+            body = json.dumps([one for one in operations if one["path"].startswith("/spec/")], separators=(",", ":"))
+            raise Refused(
+                [Problem(str(route), str(error), f"a VirtualService that may be patched like this: {body}")]
+            ) from error
+        return []
+
+
+def _version(found: Object) -> str:
+    return str(found["metadata"].get("resourceVersion") or "")
