@@ -192,7 +192,8 @@ class Load:
         due = loop.time()
         while not self._stopping.is_set():
             now = loop.time()
-            if self._rps <= 0:
+            rps = self._rps  # read once: it may become 0 at any moment
+            if rps <= 0:
                 due = now
                 await asyncio.sleep(0.05)
                 continue
@@ -200,7 +201,7 @@ class Load:
                 due = now
             while due <= now:
                 self._send(loop)
-                due += self._random.expovariate(self._rps) if self._poisson else 1 / self._rps
+                due += self._random.expovariate(rps) if self._poisson else 1 / rps
             await asyncio.sleep(min(due - loop.time(), 0.1))
 
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:

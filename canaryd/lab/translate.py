@@ -50,6 +50,7 @@ BALANCERS = {
     "ROUND_ROBIN": "ROUND_ROBIN",
     "RANDOM": "RANDOM",
 }
+LIMITS = ("max_retries", "max_requests", "max_connections", "max_pending_requests")
 DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"  # Istio since 1.24: without 503
 UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -166,6 +167,8 @@ def _cluster(
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [_endpoint(pod, listener) for pod in pods]}],
         },
+        # Istio's defaults are without limits (cluster_traffic_policy.go); Envoy's own would allow three retries at a time
+        "circuit_breakers": {"thresholds": [dict.fromkeys(LIMITS, 2**32 - 1)]},
         # Istio switches Envoy's panic mode off: with no ready pod there is no upstream, not a guess
         "common_lb_config": {"healthy_panic_threshold": {}},
     }
