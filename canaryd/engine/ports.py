@@ -13,6 +13,7 @@ from typing import Protocol
 
 from canaryd.model.cells import Cell, Gap, Sought, Window
 from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem
 from canaryd.model.run import Command, Record
 from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
 
@@ -51,6 +52,9 @@ class Metrics(Protocol):
 
     def count(self, sought: Sought, window: Window) -> Cell | Gap:
         """The counts in ``window``. Gap when the answer holds none; Unavailable when there was no answer."""
+
+    def probe(self, sought: Sought) -> tuple[Problem, ...]:
+        """Why nothing could be measured here; empty when it can. Raises nothing."""
 
 
 class Store(Protocol):

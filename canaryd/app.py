@@ -1,0 +1,124 @@
+"""
+The composition root: the one place that chooses adapters and puts canaryd together.
+
+That the adapters fit the engine's ports is proven here, by mypy, when they are handed over.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from canaryd.engine import admission
+from canaryd.engine.admission import Begun
+from canaryd.engine.collector import Collector
+from canaryd.engine.ports import Clock, Journal, Mesh, Metrics, Store
+from canaryd.engine.reconciler import Reconciler
+from canaryd.engine.scheduler import Scheduler
+from canaryd.kube import connect
+from canaryd.mesh.virtualservice import IstioMesh
+from canaryd.metrics.prometheus import Prometheus
+from canaryd.model.plan import Plan
+from canaryd.model.run import Command, Run
+from canaryd.settings import Settings
+from canaryd.store.folder import FolderJournal, FolderStore
+
+
+class SystemClock:
+    """The clock port on the system's wall clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+
+@dataclass(frozen=True)
+class World:
+    """What canaryd works on: one adapter for each port."""
+
+    mesh: Mesh
+    metrics: Metrics
+    store: Store
+    journal: Journal
+    clock: Clock
+
+
+def world(settings: Settings) -> World:
+    """The adapters that ``settings`` choose. Raises Rejected when a kubeconfig or URL cannot be used."""
+    return World(
+        mesh=IstioMesh(connect(settings.kubeconfig, settings.context, timeout=settings.timeout)),
+        metrics=Prometheus(settings.prometheus, timeout=settings.timeout),
+        store=FolderStore(settings.state),
+        journal=FolderJournal(settings.state),
+        clock=SystemClock(),
+    )
+
+
+class Canaryd:
+    """
+    A running canaryd: runs begin in it, are ticked, and hear commands. Use it as a context manager.
+
+    Collectors, ticks and retreats each have threads of their own, so that none can starve another.
+    """
+
+    def __init__(self, world: World, *, workers: int = 8) -> None:
+        self._world = world
+        self._collectors = ThreadPoolExecutor(max(2, workers // 2), "collect")
+        self._retreats = ThreadPoolExecutor(max(4, workers // 2), "retreat")
+        self._scheduler = Scheduler(self._tick, workers=workers)
+        collector = Collector(world.metrics, world.clock, self._collectors, self._scheduler.wake)
+        self._reconciler = Reconciler(world.store, world.mesh, collector, world.journal, world.clock, self._retreats)
+        self._runs: dict[str, Run] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._scheduler.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._scheduler.stop()
+        self._collectors.shutdown(cancel_futures=True)
+        self._retreats.shutdown()
+        self._open.close()
+
+    def begin(self, plan: Plan, *, again: bool = False) -> Begun:
+        """Begin the run of ``plan``, or go on with the unfinished one. Raises Refused or Settled."""
+        world = self._world
+        begun = admission.begin(
+            plan, mesh=world.mesh, metrics=world.metrics, store=world.store, clock=world.clock, again=again
+        )
+        self.carry_out(begun.record.run)
+        return begun
+
+    def carry_out(self, run: Run) -> None:
+        """Tick ``run`` until it is final. Raises Rejected when another process carries it out."""
+        if isinstance(self._world.store, FolderStore):
+            self._open.enter_context(self._world.store.held(run.uid))
+        self._runs[run.uid] = run
+        self._scheduler.add(run.uid, every=min(5.0, run.plan.spec.analysis.cell.total_seconds() / 3))
+
+    def see(self, uid: str) -> Run:
+        """The run as of its last tick."""
+        return self._runs[uid]
+
+    def ask(self, uid: str, command: Command) -> None:
+        """Append a command for the run and let it be heard at once."""
+        self._world.store.ask(uid, command)
+        self._scheduler.wake(uid)
+
+    def _tick(self, uid: str) -> None:
+        run = self._reconciler.tick(uid)
+        self._runs[uid] = run
+        if run.final and run.released:
+            self._scheduler.remove(uid)
+
+
+def command(verb: str, *, reason: str = "", by: str = "", step: int | None = None, force: bool = False) -> Command:
+    """A command with an id of its own, so that it is obeyed once however often it is read."""
+    return Command(uuid4().hex, verb, reason, by, step, force)  # type: ignore[arg-type]  # the CLI offers these verbs

@@ -1,0 +1,186 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from canaryd import __version__
+from canaryd.cli.exits import Exit
+
+app = typer.Typer(
+    name="canaryd",
+    help="Canary analysis and traffic shifting for Istio.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A rollout plan (YAML).")]
+Kubeconfig = Annotated[Path | None, typer.Option(help="A kubeconfig file.", show_default="$KUBECONFIG or the pod's")]
+Context = Annotated[str | None, typer.Option(help="The context in the kubeconfig.", show_default="its current one")]
+PrometheusUrl = Annotated[str | None, typer.Option("--prometheus", help="Where the Prometheus API begins.")]
+State = Annotated[Path | None, typer.Option(help="The folder of runs and journals.", show_default=".canaryd")]
+Config = Annotated[Path | None, typer.Option(help="A file with settings, like config/canaryd.yaml.")]
+Which = Annotated[str, typer.Argument(metavar="RUN", help="A plan's name, or a run's.")]
+Reason = Annotated[str, typer.Option(help="Why, for the journal.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"canaryd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def validate(plan: PlanFile) -> None:
+    """Say everything that is wrong with a plan, without asking a cluster."""
+    from canaryd.cli.output import plan_in
+
+    read = plan_in(plan)
+    steps = ", ".join(str(step.weight) for step in read.spec.steps)
+    typer.echo(f"{plan}: plan {read} is valid: {read.spec.target.host} by steps of {steps}")
+
+
+@app.command()
+def run(
+    plan: PlanFile,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    prometheus: PrometheusUrl = None,
+    state: State = None,
+    config: Config = None,
+    on_exit: Annotated[
+        Literal["leave", "rollback"] | None,
+        typer.Option(
+            help="What SIGINT and SIGTERM do to a run in flight.", show_default="leave; without a terminal rollback"
+        ),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run a release that was settled before once more.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Where the report goes.", show_default="beside the run")] = None,
+) -> None:
+    """
+    Carry out one plan in the foreground, as a pipeline job would; started again it goes on.
+
+    Exit codes: 0 promoted, 1 internal error, 2 usage, 10 rolled back by verdict, 11 aborted, 12 inconclusive,
+    13 refused, 14 left in flight.
+    """
+    from canaryd.cli.output import explained, plan_in
+    from canaryd.cli.run import carry_out
+    from canaryd.settings import read_settings
+
+    read = plan_in(plan)
+    with explained():
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context, prometheus=prometheus, state=state)
+        raise typer.Exit(carry_out(read, settings, on_exit=on_exit, again=again, report=report))
+
+
+@app.command()
+def serve(
+    plans: Annotated[Path, typer.Argument(help="A folder of plans (*.yaml).")],
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    prometheus: PrometheusUrl = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """The daemon: carry out every plan in a folder, each new release once."""
+    from canaryd.cli.output import explained
+    from canaryd.cli.serve import serve as serve_folder
+    from canaryd.settings import read_settings
+
+    if not plans.is_dir():
+        from canaryd.cli.output import stop
+
+        raise stop(Exit.USAGE, f"canaryd: {plans} is not a folder of plans")
+    with explained():
+        serve_folder(
+            plans, read_settings(config, kubeconfig=kubeconfig, context=context, prometheus=prometheus, state=state)
+        )
+
+
+@app.command()
+def status(state: State = None, config: Config = None) -> None:
+    """Every run in the state folder, and what each waits for."""
+    from canaryd.cli.ask import list_runs
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained():
+        list_runs(read_settings(config, state=state))
+
+
+@app.command()
+def explain(run: Which, state: State = None, config: Config = None) -> None:
+    """Why a run is where it is, what happens next, and what a person can do."""
+    from canaryd.cli.ask import explain_run
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained():
+        explain_run(run, read_settings(config, state=state))
+
+
+def _ask(verb: str, which: str, reason: str, state: Path | None, config: Path | None, *, force: bool = False) -> None:
+    from canaryd.cli.ask import ask
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained():
+        ask(verb, which, reason, read_settings(config, state=state), force=force)
+
+
+@app.command()
+def abort(
+    run: Which,
+    reason: Reason = "",
+    force: Annotated[bool, typer.Option("--force", help="Go back even though stable has no ready endpoint.")] = False,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Roll a run back, for good."""
+    _ask("abort", run, reason, state, config, force=force)
+
+
+@app.command()
+def approve(run: Which, reason: Reason = "", state: State = None, config: Config = None) -> None:
+    """Open the gate that a run waits at."""
+    _ask("approve", run, reason, state, config)
+
+
+@app.command()
+def resume(run: Which, reason: Reason = "", state: State = None, config: Config = None) -> None:
+    """Go on after somebody else changed the weights: set them again as the run wants them."""
+    _ask("resume", run, reason, state, config)
+
+
+@app.command()
+def promote(
+    run: Which,
+    reason: Annotated[str, typer.Option(help="Why it is promoted without proof; the run is marked with it.")],
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Promote a run at its last step without proof, by a person's word."""
+    _ask("promote", run, reason, state, config)
+
+
+def _add_lab() -> None:
+    from canaryd.cli.lab import lab
+
+    app.add_typer(lab, name="lab")
+
+
+_add_lab()
