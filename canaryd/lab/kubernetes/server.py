@@ -88,7 +88,7 @@ class ApiServer:
     ) -> None:
         self.cluster = cluster
         self.faults = Faults()
-        self.requests: deque[Seen] = deque(maxlen=_MOST_SEEN)
+        self._requests: deque[Seen] = deque(maxlen=_MOST_SEEN)
         self.address = ""
         self._port = port
         self._denied = denied
@@ -117,6 +117,11 @@ class ApiServer:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
+
+    @property
+    def requests(self) -> tuple[Seen, ...]:
+        """The last requests for resources, in the order they were answered (a watch: when it ended)."""
+        return tuple(self._requests)
 
     def __enter__(self) -> Self:
         self.start()
@@ -188,7 +193,7 @@ class ApiServer:
 
     def _note(self, verb: str, target: Target, code: int) -> None:
         namespace = target.namespace or ""
-        self.requests.append(Seen(verb, target.resource.plural, namespace, target.name, target.subresource, code))
+        self._requests.append(Seen(verb, target.resource.plural, namespace, target.name, target.subresource, code))
 
     async def _respond(self, request: web.Request, target: Target | None, verb: str) -> web.StreamResponse:
         if target is None:
@@ -409,7 +414,7 @@ class ApiServer:
         return _written(written, target)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        asked = await _body(request) if request.can_read_body else {}
+        asked = await _body(request) if await request.read() else {}
         namespace = target.namespace or ""
         obj, gone = self.cluster.delete(
             target.resource, namespace, target.name, asked.get("preconditions"), dry_run=_dry_run(request, asked)
@@ -421,7 +426,7 @@ class ApiServer:
         return web.json_response(success)
 
     async def _delete_collection(self, request: web.Request, target: Target) -> web.StreamResponse:
-        asked = await _body(request) if request.can_read_body else {}
+        asked = await _body(request) if await request.read() else {}
         page = self.cluster.page(target.resource, target.namespace, _selector(request, target))
         for obj in page.items:
             metadata = obj["metadata"]
