@@ -17,6 +17,8 @@ from canaryd.model.cells import Cell
 from canaryd.model.judgement import CheckState, History, Proof, Tally
 from canaryd.model.plan import Check
 
+SHOWN = 0.05
+"""Stable's share above the bound that a reading shows while nothing is wrong."""
 SOMEBODY = 0.5
 """Requests below which a side of a cell is taken as empty: counts may be fractions, ratios must stay finite."""
 
@@ -62,10 +64,19 @@ def tallied(one: CheckState, seconds: float, canary: tuple[float, ...], stable: 
     return replace(one, level=_sum(one.level, cell), rise=_sum(one.rise, cell) if rising else cell)
 
 
-def place_shown(check: Check, one: CheckState) -> int:
-    """The category after which a request counts as bad: for latency the bound with the most capital."""
+def place_shown(check: Check, one: CheckState, rising: bool) -> int:
+    """
+    The category after which a request counts as bad.
+
+    For latency the bound that carries the evidence of harm, or, while there is none to speak of, the first that few of
+    stable's requests exceed.
+    """
     if check.metric == "error-rate" or not check.compare:
         return 0
+    if not rising:
+        every = range(len(one.level.stable) - 1)
+        few = SHOWN * fsum(one.level.stable)
+        return next((index for index in every if split_at(one.level.stable, index)[0] <= few), 0)
     weights = [total((capital,)) for capital in one.wager.capital]
     per_bound = [
         fsum(weights[start : start + len(latency.ODDS)]) for start in range(0, len(weights), len(latency.ODDS))
@@ -111,8 +122,9 @@ def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape) -> CheckSt
     one = tallied(one, cell.seconds, canary, stable)
     wager = one.wager
     if active:
-        wager = lay(wager, cell.split.canary, cell.seconds, latency.prior(shape, active, check.accepted))
-        wager = grow(wager, latency.harm(canary, stable, shape, active, check.accepted))
+        nulls = latency.nulls(shape, active, check.accepted.times)
+        wager = lay(wager, cell.split.canary, cell.seconds, latency.prior(nulls, len(shape.bounds)))
+        wager = grow(wager, latency.harm(canary, stable, nulls, check.accepted))
     proof = one.proof
     if cell.settled:
         # The bounds are those of the segment's first judged cell: one that left later must not take its doubt along.
@@ -120,8 +132,8 @@ def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape) -> CheckSt
         rows = proof.rows or (latency.fresh_row(),) * len(bounds)
         proof = Proof(
             tuple(
-                _paid(row, latency.proof(canary, stable, shape, index, check.allowed))
-                for row, index in zip(rows, bounds, strict=True)
+                _paid(row, latency.proof(canary, stable, shape, null, check.allowed))
+                for row, null in zip(rows, latency.nulls(shape, bounds, check.allowed.times), strict=True)
             ),
             bounds,
         )

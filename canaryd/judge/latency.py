@@ -34,20 +34,35 @@ NEARLY_ALL = 0.9995
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Counts of a cell about one bound: requests in the bucket that ends at it, all below that, and all above."""
+    """One side of a cell about one bound: requests under the bucket that ends at it, in it, above it, and all."""
 
     under: float
     edge: float
     above: float
+    requests: float
 
-    @property
-    def requests(self) -> float:
-        return self.under + self.edge + self.above
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """What is tolerated at the bound at ``index``: a share ``above`` it, ``phi`` of its bucket having crossed."""
+
+    index: int
+    phi: float
+    above: float
 
 
 def step_at(buckets: tuple[float, ...], index: int) -> Step:
     """The counts of one side about the bound at ``index``."""
-    return Step(fsum(buckets[:index]), buckets[index], fsum(buckets[index + 1 :]))
+    return Step(fsum(buckets[:index]), buckets[index], fsum(buckets[index + 1 :]), fsum(buckets))
+
+
+def nulls(shape: Shape, indices: tuple[int, ...], times: float) -> tuple[Null, ...]:
+    """Recent stable ``times`` as slow, at each of the bounds."""
+    found = []
+    for index in indices:
+        phi = moved(shape, index, times)
+        found.append(Null(index, phi, shape.above(index) + phi * shape.bucket(index)))
+    return tuple(found)
 
 
 def log_e(canary: Step, stable: Step, phi: float, ratios: tuple[float, float], plus: float) -> float:
@@ -58,64 +73,57 @@ def log_e(canary: Step, stable: Step, phi: float, ratios: tuple[float, float], p
     share of the bucket at the edge that the tolerance or margin moves across.
     """
     rho = canary.requests / stable.requests
-    low, high = ((ratio - 1) / (1 + rho * ratio) for ratio in ratios)
-    edge = low + phi * (high - low)
+    low = (ratios[0] - 1) / (1 + rho * ratios[0])
+    high = (ratios[1] - 1) / (1 + rho * ratios[1])
     return (
         canary.above * log1p(high)
         + (canary.under + canary.edge) * log1p(low)
         + stable.above * log1p(-rho * high)
-        + stable.edge * log1p(-rho * edge)
+        + stable.edge * log1p(-rho * (low + phi * (high - low)))
         + stable.under * log1p(-rho * low)
         - canary.requests * plus * (high - low)
     )
 
 
-def prior(shape: Shape, active: tuple[int, ...], tolerance: Tolerance) -> tuple[float, ...]:
+def prior(active: tuple[Null, ...], bounds: int) -> tuple[float, ...]:
     """Shares of the mass laid now, one per (bound, odds): equal among those that are played."""
-    played = [0.0] * (len(shape.bounds) * len(ODDS))
-    for index in active:
-        rare = _tolerated(shape, index, moved(shape, index, tolerance.times)) < RARE
-        for place in range(len(ODDS) if rare else len(ODDS) - 1):
-            played[index * len(ODDS) + place] = 1.0
+    played = [0.0] * (bounds * len(ODDS))
+    for null in active:
+        for place in range(len(ODDS) if null.above < RARE else len(ODDS) - 1):
+            played[null.index * len(ODDS) + place] = 1.0
     count = fsum(played)
     return tuple(share / count for share in played) if count else tuple(played)
 
 
 def harm(
-    canary: tuple[float, ...], stable: tuple[float, ...], shape: Shape, active: tuple[int, ...], tolerance: Tolerance
+    canary: tuple[float, ...], stable: tuple[float, ...], active: tuple[Null, ...], tolerance: Tolerance
 ) -> tuple[float, ...]:
     """Log e-values against "no slower than tolerated", one per (bound, odds); 0 where a bound is not active."""
-    values = [0.0] * (len(shape.bounds) * len(ODDS))
-    for index in active:
-        phi = moved(shape, index, tolerance.times)
-        null = _tolerated(shape, index, phi)
-        ours, theirs = step_at(canary, index), step_at(stable, index)
+    values = [0.0] * ((len(canary) - 1) * len(ODDS))
+    for null in active:
+        ours, theirs = step_at(canary, null.index), step_at(stable, null.index)
         for place, odds in enumerate(ODDS):
-            spread = 1 - null + odds * null
-            values[index * len(ODDS) + place] = log_e(ours, theirs, phi, (1 / spread, odds / spread), tolerance.plus)
+            spread = 1 - null.above + odds * null.above
+            ratios = (1 / spread, odds / spread)
+            values[null.index * len(ODDS) + place] = log_e(ours, theirs, null.phi, ratios, tolerance.plus)
     return tuple(values)
 
 
 def proof(
-    canary: tuple[float, ...], stable: tuple[float, ...], shape: Shape, index: int, margin: Tolerance
+    canary: tuple[float, ...], stable: tuple[float, ...], shape: Shape, null: Null, margin: Tolerance
 ) -> tuple[float, ...]:
-    """Log e-values against "slower than the margin at this bound", one per alternative."""
-    phi = moved(shape, index, margin.times)
-    null = min(_tolerated(shape, index, phi) + margin.plus, NEARLY_ALL)
-    now = min(shape.above(index), null)
-    ours, theirs = step_at(canary, index), step_at(stable, index)
+    """Log e-values against "slower than the margin at this bound", one per alternative; ``null`` is at the margin."""
+    worst = min(null.above + margin.plus, NEARLY_ALL)
+    now = min(shape.above(null.index), worst)
+    ours, theirs = step_at(canary, null.index), step_at(stable, null.index)
     values = []
     for part in PROOF_PARTS:
-        better = now + part * (null - now)
-        ratios = ((1 - better) / (1 - null), better / null)
-        values.append(log_e(ours, theirs, phi, ratios, margin.plus))
+        better = now + part * (worst - now)
+        ratios = ((1 - better) / (1 - worst), better / worst)
+        values.append(log_e(ours, theirs, null.phi, ratios, margin.plus))
     return tuple(values)
 
 
 def fresh_row() -> tuple[float, ...]:
     """The proof's capital at a bound before its first cell: 1, in equal parts."""
     return (-log(len(PROOF_PARTS)),) * len(PROOF_PARTS)
-
-
-def _tolerated(shape: Shape, index: int, phi: float) -> float:
-    return shape.above(index) + phi * shape.bucket(index)

@@ -283,7 +283,7 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         sentence += f"; not judged now: {one.waiting}"
     if one.note:
         sentence += f"; {one.note}"
-    place = comparison.place_shown(check, one)
+    place = comparison.place_shown(check, one, rising)
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
     return Reading(
         check=check.name,
@@ -301,7 +301,7 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
 
 def _words(check: Check, one: CheckState, state: JudgeState, tally: Tally, rising: bool) -> str:
     """A check in words, without its evidence."""
-    place = comparison.place_shown(check, one)
+    place = comparison.place_shown(check, one, rising)
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
     when = wording.window(tally, str(Split(state.split)), rising)
     if check.compare and check.metric == "error-rate":

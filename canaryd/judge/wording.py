@@ -35,7 +35,7 @@ def evidence(value: float) -> str:
     """A betting capital: a number that is at or above its bound is never rounded below it."""
     if value >= OVER:
         return "over a million"
-    if value >= 100:
+    if value >= 10:
         return f"{int(value):,}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.01 else "under 0.01"
 

@@ -1,0 +1,210 @@
+"""
+Every e-value has an expectation of at most 1 at the boundary of its null: the whole promise rests on it.
+
+Exact, by enumerating all outcomes of small cells through the code that judges real ones. The boundary is where the
+expectation is greatest; inside the null there is room, and an error in a sign, an exponent or a bound uses it up.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import comb, exp, factorial, isclose
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canaryd.judge import errors, latency, objectives, unattributed
+from canaryd.judge.histogram import shape_of
+from canaryd.judge.mixture import Wager, grow, lay, worth
+from canaryd.model.judgement import History
+from canaryd.model.plan import Tolerance
+
+from .population import cell, counts
+
+ROUNDING = 1e-9
+FEW = st.integers(1, 9)
+RATES = st.floats(0, 0.6) | st.sampled_from([0.0, 0.001, 0.01, 0.5])
+TIMES = st.floats(1, 3)
+PLUS = st.floats(0, 0.3) | st.sampled_from([0.0, 0.00005, 0.0015])
+
+
+def binomial(trials: int, chance: float) -> list[float]:
+    return [comb(trials, hits) * chance**hits * (1 - chance) ** (trials - hits) for hits in range(trials + 1)]
+
+
+def multinomial(trials: int, chances: tuple[float, ...]) -> list[tuple[tuple[int, ...], float]]:
+    """Every outcome with its probability."""
+    found = []
+    for head in product(range(trials + 1), repeat=len(chances) - 1):
+        if (rest := trials - sum(head)) < 0:
+            continue
+        outcome = (*head, rest)
+        weight = float(factorial(trials))
+        for hits, chance in zip(outcome, chances, strict=True):
+            weight *= chance**hits / factorial(hits)
+        found.append((outcome, weight))
+    return found
+
+
+def error_expectations(bets, requests, chances):
+    """Expectation of each e-value that ``bets(failed)`` gives as logarithms."""
+    totals = None
+    for (canary, at_canary), (stable, at_stable) in product(
+        enumerate(binomial(requests[0], chances[0])), enumerate(binomial(requests[1], chances[1]))
+    ):
+        values = [exp(value) * at_canary * at_stable for value in bets((canary, stable))]
+        totals = values if totals is None else [a + b for a, b in zip(totals, values, strict=True)]
+    return totals
+
+
+@given(FEW, FEW, RATES, TIMES, PLUS)
+@settings(max_examples=60, deadline=None)
+def test_errors_harm_expects_at_most_one_at_the_tolerance(canary, stable, rate, times, plus):
+    """A canary that fails exactly as often as tolerated earns no evidence, whatever stable's rate is."""
+    worst = times * rate + plus
+    if worst > 1:
+        rate, worst = rate * (1 - plus) / (worst - plus), 1.0
+    tolerance, requests = Tolerance(times=times, plus=plus), (float(canary), float(stable))
+    found = error_expectations(
+        lambda failed: errors.harm(failed, requests, tolerance), (canary, stable), (min(worst, 1.0), rate)
+    )
+    assert max(found) <= 1 + ROUNDING
+
+
+@given(FEW, FEW, RATES, TIMES, PLUS)
+@settings(max_examples=60, deadline=None)
+def test_errors_proof_expects_at_most_one_at_the_margin(canary, stable, rate, times, plus):
+    """A canary that is as bad as the margin is not proven harmless, whatever stable's rate is."""
+    worst = times * rate + plus
+    if worst > 1:
+        rate, worst = rate * (1 - plus) / (worst - plus), 1.0
+    margin, requests = Tolerance(times=times, plus=plus), (float(canary), float(stable))
+    found = error_expectations(
+        lambda failed: errors.proof(failed, requests, margin), (canary, stable), (min(worst, 1.0), rate)
+    )
+    assert max(found) <= 1 + ROUNDING
+
+
+def test_errors_harm_is_the_conditional_likelihood_ratio():
+    """Without an absolute tolerance the e-value is known in closed form: nothing is given away."""
+    requests, ratio, times = (40.0, 160.0), 3.5, 1.1
+    q = times * requests[0] / requests[1]
+    tolerance = Tolerance(times=times, plus=0.0)
+    value = errors.harm((3.0, 2.0), requests, tolerance)[errors.RATIOS.index(ratio)]
+    null, other = q / (1 + q), q * ratio / (1 + q * ratio)
+    assert isclose(exp(value), (other / null) ** 3 * ((1 - other) / (1 - null)) ** 2)
+
+
+SHARES = st.tuples(st.floats(0.05, 1), st.floats(0.05, 1), st.floats(0.05, 1)).map(
+    lambda raw: tuple(one / sum(raw) for one in raw)
+)
+SHAPES = st.tuples(st.integers(1, 400), st.integers(1, 400), st.integers(1, 400))
+EDGES = (50.0, 100.0)
+
+
+def slower(shape, index, times, shares, plus):
+    """Stable's shares (3 buckets), slowed by T, and ``plus`` of the requests moved from the best to the worst."""
+    phis = [latency.nulls(shape, (place,), times)[0].phi for place in (0, 1)]
+    first, second, third = shares
+    moved = [first * (1 - phis[0]), first * phis[0] + second * (1 - phis[1]), third + second * phis[1]]
+    for place in range(3):
+        take = min(plus, moved[place])
+        moved[place] -= take
+        moved[2] += take
+        plus -= take
+    return tuple(moved)
+
+
+def latency_expectations(bets, requests, canary, stable):
+    totals = None
+    for (ours, at_ours), (theirs, at_theirs) in product(
+        multinomial(requests[0], canary), multinomial(requests[1], stable)
+    ):
+        values = [exp(value) * at_ours * at_theirs for value in bets(ours, theirs)]
+        totals = values if totals is None else [a + b for a, b in zip(totals, values, strict=True)]
+    return totals
+
+
+@given(st.integers(1, 4), st.integers(1, 4), SHARES, SHAPES, st.floats(1, 1.9), st.floats(0, 0.2))
+@settings(max_examples=40, deadline=None)
+def test_latency_harm_expects_at_most_one_at_the_tolerance(canary, stable, shares, history, times, plus):
+    """The history may be wrong about stable: that costs power, and never earns evidence."""
+    shape = shape_of(EDGES, tuple(map(float, history)))
+    tolerance = Tolerance(times=times, plus=plus)
+    active = latency.nulls(shape, (0, 1), times)
+    found = latency_expectations(
+        lambda ours, theirs: latency.harm(ours, theirs, active, tolerance),
+        (canary, stable),
+        slower(shape, 1, times, shares, plus),
+        shares,
+    )
+    assert max(found) <= 1 + ROUNDING
+
+
+@given(st.integers(1, 4), st.integers(1, 4), SHARES, SHAPES, st.floats(1, 1.9), st.floats(0, 0.2), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_latency_proof_expects_at_most_one_at_the_margin(canary, stable, shares, history, times, plus, last):
+    """A canary that is as slow as the margin at one bound is not proven harmless at that bound."""
+    index = int(last)
+    shape = shape_of(EDGES, tuple(map(float, history)))
+    margin = Tolerance(times=times, plus=plus)
+    null = latency.nulls(shape, (index,), times)[0]
+    above = sum(shares[index + 1 :]) + null.phi * shares[index] + plus
+    if above >= 1:
+        return
+    split = (1 - above, 0.0, above) if index else (1 - above, above, 0.0)
+    found = latency_expectations(
+        lambda ours, theirs: latency.proof(ours, theirs, shape, null, margin), (canary, stable), split, shares
+    )
+    assert max(found) <= 1 + ROUNDING
+
+
+@given(st.integers(1, 40), st.floats(0, 1))
+@settings(max_examples=80, deadline=None)
+def test_an_objective_expects_at_most_one_at_its_bound(requests, bound):
+    """A canary that just keeps its objective is not failed for it."""
+    found = [0.0] * len(objectives.RATIOS)
+    for bad, chance in enumerate(binomial(requests, bound)):
+        if chance:
+            values = objectives.harm(float(bad), float(requests), bound)
+            found = [total + exp(value) * chance for total, value in zip(found, values, strict=True)]
+    assert max(found) <= 1 + ROUNDING
+
+
+@given(st.integers(1, 7), st.sampled_from([0.001, 1.0, 5.0, 50.0, 99.0, 100.0]), st.floats(0, 0.2))
+@settings(max_examples=60, deadline=None)
+def test_unattributed_failures_expect_at_most_one_at_their_bound(total, percent, quiet):
+    """A canary that loses as many requests as is allowed, beside a service that always loses some, is not failed."""
+    share = percent / 100
+    lost = min(1.0, unattributed.ALLOWED + (2 * quiet - (1 - share) * quiet) / share)
+    history = History(quiet_requests=1e6, quiet_failures=quiet * 1e6)
+    chances = (share * (1 - lost), share * lost, (1 - share) * (1 - quiet), (1 - share) * quiet)
+    found = [0.0] * len(unattributed.BETS)
+    for (canary, dead, stable, unlucky), chance in multinomial(total, chances):
+        if chance:
+            one = cell(percent=percent, canary=counts(canary), stable=counts(stable), unattributed=dead + unlucky)
+            values = unattributed.harm(one, history)
+            found = [sum_ + exp(value) * chance for sum_, value in zip(found, values, strict=True)]
+    assert max(found) <= 1 + ROUNDING
+
+
+@given(st.lists(st.tuples(st.sampled_from([1000, 5000, 25000]), st.floats(1, 3600)), min_size=1, max_size=60))
+def test_laying_mass_makes_none(cells):
+    """All mass ever laid comes out of one: cells without information leave the capital at 1, however long it takes."""
+    prior = (0.5, 0.0, 0.5)
+    wager = Wager(capital=(None, None, None))
+    for split, seconds in cells:
+        wager = grow(lay(wager, split, seconds, prior), (0.0, 0.0, 0.0))
+        assert isclose(worth(wager), 1.0, rel_tol=1e-12)
+        assert wager.unspent >= 0
+    assert wager.capital[1] is None
+
+
+def test_mass_never_runs_dry():
+    """After a week at one weight a late onset still finds mass, so that a long plan is judged to its end."""
+    wager = Wager(capital=(None,))
+    for _ in range(7 * 24 * 4):
+        wager = lay(wager, 1000, 15 * 60, (1.0,))
+    assert wager.unspent > 0
+    assert sum(lay(wager, 5000, 15, (1.0,)).capital) == pytest.approx(0, abs=1e-9)
