@@ -19,6 +19,7 @@ about. (Istio: "Istio Standard Metrics"; extensions/stats in istio/proxy for wha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from canaryd.model.cells import Sought, Window
@@ -71,13 +72,12 @@ def requests(sought: Sought, milliseconds: int) -> str:
     The second selector finds calls for which no cluster existed (NC, on Envoy before 1.18 NR): a sidecar then reports
     the raw Host header as the service, a gateway ``unknown``. Which of them are ours is for ``parse`` to say.
     """
-    counted = " or ".join(delta(selector, milliseconds) for selector in (of_hosts(sought), _without_cluster(sought)))
-    return f"sum by ({', '.join(OUTCOME + CALL)}) ({counted})"
+    return sum_of_deltas((of_hosts(sought), _without_cluster(sought)), OUTCOME + CALL, milliseconds)
 
 
 def durations(sought: Sought, milliseconds: int) -> str:
     """Requests of both sides by outcome and cumulative duration bucket ``le``, in milliseconds."""
-    return f"sum by (le, {', '.join(OUTCOME)}) ({delta(_durations_of_sides(sought), milliseconds)})"
+    return sum_of_deltas((_durations_of_sides(sought),), ("le", *OUTCOME), milliseconds)
 
 
 def scrapes(sought: Sought, milliseconds: int) -> str:
@@ -90,17 +90,31 @@ def scrapes(sought: Sought, milliseconds: int) -> str:
     that reports the hosts now: proof that series which were not there were not there. ``mixed``: present when not every
     client has the same histogram buckets.
     """
-    now = of_hosts(sought)
-    then = f"{now} offset {milliseconds}ms"
-    known = _last(now, milliseconds)
+    return facts(of_hosts(sought), _durations_of_sides(sought), milliseconds)
+
+
+def selectors(sought: Sought) -> tuple[str, str, str]:
+    """The selectors in the queries: what reached the hosts, what may have been meant for them, the sides' durations."""
+    return of_hosts(sought), _without_cluster(sought), _durations_of_sides(sought)
+
+
+def sum_of_deltas(selectors: Iterable[str], by: tuple[str, ...], milliseconds: int) -> str:
+    """The exact deltas of all series of ``selectors``, added up by the labels ``by``."""
+    return f"sum by ({', '.join(by)}) ({' or '.join(delta(selector, milliseconds) for selector in selectors)})"
+
+
+def facts(hosts: str, durations: str, milliseconds: int) -> str:
+    """The rows of :func:`scrapes`, given the selectors of the hosts' requests and of both sides' durations."""
+    then = f"{hosts} offset {milliseconds}ms"
+    known = _last(hosts, milliseconds)
     up = f"up offset {milliseconds}ms"
-    per_bound = f"count by (le) ({_durations_of_sides(sought)})"
+    per_bound = f"count by (le) ({durations})"
     rows = {
-        "end": f"max(timestamp({now}))",
+        "end": f"max(timestamp({hosts}))",
         "start": f"max(timestamp({then}))",
         "known": f"count({known})",
-        "late": f"sum(((({now} - {known}) >= 0) or ({now} < 0.5 * {known})) unless {then})",
-        "target": f"max(timestamp({up}) and on (job, instance) ({up} == 1) and on (job, instance) {now})",
+        "late": f"sum(((({hosts} - {known}) >= 0) or ({hosts} < 0.5 * {known})) unless {then})",
+        "target": f"max(timestamp({up}) and on (job, instance) ({up} == 1) and on (job, instance) {hosts})",
         "mixed": f"max({per_bound}) != min({per_bound})",
     }
     return " or ".join(f'label_replace({row}, "{KIND}", "{kind}", "", "")' for kind, row in rows.items())

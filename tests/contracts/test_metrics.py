@@ -1,0 +1,372 @@
+"""
+The contract of the port `Metrics`, on the fake, on the adapter with a recorded Prometheus, and with a real one.
+
+What it guards: errors are never lost, and nothing that was not measured ever looks like a quiet cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from canaryd.errors import Rejected, Unavailable
+from canaryd.model.cells import Cell, Counts, Gap, Sought
+from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, send, sought, window
+
+QUIET = Counts(0, 0, (0, 0, 0, 0, 0))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
+    try:
+        world = RealWorld(tmp_path_factory.mktemp("prometheus"))
+    except Rejected as error:
+        pytest.skip(f"no Prometheus: {error}")
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["memory", "recorded", "prometheus"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "memory":
+        yield MemoryWorld()
+    elif request.param == "recorded":
+        recorded = RecordedWorld()
+        with recorded.recorded:
+            yield recorded
+    else:
+        yield request.getfixturevalue("real")
+
+
+def warm(world: World) -> tuple[Sought, float]:
+    """A host with 100 good requests to stable behind it, and a moment at which they had been scraped."""
+    to = sought()
+    send(world, to, "app-v1", 100)
+    return to, world.edge()
+
+
+def count(world: World, to: Sought, start: float, end: float | None = None, percent: float = 10) -> Cell:
+    """The cell from ``start`` to ``end``, by default to the next edge."""
+    found = world.metrics.count(to, window(start, world.edge() if end is None else end, percent))
+    assert isinstance(found, Cell), found
+    return found
+
+
+def why(world: World, to: Sought, start: float, end: float) -> str:
+    """The reason of the gap from ``start`` to ``end``."""
+    found = world.metrics.count(to, window(start, end))
+    assert isinstance(found, Gap), found
+    return found.why
+
+
+def lost(world: World, to: Sought, number: float, called: str, **labels: str) -> None:
+    """Requests for which the client's proxy had no cluster."""
+    world_labels = {"response_code": "503", "response_flags": "NC", "destination_service": called} | labels
+    send(world, to, "unknown", number, bounds=(), ms=0, pod="pod-a", **world_labels)
+
+
+def test_a_cell_holds_both_sides_and_only_what_came_in_it(world: World) -> None:
+    """The plain case: exact counts, and durations per bucket instead of cumulative ones."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 90, ms=20)
+    send(world, to, "app-v3", 9, ms=20)
+    send(world, to, "app-v3", 1, ms=700)
+    found = count(world, to, start)
+    assert (found.stable, found.canary) == (Counts(90, 0, (0, 90, 0, 0, 0)), Counts(10, 0, (0, 9, 0, 0, 1)))
+    assert (found.bounds_ms, found.unattributed, found.others) == ((5, 25, 100, 500), 0, 0)
+
+
+def test_the_same_window_gives_the_same_cell_again(world: World) -> None:
+    """A restart of canaryd asks for cells again; the verdict may not depend on it."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 7)
+    end = world.edge()
+    first = count(world, to, start, end)
+    send(world, to, "app-v3", 1000)
+    world.edge()
+    assert count(world, to, start, end) == first
+
+
+def test_neighbouring_cells_neither_lose_nor_repeat_a_request(world: World) -> None:
+    """The sum of all cells is the sum of all requests."""
+    to, first = warm(world)
+    send(world, to, "app-v3", 7)
+    second = world.edge()
+    send(world, to, "app-v3", 5)
+    third = world.edge()
+    cells = [count(world, to, first, second), count(world, to, second, third)]
+    assert [cell.canary.requests for cell in cells] == [7, 5]
+
+
+def test_an_error_series_born_in_the_cell_is_counted_in_full(world: World) -> None:
+    """A canary's first errors are a new series, of which increase() and rate() count nothing."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 13)
+    send(world, to, "app-v3", 7, response_code="503")
+    found = count(world, to, start)
+    assert (found.canary.requests, found.canary.errors) == (20, 7)
+
+
+def test_failed_requests_are_left_out_of_durations(world: World) -> None:
+    """Errors that are fast would make a broken canary look quick."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 10, ms=400)
+    send(world, to, "app-v3", 90, ms=1, response_code="500")
+    assert count(world, to, start).canary == Counts(100, 90, (0, 0, 0, 10, 0))
+
+
+def test_no_error_series_is_no_error(world: World) -> None:
+    """The absence of errors has no series; with requests beside it, it is a zero that was measured."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 50)
+    assert count(world, to, start).stable == Counts(50, 0, (0, 50, 0, 0, 0))
+
+
+def test_a_canary_without_requests_is_a_cell_with_none(world: World) -> None:
+    """At 1 % and little traffic that is normal, and stable's counts are evidence still."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 50)
+    assert count(world, to, start).canary == QUIET
+
+
+def test_no_request_in_the_cell_is_a_gap(world: World) -> None:
+    """No traffic is no evidence of health."""
+    to, start = warm(world)
+    assert why(world, to, start, world.edge()).startswith(f"no requests reached {to.hosts[0]} between ")
+
+
+def test_a_host_that_nobody_ever_called_is_a_gap(world: World) -> None:
+    """A misspelt host looks like this."""
+    to = sought()
+    assert "knows no series" in why(world, to, world.edge(), world.edge())
+
+
+def test_the_first_requests_of_all_are_counted(world: World) -> None:
+    """The clients were scraped before and had no series of the host: all of it is new."""
+    to, start = sought(), world.edge()
+    send(world, to, "app-v1", 30)
+    assert count(world, to, start).stable.requests == 30
+
+
+def test_a_client_that_restarts_counts_from_zero(world: World) -> None:
+    """A counter reset is neither a loss of the new requests nor a negative number."""
+    to, _ = warm(world)
+    send(world, to, "app-v3", 50)
+    middle = world.edge()
+    world.restart("pod-a")
+    send(world, to, "app-v3", 8)
+    send(world, to, "app-v3", 2, response_code="503")
+    found = count(world, to, middle)
+    assert found.canary == Counts(10, 2, (0, 8, 0, 0, 0))
+
+
+def test_two_client_pods_are_added(world: World) -> None:
+    """Each has its own counters, and its own resets."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 3, pod="pod-a")
+    send(world, to, "app-v3", 4, pod="pod-b")
+    send(world, to, "app-v3", 2, pod="pod-b", response_code="503")
+    assert count(world, to, start).canary == Counts(9, 2, (0, 7, 0, 0, 0))
+
+
+def test_grpc_failures_hide_behind_status_200(world: World) -> None:
+    """UNAVAILABLE (14) is the server's failure, NOT_FOUND (5) is an answer."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 6, request_protocol="grpc", grpc_response_status="0")
+    send(world, to, "app-v3", 3, request_protocol="grpc", grpc_response_status="14")
+    send(world, to, "app-v3", 1, request_protocol="grpc", grpc_response_status="5")
+    found = count(world, to, start)
+    assert (found.canary.requests, found.canary.errors) == (10, 3)
+
+
+def test_a_request_without_a_response_is_a_failure(world: World) -> None:
+    """A client that gave up waiting (response_code 0, DC) is how a hanging canary shows."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 4, response_code="0", response_flags="DC")
+    found = count(world, to, start)
+    assert (found.canary.requests, found.canary.errors) == (4, 4)
+
+
+def test_no_healthy_host_is_unattributed(world: World) -> None:
+    """A canary that is down altogether has no series of its own: its failures name workload `unknown`."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 90)
+    send(world, to, "unknown", 10, response_code="503", response_flags="UH")
+    found = count(world, to, start)
+    assert (found.canary, found.unattributed, found.others) == (QUIET, 10, 0)
+
+
+def test_failures_without_a_version_are_a_cell_even_when_nothing_else_came(world: World) -> None:
+    """At 100 % a dead canary leaves nothing but unattributed failures: that is evidence, not a gap."""
+    to, start = warm(world)
+    send(world, to, "unknown", 10, response_code="503", response_flags="UH")
+    found = count(world, to, start, percent=100)
+    assert (found.stable, found.canary, found.unattributed) == (QUIET, QUIET, 10)
+
+
+@pytest.mark.parametrize(
+    "authority", ["{0}", "{0}:9080", "{0}.shop", "{0}.shop.svc:80", "{0}.shop.svc.cluster.local:9080"]
+)
+def test_a_missing_cluster_is_found_under_the_name_that_was_called(world: World, authority: str) -> None:
+    """A sidecar without the subset's cluster (NC) reports the Host header as the service."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 90)
+    called = authority.format(to.hosts[0].split(".")[0])
+    lost(world, to, 9, called)
+    assert count(world, to, start).unattributed == 9
+
+
+def test_a_bare_name_means_the_service_of_the_client_s_own_namespace(world: World) -> None:
+    """`reviews` called from another namespace is another service: its failures are not ours."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 90)
+    lost(world, to, 9, to.hosts[0].split(".")[0], source_workload_namespace="elsewhere")
+    assert count(world, to, start).unattributed == 0
+
+
+def test_a_gateway_s_missing_cluster_is_charged_where_it_fits(world: World) -> None:
+    """
+    Gateways do not say which service a request without a cluster was for.
+
+    One that reached stable and never the canary misses the canary's cluster: up to the canary's share is charged. One
+    that reached both has both clusters: its failures are another service's.
+    """
+    to, start = warm(world)
+    for gateway in ("ingress", "other"):
+        send(world, to, "app-v1", 90, source_workload=gateway)
+        lost(world, to, 500, "unknown", source_workload=gateway)
+    send(world, to, "app-v3", 10, source_workload="other")
+    assert count(world, to, start).unattributed == pytest.approx(10)
+
+
+def test_a_route_that_answers_404_is_nobody_s_failure(world: World) -> None:
+    """NR with 404 is a path that no route knows: no version is to blame."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    send(world, to, "unknown", 5, response_code="404", response_flags="NR")
+    found = count(world, to, start)
+    assert (found.unattributed, found.others) == (0, 5)
+
+
+def test_injected_faults_are_left_out(world: World) -> None:
+    """The user's own fault rule answered them (FI); with DI they are only late, which is not the version's doing."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    send(world, to, "unknown", 5, response_code="503", response_flags="FI")
+    send(world, to, "app-v3", 4, ms=400, response_flags="DI")
+    found = count(world, to, start)
+    assert (found.unattributed, found.others, found.canary) == (0, 0, Counts(4, 0, (0, 0, 0, 0, 0)))
+
+
+def test_a_third_workload_is_among_the_others(world: World) -> None:
+    """And so is a workload of the same name in another namespace."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    send(world, to, "app-v2", 5)
+    send(world, to, "app-v3", 3, destination_workload_namespace="elsewhere")
+    found = count(world, to, start)
+    assert (found.canary.requests, found.others) == (0, 8)
+
+
+def test_the_destination_s_report_is_not_counted(world: World) -> None:
+    """It counts each attempt, retries and mirrored requests, and nothing that never arrived."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    send(world, to, "app-v3", 10, reporter="destination")
+    assert count(world, to, start).canary.requests == 0
+
+
+def test_bounds_are_read_as_prometheus_3_writes_them(world: World) -> None:
+    """Prometheus 3 stores `le="500.0"` where Prometheus 2 has `500`."""
+    to, start = sought(), world.edge()
+    send(world, to, "app-v1", 10, bounds=("5.0", "25.0", "+Inf"))
+    found = count(world, to, start)
+    assert (found.bounds_ms, found.stable.buckets) == ((5, 25), (0, 10, 0))
+
+
+def test_sides_with_different_bounds_are_a_gap(world: World) -> None:
+    """Their durations cannot be compared, and half of the bounds would pass for a fast canary."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    send(world, to, "app-v3", 10, bounds=("5", "50", "+Inf"))
+    assert "different buckets" in why(world, to, start, world.edge())
+
+
+def test_clients_with_different_bounds_are_a_gap(world: World) -> None:
+    """The reporting proxy chooses the bounds: a sum over both would be neither's histogram."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 10, pod="pod-a", bounds=("5", "25", "+Inf"))
+    send(world, to, "app-v3", 10, pod="pod-b", bounds=BOUNDS)
+    assert "different buckets" in why(world, to, start, world.edge())
+
+
+def test_no_durations_are_no_durations(world: World) -> None:
+    """Where Prometheus keeps no histogram, errors can be judged still; the cell says that there are no bounds."""
+    to, start = sought(), world.edge()
+    send(world, to, "app-v3", 10, bounds=())
+    found = count(world, to, start)
+    assert (found.bounds_ms, found.canary) == ((), Counts(10, 0, ()))
+
+
+def test_a_cell_that_was_not_scraped_is_a_gap(world: World) -> None:
+    """Counters that stand still because nobody looked must not pass for a minute without errors."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 10, response_code="503")
+    with world.blind():
+        world.edge()
+        end = world.edge()
+        assert why(world, to, start, end).startswith("no scrape in the cell")
+    world.edge()
+
+
+def test_the_cell_after_an_outage_is_a_gap(world: World) -> None:
+    """It would hold the counts of the whole outage, of former splits perhaps."""
+    to, _ = warm(world)
+    with world.blind():
+        send(world, to, "app-v3", 1000)
+        world.edge()
+        start = world.edge()
+    send(world, to, "app-v3", 10)
+    end = world.edge()
+    assert why(world, to, start, end).startswith("the counts span more than the cell")
+    send(world, to, "app-v3", 4)
+    assert count(world, to, end).canary.requests == 4
+
+
+def test_a_partial_answer_is_a_gap(world: World) -> None:
+    """Some stores answered and some did not: any number in it may be too small."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 10)
+    end = world.edge()
+    with world.partial():
+        assert why(world, to, start, end).startswith("Prometheus gave a partial answer: ")
+    assert count(world, to, start, end).canary.requests == 10
+
+
+def test_nobody_there_is_unavailable(world: World) -> None:
+    """It is no gap: nothing was answered, so the same cell is asked for again."""
+    to, start = warm(world)
+    end = world.edge()
+    with world.down(), pytest.raises(Unavailable):
+        world.metrics.count(to, window(start, end))
+
+
+def test_the_probe_is_silent_where_counts_can_be_had(world: World) -> None:
+    """Admission asks before the first weight moves."""
+    to, _ = warm(world)
+    assert world.metrics.probe(to) == ()
+
+
+def test_the_probe_names_a_host_without_series(world: World) -> None:
+    """A run would find nothing but gaps."""
+    world.edge()
+    [problem] = world.metrics.probe(sought())
+    assert problem.value == "none"
+
+
+def test_the_probe_says_that_nobody_answers(world: World) -> None:
+    """It raises nothing: it is one of the findings that a person reads together."""
+    with world.down():
+        [problem] = world.metrics.probe(sought())
+    assert "a Prometheus that answers" in problem.expected

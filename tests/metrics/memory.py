@@ -1,0 +1,64 @@
+"""
+The port `Metrics` in memory: a Book instead of a Prometheus, the same reading of its rows.
+
+`MemoryMetrics.of(load)` gives each window the share that its split says, so a test of the machine need not tell the
+load what the mesh did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from canaryd.errors import CanarydError
+from canaryd.metrics import parse, promql
+from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.model.problem import Problem
+from canaryd.model.traffic import NOTHING
+from tests.metrics.book import Book
+from tests.metrics.load import Load
+
+
+class MemoryMetrics:
+    """Counts from a Book. ``failing`` is raised instead of an answer; ``partial`` is what is warned of."""
+
+    def __init__(self, book: Book | Callable[[Sought, Window], Book]) -> None:
+        self._book: Callable[[Sought, Window], Book] = (lambda sought, window: book) if isinstance(book, Book) else book
+        self.failing: CanarydError | None = None
+        self.partial = ""
+
+    @classmethod
+    def of(cls, load: Load) -> MemoryMetrics:
+        """The counts of ``load``, split in each window as the window says, whatever its dial says of the share."""
+
+        def book(sought: Sought, window: Window) -> Book:
+            history = [(at, replace(dial, share=window.split.share)) for at, dial in load.history]
+            return replace(load, history=history).book(sought.scrape_seconds)
+
+        return cls(book)
+
+    def count(self, sought: Sought, window: Window) -> Cell | Gap:
+        """As the port says."""
+        if self.failing is not None:
+            raise self.failing
+        if self.partial:
+            return parse.gap(window, f"Prometheus gave a partial answer: {self.partial}")
+        return parse.cell(sought, window, answers(self._book(sought, window), sought, window))
+
+    def probe(self, sought: Sought) -> tuple[Problem, ...]:
+        """As the port says; finds a silent or blind Prometheus only."""
+        if self.failing is not None:
+            return (Problem("--prometheus", "", f"a Prometheus that answers; {self.failing}"),)
+        hosts = promql.of_hosts(sought)
+        book = self._book(sought, Window(0, 0.0, 0.0, NOTHING, settled=False))
+        return () if any(book.select(hosts)) else (Problem("--prometheus", "none", hosts),)
+
+
+def answers(book: Book, sought: Sought, window: Window) -> parse.Answers:
+    """What ``book`` answers to the queries of the cell."""
+    hosts, stray, durations = promql.selectors(sought)
+    return parse.Answers(
+        tuple(book.requests((hosts, stray), window.start, window.end)),
+        tuple(book.durations((durations,), window.start, window.end)),
+        tuple(book.scrapes(hosts, durations, window.start, window.end)),
+    )

@@ -1,0 +1,117 @@
+"""
+A Prometheus of 60 lines: answers canaryd's own queries over HTTP from a Book, and nothing else.
+
+It outlives the canaryd that a test kills, and answers the same to the next one. Any query that is not exactly one of
+`canaryd.metrics.promql` or of the probe is refused with 400, so a changed query cannot pass unnoticed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl
+
+from canaryd.metrics import parse, promql
+from tests.metrics.book import Book
+
+SELECTOR = re.compile(r'istio_\w+\{(?:\w+[=!~]+"(?:[^"\\]|\\.)*",?)*\}')
+OFFSET = re.compile(r" offset (\d+)ms")
+
+
+class Recorded:
+    """
+    The server, on a free port of 127.0.0.1; use as a context manager.
+
+    ``book`` is a Book, or a callable that gives one for each query. ``status`` other than 200 is answered to everything
+    with ``body``; ``warnings`` go with every answer; ``clock`` is what it takes for now.
+    """
+
+    def __init__(self, book: Book | Callable[[], Book], clock: Callable[[], float] = time.time) -> None:
+        self._book: Callable[[], Book] = (lambda: book) if isinstance(book, Book) else book
+        self.clock = clock
+        self.status, self.body = 200, b""
+        self.warnings: list[str] = []
+        self.asked: list[dict[str, str]] = []
+        recorded = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+                recorded.asked.append(form)
+                status, body = recorded.answer(form) if self.path == "/api/v1/query" else (404, b"404 page not found")
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="recorded-prometheus")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening: from now on connections are refused."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def answer(self, form: dict[str, str]) -> tuple[int, bytes]:
+        """Status and body for a query."""
+        if self.status != 200:
+            return self.status, self.body
+        at = float(form.get("time") or self.clock())
+        try:
+            rows = self._rows(form["query"], at)
+        except ValueError as error:
+            return 400, json.dumps({"status": "error", "errorType": "bad_data", "error": str(error)}).encode()
+        result = [{"metric": dict(row.labels), "value": [at, f"{row.value:.17g}"]} for row in rows]
+        reply: dict[str, object] = {"status": "success", "data": {"resultType": "vector", "result": result}}
+        if self.warnings:
+            reply["warnings"] = self.warnings
+        return 200, json.dumps(reply).encode()
+
+    def _rows(self, query: str, at: float) -> list[parse.Row]:
+        if query == "vector(time())":
+            return [parse.Row({}, self.clock())]
+        book, selectors = self._book(), _selectors(query)
+        lengths = {int(length) for length in OFFSET.findall(query)}
+        start = at - (lengths.pop() / 1000 if len(lengths) == 1 else 0)
+        length = round((at - start) * 1000)
+        if query == promql.sum_of_deltas(selectors, (*promql.OUTCOME, *promql.CALL), length):
+            return book.requests(selectors, start, at)
+        if query == promql.sum_of_deltas(selectors, ("le", *promql.OUTCOME), length):
+            return book.durations(selectors, start, at)
+        if len(selectors) == 2 and query == promql.facts(selectors[0], selectors[1], length):
+            return book.scrapes(selectors[0], selectors[1], start, at)
+        if selectors and query == f"sum by (destination_workload) (count_over_time({selectors[0]}[1h]))":
+            seen = [series for series in book.select(selectors[0]) if book.last(series, at) is not None]
+            return [parse.Row({"destination_workload": s.labels["destination_workload"]}, 1.0) for s in seen]
+        if query.startswith("max(count_over_time("):
+            return [parse.Row({}, length / 1000 / book.scrape)]
+        raise ValueError(f"not a query of canaryd's: {query}")
+
+
+def _selectors(query: str) -> list[str]:
+    return list(dict.fromkeys(str(found) for found in SELECTOR.findall(query)))

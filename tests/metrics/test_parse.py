@@ -1,0 +1,131 @@
+"""Rows to cells: what the contract suite cannot make a Prometheus say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from canaryd.metrics import parse
+from canaryd.metrics.parse import Answers, Row
+from canaryd.model.cells import Cell, Gap
+from tests.metrics.worlds import sought, window
+
+TO = sought("app.shop.svc.cluster.local")
+AT = window(1000.0, 1015.0)
+SCRAPED = (Row({"canaryd": "end"}, 1014.5), Row({"canaryd": "start"}, 999.5), Row({"canaryd": "known"}, 3))
+
+
+def requests(value: float, workload: str = "app-v3", **labels: str) -> Row:
+    return Row(
+        {
+            "destination_service": TO.hosts[0],
+            "destination_workload": workload,
+            "destination_workload_namespace": "shop",
+            "response_code": "200",
+            "response_flags": "-",
+            "request_protocol": "http",
+        }
+        | labels,
+        value,
+    )
+
+
+def bucket(le: str, value: float, **labels: str) -> Row:
+    return requests(value, le=le, **labels)
+
+
+def gap(*found: Row, durations: tuple[Row, ...] = (), scrapes: tuple[Row, ...] = SCRAPED) -> str:
+    cell = parse.cell(TO, AT, Answers(found, durations, scrapes))
+    assert isinstance(cell, Gap), cell
+    return cell.why
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_what_is_no_count_is_a_gap(value: float) -> None:
+    """Every comparison with NaN is false, so a NaN would pass each limit."""
+    assert "no count" in gap(requests(value))
+    assert "no count" in gap(requests(1), durations=(bucket("+Inf", value),))
+    assert "no count" in gap(requests(1), scrapes=(Row({"canaryd": "end"}, value), *SCRAPED[1:]))
+
+
+def test_buckets_that_fall_are_a_gap() -> None:
+    """Cumulative counts never fall: something reset and was not noticed."""
+    assert "do not add up" in gap(requests(5), durations=(bucket("5", 4), bucket("10", 3), bucket("+Inf", 5)))
+
+
+def test_rounding_is_not_a_fall() -> None:
+    """Fractional deltas add up to a little more or less."""
+    found = parse.cell(
+        TO, AT, Answers((requests(5),), (bucket("5", 4.0000000001), bucket("10", 4), bucket("+Inf", 5)), SCRAPED)
+    )
+    assert isinstance(found, Cell)
+    assert found.canary.buckets == pytest.approx((4, 0, 1))
+
+
+def test_a_histogram_without_its_last_bucket_is_a_gap() -> None:
+    """Its slowest requests are in that bucket."""
+    assert "+Inf" in gap(requests(5), durations=(bucket("5", 4),))
+
+
+def test_a_bucket_without_a_bound_is_a_gap() -> None:
+    """It cannot be placed."""
+    assert "no bound" in gap(requests(5), durations=(bucket("fast", 4),))
+
+
+def test_an_old_sample_at_the_end_is_a_gap() -> None:
+    """A Prometheus that died writes no stale markers: its last samples look present for five minutes."""
+    stands_still = (Row({"canaryd": "end"}, 980.0), Row({"canaryd": "start"}, 980.0), Row({"canaryd": "known"}, 3))
+    assert gap(requests(0), scrapes=stands_still).startswith("no scrape in the cell")
+
+
+def test_an_old_sample_at_the_start_is_a_gap() -> None:
+    """The first cell after the outage holds the outage's requests too."""
+    late = (SCRAPED[0], Row({"canaryd": "start"}, 990.0), SCRAPED[2])
+    assert gap(requests(5000), scrapes=late).startswith(
+        "the counts span more than the cell: the scrape before it was at"
+    )
+
+
+def test_clients_that_nobody_had_scraped_before_are_a_gap() -> None:
+    """A Prometheus that lost its data finds every series newborn, with its whole history in it."""
+    assert gap(requests(1_000_000), scrapes=SCRAPED[:1]).startswith("nothing shows that the clients")
+
+
+def test_most_requests_from_a_client_that_was_away_are_a_gap() -> None:
+    """One of two gateways was not scraped for ten minutes: its ten minutes come in this cell."""
+    assert "100 of 110 requests" in gap(requests(110), scrapes=(*SCRAPED, Row({"canaryd": "late"}, 100)))
+
+
+def test_a_few_requests_caught_up_are_counted() -> None:
+    """One failed scrape of one of many clients is made good by the next cell."""
+    found = parse.cell(TO, AT, Answers((requests(110),), (), (*SCRAPED, Row({"canaryd": "late"}, 10))))
+    assert isinstance(found, Cell)
+    assert found.canary.requests == 110
+
+
+@pytest.mark.parametrize(
+    ("labels", "failed"),
+    [
+        ({"response_code": "503"}, True),
+        ({"response_code": "504", "response_flags": "UT"}, True),
+        ({"response_code": "0"}, True),
+        ({"response_code": "404"}, False),
+        ({"response_code": "5"}, False),
+        ({"response_code": "200", "request_protocol": "grpc", "grpc_response_status": "14"}, True),
+        ({"response_code": "200", "request_protocol": "grpc", "grpc_response_status": "5"}, False),
+        ({"response_code": "200", "request_protocol": "grpc"}, False),
+        ({"response_code": "200", "request_protocol": "http", "grpc_response_status": "14"}, False),
+        ({"response_code": "503", "request_protocol": "grpc", "grpc_response_status": "0"}, True),
+    ],
+)
+def test_what_failed(labels: dict[str, str], failed: bool) -> None:
+    """The one definition of an error, for counts and for durations."""
+    assert parse.failed(labels, TO.grpc_failures) is failed
+
+
+@pytest.mark.parametrize("result", [None, {}, [1], [{"metric": {}}], [{"metric": {}, "value": [1, "x"]}]])
+def test_what_is_no_vector_is_an_error(result: object) -> None:
+    """A proxy's JSON is not Prometheus's."""
+    with pytest.raises(ValueError, match="result"):
+        parse.rows(result)
