@@ -113,9 +113,23 @@ def test_get_as_yaml_gives_the_spec_back(seeded: Shell) -> None:
 
 
 def test_describe_prints_routes_and_events(seeded: Shell) -> None:
+    """canaryd's Events are found by the uid of the object they are about."""
+    uid = seeded.run("get", "vs", "reviews", "-o", "jsonpath={.metadata.uid}")
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": "reviews-"},
+        "involvedObject": {"kind": "VirtualService", "name": "reviews", "namespace": "default", "uid": uid},
+        "reason": "StepShifted",
+        "message": "25 % to v3",
+        "type": "Normal",
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+    }
+    seeded.run("create", "-f", "-", manifest=json.dumps(event))
     described = seeded.run("describe", "vs", "reviews")
     assert "Subset:  v3" in described
-    assert "Events:" in described
+    assert "StepShifted" in described
+    assert "25 % to v3" in described
 
 
 def test_patch_with_a_guard(seeded: Shell) -> None:

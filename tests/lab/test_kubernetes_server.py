@@ -154,6 +154,21 @@ def test_stopping_ends_open_watches_and_frees_the_port(cluster: Cluster) -> None
     assert cluster.apply({**config_map(), "data": {"a": "2"}})
 
 
+def test_a_server_may_go_away_and_come_back_with_its_cluster(cluster: Cluster) -> None:
+    """An API server that is restarted in mid-run: same address, same objects, watches resume."""
+    first = ApiServer(cluster)
+    address = first.start()
+    patch(first, "2")
+    version = cluster.version
+    first.stop()
+    with ApiServer(cluster, port=int(address.rsplit(":", 1)[1])) as again:
+        assert again.address == address
+        patch(again, "3")
+        query = {"watch": "1", "resourceVersion": str(version), "timeoutSeconds": "1"}
+        event = requests.get(f"{address}{PATH}", params=query, timeout=10).json()
+    assert (event["type"], event["object"]["data"]["a"]) == ("MODIFIED", "3")
+
+
 def test_a_taken_port_is_an_error_of_start(server: ApiServer, cluster: Cluster) -> None:
     with pytest.raises(OSError, match="in use"):
         ApiServer(cluster, port=int(server.address.rsplit(":", 1)[1])).start()

@@ -60,7 +60,7 @@ def within(count: int, total: int, share: float, sigmas: float = 4.5) -> bool:
 
 
 def test_prometheus_counts_every_request_the_client_saw(lab: Lab) -> None:
-    """The judge works on exact counts: one request lost or doubled between client and query would bias every verdict."""
+    """The judge works on exact counts: a request lost or doubled on the way would bias every verdict."""
     before = settled_books(lab)
     lab.set_weights({"v1": 50, "v3": 50})
     lab.faults.set("v3", error_rate=0.2)
@@ -199,7 +199,9 @@ def test_both_reporters_count_and_agree_on_a_healthy_service(lab: Lab) -> None:
 def test_durations_are_in_istios_buckets(lab: Lab) -> None:
     """Latency is judged on bucket bounds: other bounds than Istio's would make the lab an easier or harder mesh."""
     answered(lab, 50)
-    promql = 'istio_request_duration_milliseconds_bucket{reporter="source",destination_version="v1",response_code="200"}'
+    promql = (
+        'istio_request_duration_milliseconds_bucket{reporter="source",destination_version="v1",response_code="200"}'
+    )
     wait_for(lambda: len(lab.prometheus.query(promql)) >= 20, "duration buckets")
     bounds = sorted({float(labels["le"]) for labels, _ in lab.prometheus.query(promql)})
     assert bounds[:11] == [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500]

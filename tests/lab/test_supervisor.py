@@ -1,0 +1,106 @@
+"""A lab in a process of its own, handled from outside."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from canaryd.errors import Conflict, Rejected, Unavailable
+from canaryd.lab import supervisor
+from canaryd.lab.supervisor import State, control
+
+from .conftest import wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state") / "lab.json"
+
+
+@pytest.fixture(scope="module")
+def detached(place: Path) -> Iterator[State]:
+    state = supervisor.up(detach=True, state=place, until_measured=False, rps=50, weights={"v1": 50, "v3": 50})
+    yield state
+    supervisor.down(place)
+
+
+def test_a_detached_lab_tells_where_everything_is(detached: State, place: Path) -> None:
+    """`canaryd lab status` is what a newcomer copies the URLs from."""
+    status = supervisor.status(place)
+    assert status is not None
+    assert (status["kubeconfig"], status["prometheusUrl"]) == (detached.kubeconfig, detached.prometheus_url)
+    assert (status["api"], status["prometheus"], status["rps"]) == ("running", "running", 50)
+    assert (status["weights"], status["problem"]) == ({"v1": 50, "v3": 50}, None)
+    assert Path(detached.kubeconfig).is_file()
+
+
+def test_a_second_lab_is_refused_with_the_way_out(detached: State, place: Path) -> None:
+    """Two labs under one state file would make `down` stop only one of them."""
+    with pytest.raises(Conflict, match=r"a lab runs already \(pid \d+\); stop it with `canaryd lab down`"):
+        supervisor.up(detach=True, state=place)
+
+
+def test_faults_load_pods_and_weights_are_on_dials(detached: State) -> None:
+    """Trials set their scene from another process."""
+    assert control(detached, "/faults", {"version": "v3", "error_rate": 1.0})["error_rate"] == 1.0
+    assert control(detached, "/rate", {"rps": 100}) == {"rps": 100.0}
+    wait_for(lambda: control(detached, "/counts")["byVersion"].get("v3", {}).get("failed", 0) > 5, "failures of v3")
+    assert control(detached, "/drain", {"version": "v3"}) == {"pods": 2}
+    wait_for(lambda: "unknown" in control(detached, "/counts")["byVersion"], "requests without a host")
+    assert control(detached, "/restore", {"version": "v3"}) == {"pods": 2}
+    assert control(detached, "/weights", {"v1": 100}) == {"v1": 100}
+    former = control(detached, "/image", {"version": "v3", "image": "reviews-v3:2"})["podTemplateHash"]
+    assert former != control(detached, "/image", {"version": "v3", "image": "reviews-v3:3"})["podTemplateHash"]
+    assert control(detached, "/protocol", {"protocol": "grpc"}) == {"protocol": "grpc"}
+    assert control(detached, "/faults", {"reset": True}) == {}
+    assert len(control(detached, "/seconds")["seconds"]) >= 1
+
+
+@pytest.mark.parametrize("part", ["api", "prometheus"])
+def test_an_outage_keeps_the_address(detached: State, part: str) -> None:
+    """After an outage canaryd must find things where they were, as in a cluster."""
+    assert control(detached, f"/{part}", {"running": False}) == {"running": False}
+    assert control(detached, "/status")[part] == "stopped"
+    assert control(detached, f"/{part}", {"running": True}) == {"running": True}
+    status = control(detached, "/status")
+    assert (status[part], status["prometheusUrl"]) == ("running", detached.prometheus_url)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/faults", {"version": "v9"}, "v9: no such version; there are v1, v2, v3"),
+        ("/faults", {"version": "v3", "error_rate": 2}, "error_rate: must be a fraction from 0 to 1, got 2"),
+        ("/faults", {"version": "v3", "errors": 1}, "errors: no such dial"),
+        ("/protocol", {"protocol": "smtp"}, "must be http or grpc, got 'smtp'"),
+        ("/rate", {}, "'rps'"),
+        ("/nowhere", {}, "POST /nowhere: there are /api, /drain"),
+    ],
+)
+def test_nonsense_is_refused_with_a_sentence(detached: State, path: str, body: dict[str, object], words: str) -> None:
+    with pytest.raises(Rejected, match=words):
+        control(detached, path, body)
+
+
+def test_down_stops_it_and_says_whether_there_was_one(detached: State, place: Path) -> None:
+    """Last in this module: it takes the lab away."""
+    assert supervisor.down(place)
+    assert not place.exists()
+    assert not supervisor.down(place)
+    assert supervisor.status(place) is None
+    with pytest.raises(Unavailable):
+        control(detached, "/status")
+    assert not Path(detached.directory).exists(), "a lab removes the directory that it made"
+
+
+def test_a_stale_state_file_does_not_stop_anybody_else(place: Path, detached: State) -> None:
+    """Pids are used again: a state file from before a reboot must not kill a stranger."""
+    stranger = dataclasses.replace(detached, pid=1, started="0")
+    place.write_text(json.dumps(dataclasses.asdict(stranger)))
+    assert not supervisor.down(place)
