@@ -131,9 +131,10 @@ class ApiServer:
         self.stop()
 
     def _run(self) -> None:
-        with contextlib.closing(self._loop):
+        # A Runner also cancels the requests that still hang in a fault when the server stops.
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             try:
-                self._loop.run_until_complete(self._serve())
+                runner.run(self._serve())
             except BaseException as error:  # noqa: BLE001  # handed to start(), which raises it
                 self._failure = error
             finally:
