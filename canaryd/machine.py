@@ -41,24 +41,31 @@ class Standing(Enum):
     """What the mesh's marker and weights say of our last write."""
 
     ARRIVED = auto()
+    """They are what we wrote last."""
     LOST = auto()
+    """They are what we wrote before that; the last write has never been seen."""
     AHEAD = auto()
+    """The marker is ours, and newer than what we know of."""
     DRIFT = auto()
+    """Anything else: somebody else wrote."""
 
 
 def standing(run: Run, seen: Sighting) -> Standing:
-    """Compare what the mesh shows with what ``run`` wrote last."""
+    """Compare what the mesh shows with what ``run`` wrote last, never with what it showed before."""
     marker = seen.marker
     if marker is None or marker.run != run.uid:
         untouched = marker is None and seen.split == run.started_from
         if run.seq == 0:
             return Standing.ARRIVED if untouched else Standing.DRIFT
         return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT
+    if marker.seq > run.seq:
+        return Standing.AHEAD
     if seen.split != marker.split:
         return Standing.DRIFT
     if marker.seq == run.seq:
-        return Standing.ARRIVED
-    return Standing.AHEAD if marker.seq > run.seq else Standing.LOST
+        return Standing.ARRIVED if marker.split == run.split else Standing.DRIFT
+    # An older marker once the newer one was seen: somebody has put an old state of the object back.
+    return Standing.LOST if run.arrived_at is None else Standing.DRIFT
 
 
 def _never_arrived(run: Run) -> bool:
@@ -76,12 +83,13 @@ def decide(run: Run, seen: Observation) -> Decision:
         return Decision(run, release=not run.released)
     told: list[Event] = []
     run = _adopt(run, seen, told)
+    run = _see_arrival(run, seen)
     run = _take_evidence(run, seen)
     run, resumed = _obey(run, seen, told)
     run = _latch_harm(run, seen)
     answer = _roll_back(run, seen) if run.latch else _go_on(run, seen, resumed=resumed)
     if answer.run.latch is None and (ran_out := _ran_out(answer.run, seen)):
-        answer = _roll_back(replace(answer.run, latch=ran_out), seen)
+        answer = _roll_back(replace(run, latch=ran_out), seen)
     if answer.run.hold and (run.hold is None or run.hold.kind != answer.run.hold.kind):
         told.append(Event(Told.HELD, answer.run.hold.why))
     if run.hold and answer.run.hold is None and not answer.run.latch:
@@ -90,9 +98,15 @@ def decide(run: Run, seen: Observation) -> Decision:
 
 
 def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
-    """Our own marker is newer than the run: a retreat was patched and its save was lost. The mesh is right."""
-    marker = seen.mesh.marker if isinstance(seen.mesh, Sighting) else None
-    if marker is None or marker.run != run.uid or marker.seq <= run.seq:
+    """
+    Our own marker is newer than the run: a write toward stable whose save was lost. The mesh is right.
+
+    A newer marker that *rises* cannot be ours, for toward the canary we save first; it is left to be drift.
+    """
+    if isinstance(seen.mesh, Unseen) or standing(run, seen.mesh) is not Standing.AHEAD:
+        return run
+    marker = seen.mesh.marker
+    if marker is None or marker.split > run.split:
         return run
     told.append(Event(Told.ADOPTED, f"the mesh holds our write {marker.seq} ({marker.split}); its save was lost"))
     run = replace(_opened(run, marker.split, marker.at, seq=marker.seq), split=marker.split)
@@ -103,6 +117,13 @@ def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
     if (kind := LATCHES.get(marker.latch)) and run.latch is None:
         return replace(run, latch=Latch(kind, marker.reason, marker.at))
     return run
+
+
+def _see_arrival(run: Run, seen: Observation) -> Run:
+    """Note when our last write was first seen in the mesh; from then on its segment has traffic."""
+    if run.seq == 0 or run.arrived_at is not None or isinstance(seen.mesh, Unseen):
+        return run
+    return replace(run, arrived_at=seen.now) if standing(run, seen.mesh) is Standing.ARRIVED else run
 
 
 def _take_evidence(run: Run, seen: Observation) -> Run:
@@ -124,7 +145,7 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
     """Obey each new command once; whether one of them said to resume."""
     resumed = False
     for command in seen.commands:
-        if command.id in run.obeyed:
+        if command.id in run.obeyed or (command.verb == "resume" and not _can_resume(run, seen)):
             continue
         run = replace(run, obeyed=(*run.obeyed, command.id))
         if command.verb == "abort":
@@ -135,13 +156,20 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
             )
         elif command.verb == "approve":
             run = replace(run, approved=(*run.approved, run.step))
-        elif command.verb == "resume":
+        elif command.verb == "resume" and run.hold and run.hold.kind == "drift":
             resumed = True
+        elif command.verb == "resume":
+            told.append(Event(Told.COMMAND_VOID, "resume counts only after drift, and there is none"))
         elif run.last_step and run.phase is Phase.BAKING:
             run = replace(run, unproven=f"{_by(command)}: {command.reason}")
         else:
             told.append(Event(Told.COMMAND_VOID, "promote counts only at the last step of the plan"))
     return run, resumed
+
+
+def _can_resume(run: Run, seen: Observation) -> bool:
+    """A resume that cannot be carried out in this tick is obeyed in a later one."""
+    return isinstance(seen.mesh, Sighting) and standing(run, seen.mesh) is not Standing.LOST
 
 
 def _by(command: Command) -> str:
@@ -182,22 +210,27 @@ def _roll_back(run: Run, seen: Observation) -> Decision:
     """Latched: bring the canary to 0 %, whatever else does not answer, and see it there through one settle."""
     latch = run.latch
     assert latch is not None  # noqa: S101  # for the type checker: only called with a latch
-    begun = run.phase is not Phase.ROLLING_BACK
-    events = (Event(Told.ROLLING_BACK, latch.reason),) if begun else ()
-    if begun:
-        run = replace(run, phase=Phase.ROLLING_BACK, arrived_at=None, hold=None)
-    if run.seq == 0 and run.started_from == NOTHING:
+    begun = run.phase is Phase.ROLLING_BACK
+    events = () if begun else (Event(Told.ROLLING_BACK, latch.reason),)
+    run = replace(run, phase=Phase.ROLLING_BACK)
+    if _rolled_all_back(run, seen):
         return _rolled_back(run, seen, events)
     if _at_nothing(run, seen):
-        return _settle_at_nothing(run, seen, events)
+        waiting = "the canary is at 0 %; watching that it stays there"
+        return Decision(replace(run, hold=None, waiting=waiting), events=events)
     if why := _no_way_back(run, seen):
-        page = () if run.hold else (Event(Told.NO_WAY_BACK, why),)
-        return Decision(_held(run, seen, "no-way-back", f"{why}; abort --force goes anyway"), events=(*events, *page))
+        return _stuck(run, seen, why, events)
     sent = _sent(run, seen, NOTHING, latch=latch.kind, reason=latch.reason)
     waiting = "waiting for the mesh to show the canary at 0 %"
-    if isinstance(seen.mesh, Unseen):
-        waiting = f"rolling back, and trying until it is accepted: {seen.mesh.why}"
-    return replace(sent, run=replace(sent.run, split=NOTHING, hold=None, waiting=waiting), events=events)
+    if why := seen.mesh.why:
+        waiting = f"rolling back, and trying until it is accepted: {why}"
+    return replace(sent, run=replace(sent.run, hold=None, waiting=waiting), events=events)
+
+
+def _rolled_all_back(run: Run, seen: Observation) -> bool:
+    if run.seq == 0 and run.started_from == NOTHING:
+        return True  # nothing was ever written
+    return _at_nothing(run, seen) and seen.now - (run.arrived_at or seen.now) >= _settle(run)
 
 
 def _at_nothing(run: Run, seen: Observation) -> bool:
@@ -209,9 +242,14 @@ def _at_nothing(run: Run, seen: Observation) -> bool:
     """
     if isinstance(seen.mesh, Unseen) or seen.mesh.split != NOTHING:
         return False
-    marker = seen.mesh.marker
-    retreat = marker is not None and marker.run == run.uid and marker.split == NOTHING
-    return retreat or run.arrived_at is not None
+    return run.split == NOTHING and run.arrived_at is not None
+
+
+def _stuck(run: Run, seen: Observation, why: str, events: tuple[Event, ...] = ()) -> Decision:
+    """There is nowhere to go back to: traffic stays and a person is paged, once."""
+    paged = run.hold is not None and run.hold.kind == "no-way-back"
+    page = () if paged else (Event(Told.NO_WAY_BACK, why),)
+    return Decision(_held(run, seen, "no-way-back", f"{why}; abort --force goes anyway"), events=(*events, *page))
 
 
 def _no_way_back(run: Run, seen: Observation) -> str:
@@ -222,14 +260,6 @@ def _no_way_back(run: Run, seen: Observation) -> str:
     if isinstance(seen.sides, Sides) and seen.sides.stable.ready == 0:
         return f"stable {run.route.stable} has no ready endpoint that traffic could go back to"
     return ""
-
-
-def _settle_at_nothing(run: Run, seen: Observation, events: tuple[Event, ...]) -> Decision:
-    if run.arrived_at is None:
-        run = replace(run, split=NOTHING, arrived_at=seen.now)
-    if seen.now - (run.arrived_at or seen.now) < _settle(run):
-        return Decision(replace(run, waiting="the canary is at 0 %; watching that it stays there"), events=events)
-    return _rolled_back(run, seen, events)
 
 
 def _rolled_back(run: Run, seen: Observation, events: tuple[Event, ...]) -> Decision:
@@ -256,19 +286,26 @@ def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
     if changed := _canary_changed(run, seen):
         return changed
     if isinstance(seen.mesh, Unseen):
-        return Decision(replace(run, waiting=f"the mesh cannot be read, trying again: {seen.mesh.why}"))
+        return _unseen(run, seen, seen.mesh)
     where = standing(run, seen.mesh)
-    if where is Standing.DRIFT:
-        return _drifted(run, seen, seen.mesh, resumed=resumed)
     if where is Standing.LOST:
         return _sent_again(run, seen)
-    if run.seq > 0 and run.arrived_at is None:
-        run = replace(run, arrived_at=seen.now)
+    if where is not Standing.ARRIVED:
+        return _drifted(run, seen, seen.mesh, resumed=resumed)
     if run.hold and run.hold.kind == "drift":
         return _after_drift(run, seen, run.hold, resumed=resumed)
     if changed := _stable_changed(run, seen):
         return changed
+    if run.hold and run.hold.kind in ("stable-changed", "no-way-back"):
+        run = replace(run, hold=None)
     return _PROGRESS[run.phase](run, seen)
+
+
+def _unseen(run: Run, seen: Observation, mesh: Unseen) -> Decision:
+    """The mesh cannot be read. A retreat that was not seen to arrive is sent again all the same."""
+    if run.seq > 0 and run.split == NOTHING and run.arrived_at is None:
+        return _sent_again(run, seen)
+    return Decision(replace(run, waiting=f"the mesh cannot be read, trying again: {mesh.why}"))
 
 
 def _canary_changed(run: Run, seen: Observation) -> Decision | None:
@@ -280,6 +317,8 @@ def _canary_changed(run: Run, seen: Observation) -> Decision | None:
     )
     if run.plan.spec.on_canary_change == "abort":
         return _roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
+    if nowhere := _no_way_back(run, seen):
+        return _stuck(run, seen, f"{why}, and {nowhere}")
     sent = _sent(run, seen, NOTHING, latch=RESTART, reason=why)
     waiting = "the canary changed; waiting for it to be rolled out before starting over"
     return replace(sent, run=replace(_started_over(sent.run), waiting=waiting), events=(Event(Told.RESTARTED, why),))
@@ -304,6 +343,7 @@ def _started_over(run: Run) -> Run:
         unready=0,
         approved=(),
         hold=None,
+        blind_since=None,
         unproven="",
     )
 
@@ -315,15 +355,15 @@ def _drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> D
     policy = run.plan.spec.on_drift
     if policy == "abort":
         return _roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
-    readable = mesh.split is not None and run.seq > 0
-    if readable and mesh.split > run.split:  # type: ignore[operator]  # readable says that there is one
+    writable = run.seq > 0 and not mesh.stable_missing
+    if mesh.split is not None and writable and (resumed or policy == "reassert"):
+        sent = _sent(run, seen, run.split)
+        return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
+    if mesh.split is not None and writable and mesh.split > run.split and not _no_way_back(run, seen):
         why = f"{why}; brought down to {run.split}"
         sent = _sent(run, seen, run.split, latch=DRIFT, reason=why)
         held = _held(sent.run, seen, "drift", why, sticky=True)
         return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
-    if readable and (resumed or policy == "reassert") and not mesh.stable_missing:
-        sent = _sent(run, seen, run.split)
-        return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
     return Decision(_held(_under_foreign_split(run, seen, mesh), seen, "drift", why), events=event)
 
 
@@ -357,8 +397,10 @@ def _after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> D
 
 
 def _sent_again(run: Run, seen: Observation) -> Decision:
-    """Our last write never reached the mesh."""
-    sent = _sent(run, seen, run.split)
+    """Our last write never reached the mesh; what it said of the run it says again."""
+    brought_down = run.hold is not None and run.hold.kind == "drift" and run.hold.sticky
+    latch = DRIFT if brought_down else RESTART if run.phase is Phase.PENDING else ""
+    sent = _sent(run, seen, run.split, latch=latch, reason=run.hold.why if run.hold else "")
     return replace(sent, run=replace(sent.run, waiting=f"sending {run.split} again: the former write did not arrive"))
 
 
@@ -409,21 +451,34 @@ def _arrive(run: Run, _: Observation) -> Decision:
 
 def _bake(run: Run, seen: Observation) -> Decision:
     """Baking: PASS advances, and nothing else does."""
-    if stopped := _without_data(run, seen):
-        return stopped
+    if why := _without_data(run, seen):
+        return _blind(run, seen, why)
+    run = replace(run, blind_since=None)
     if run.unproven:
         return _promote(run, seen, f"promoted by a person's word: {run.unproven}")
-    baked, needed = run.baked, _needed(run)
-    if len(baked) < needed:
-        waiting = f"baking at {run.split}: {len(baked)} of {needed} cells"
-        return Decision(replace(run, hold=None, waiting=waiting))
-    if doubt := _doubt(run, seen):
+    baked, needed = len(run.baked), _needed(run)
+    if baked < needed:
+        return Decision(replace(run, hold=None, waiting=f"baking at {run.split}: {baked} of {needed} cells"))
+    if not _at_gate(run) and (doubt := _doubt(run, seen)):
         limit = run.plan.spec.on_inconclusive
-        since = baked[needed - 1].end
-        return Decision(_held(run, seen, "inconclusive", doubt, limit.hold, limit.then, since))
+        return Decision(_held(run, seen, "inconclusive", doubt, limit.hold, limit.then))
     if not run.last_step or _gated(run):
         return _pass(run, seen)
     return _promote(run, seen, _proof(run))
+
+
+def _blind(run: Run, seen: Observation, why: str) -> Decision:
+    """
+    Nothing can be measured: traffic stays, within the plan's limit.
+
+    The limit counts from when we noticed, for a downtime of ours is nobody's gap. A hold that is there for another
+    reason goes on with its own limit, so that a gap now and then cannot prolong it for ever.
+    """
+    limit, since = run.plan.spec.on_no_data, run.blind_since if run.blind_since is not None else seen.now
+    run = replace(run, blind_since=since)
+    if run.hold and run.hold.kind in ("gate", "inconclusive") and seen.now < since + limit.hold.total_seconds():
+        return Decision(replace(run, waiting=f"{run.hold.why}; no data: {why}"))
+    return Decision(_held(run, seen, "no-data", f"no data: {why}", limit.hold, limit.then, since))
 
 
 def _pass(run: Run, seen: Observation) -> Decision:
@@ -438,12 +493,19 @@ def _pass(run: Run, seen: Observation) -> Decision:
     return replace(shift, events=(passed, *shift.events))
 
 
+def _at_gate(run: Run) -> bool:
+    """The step has passed and waits for a person; whether it still passes is asked when the person has come."""
+    return _gated(run) and run.hold is not None and run.hold.kind == "gate"
+
+
 def _gated(run: Run) -> bool:
     return run.current_step.gate is not None and run.step not in run.approved
 
 
 def _promote(run: Run, seen: Observation, proof: str) -> Decision:
-    shift = _shifted(replace(run, hold=None, reason=proof), seen, EVERYTHING, Phase.PROMOTING)
+    proven = run.evidence is not None and run.evidence.proven
+    unproven = run.unproven or ("" if proven else run.plan.spec.accept_unproven)
+    shift = _shifted(replace(run, hold=None, reason=proof, unproven=unproven), seen, EVERYTHING, Phase.PROMOTING)
     return replace(shift, events=(Event(Told.PROMOTING, proof),))
 
 
@@ -465,6 +527,10 @@ def _watch(run: Run, seen: Observation) -> Decision:
         left = render_seconds(over - seen.now)
         blind = f", blind: {seen.blind}" if seen.blind else ""
         return Decision(replace(run, waiting=f"watching at 100 % for another {left}{blind}"))
+    if run.evidence and not run.evidence.objectives_hold:
+        limit = run.plan.spec.on_inconclusive
+        doubt = f"an objective is in doubt at 100 %: {_finding(run)}"
+        return Decision(_held(run, seen, "inconclusive", doubt, limit.hold, limit.then))
     ended = replace(run, phase=Phase.PROMOTED, outcome=Outcome.PROMOTED, ended=seen.now, waiting="", hold=None)
     return Decision(ended, release=True, events=(Event(Told.PROMOTED, run.reason),))
 
@@ -482,26 +548,22 @@ _PROGRESS = {
 # What a step needs to pass
 
 
-def _without_data(run: Run, seen: Observation) -> Decision | None:
-    """Nothing can be measured: traffic stays, within the plan's limit. The limit counts from the last good cell."""
+def _without_data(run: Run, seen: Observation) -> str:
+    """Why nothing is known of the traffic of now; empty if something is."""
     last = run.cells[-1] if run.cells else None
     gap = last.why if isinstance(last, Gap) and last.segment == run.segment.index else ""
     analysis = run.plan.spec.analysis
     measured = max((cell.end for cell in run.cells if not isinstance(cell, Gap)), default=run.created)
-    measured = max(measured, run.segment.origin)
+    measured = max(measured, run.segment.origin, run.arrived_at or 0.0)
     late = seen.now - measured > 4 * analysis.cell.total_seconds() + analysis.lag.total_seconds()
-    why = seen.blind or gap or ("no cell has been measured for a while" if late else "")
-    if not why:
-        return None
-    limit = run.plan.spec.on_no_data
-    return Decision(_held(run, seen, "no-data", f"no data: {why}", limit.hold, limit.then, measured))
+    return seen.blind or gap or ("no cell has been measured for a while" if late else "")
 
 
 def _doubt(run: Run, seen: Observation) -> str:
     """Why a full bake is not a PASS; empty if it is."""
     evidence = run.evidence
-    if evidence is None:
-        return "no evidence yet"
+    if evidence is None or evidence.segment != run.segment.index:
+        return "no evidence yet under this split"
     if isinstance(seen.sides, Unseen):
         return f"the pods cannot be seen: {seen.sides.why}"
     if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:
@@ -570,37 +632,49 @@ def _held(
 
 def _shifted(run: Run, seen: Observation, split: Split, phase: Phase) -> Decision:
     sent = _sent(run, seen, split)
-    moved = replace(sent.run, phase=phase, split=split, waiting=f"shifting to {split}")
+    moved = replace(sent.run, phase=phase, waiting=f"shifting to {split}")
     return replace(sent, run=moved, events=(Event(Told.SHIFTING, f"from {run.split} to {split}"),))
 
 
 def _sent(run: Run, seen: Observation, split: Split, *, latch: str = "", reason: str = "") -> Decision:
     """The next write of ``split``: a new sequence, and a segment whose grid starts now."""
-    observed = seen.mesh.split if isinstance(seen.mesh, Sighting) else None
+    mesh = seen.mesh if isinstance(seen.mesh, Sighting) else Sighting(None, None)
+    theirs = mesh.marker.seq if mesh.marker and mesh.marker.run == run.uid else 0
     marker = Marker(
         run=run.uid,
-        seq=run.seq + 1,
+        seq=max(run.seq, theirs) + 1,
         split=split,
-        was=observed if observed is not None else run.split,
+        was=mesh.split if mesh.split is not None else run.split,
         stable=run.route.stable,
         canary=run.route.canary,
         at=seen.now,
         latch=latch,
         reason=reason[:300],
     )
-    down = split == NOTHING or (observed is not None and split < observed)
-    opened = _opened(run, split, seen.now, seq=marker.seq)
-    return Decision(opened, Write("stable" if down else "canary", marker))
+    down = split == NOTHING or (mesh.split is not None and split < mesh.split)
+    opened = _opened(_as_seen(run, mesh), split, seen.now, seq=marker.seq)
+    return Decision(replace(opened, split=split), Write("stable" if down else "canary", marker))
 
 
 def _opened(run: Run, split: Split, origin: float, *, seq: int, ours: bool = True, arrived: bool = False) -> Run:
-    """``run`` with a new segment; one whose write never arrived is replaced, for no traffic ever followed it."""
-    kept = run.segments
-    if kept and kept[-1].seq > 0 and run.arrived_at is None and kept[-1].ours and not _measured(run, kept[-1].index):
-        kept = kept[:-1]
-    segment = Segment(len(kept), seq, split, origin, ours)
-    return replace(run, seq=seq, at=origin, segments=(*kept, segment), arrived_at=origin if arrived else None)
+    """``run`` with a new segment."""
+    segment = Segment(len(run.segments), seq, split, origin, ours)
+    return replace(run, seq=seq, at=origin, segments=(*run.segments, segment), arrived_at=origin if arrived else None)
 
 
-def _measured(run: Run, index: int) -> bool:
-    return bool(run.cells) and run.cells[-1].segment >= index
+def _as_seen(run: Run, mesh: Sighting) -> Run:
+    """
+    The history of splits as the mesh tells it, where our last write was lost.
+
+    No traffic ever followed the lost write. An earlier attempt that had been given up may have landed late: then it is
+    the mesh's marker, and knows when it was sent.
+    """
+    if standing(run, mesh) is not Standing.LOST:
+        return run
+    marker = mesh.marker
+    arrived = marker.seq if marker else 0
+    measured, until = run.done or (0, 0.0)
+    kept = tuple(segment for segment in run.segments if segment.seq <= arrived or segment.index <= measured)
+    if marker and kept and kept[-1].seq < marker.seq:
+        kept = (*kept, Segment(len(kept), marker.seq, marker.split, max(marker.at, until)))
+    return replace(run, segments=kept)

@@ -121,7 +121,8 @@ class Run:
     ``arrived_at`` is when the mesh was first seen to hold it, None until then. ``segments`` is the history of splits,
     ``cells`` what was evaluated under them, in order; ``judged`` is the judge's state after the last cell, None when it
     has to begin anew at segment ``judged_from``. ``unready`` counts observations in a row without a ready canary.
-    ``waiting`` says in one sentence what the run waits for.
+    ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
+    sentence what the run waits for.
     """
 
     uid: str
@@ -147,6 +148,7 @@ class Run:
     obeyed: tuple[str, ...] = ()
     latch: Latch | None = None
     hold: Hold | None = None
+    blind_since: float | None = None
     unproven: str = ""
     waiting: str = ""
     outcome: Outcome | None = None
@@ -192,6 +194,8 @@ class Run:
         A segment whose write has not been seen in the mesh yields none: no traffic is known to have followed it.
         """
         segments = self.segments
+        if not segments:
+            return iter(())
         if self.arrived_at is None and self.segment.seq > 0:
             until, segments = min(until, self.segment.origin), segments[:-1]
         analysis = self.plan.spec.analysis
