@@ -74,26 +74,32 @@ class Collector:
         return [window for window in run.windows(self._until(run)) if window not in inbox][:AT_ONCE]
 
     def _gather(self, run: Run, sought: Sought) -> None:
+        news = False
         try:
             with self._lock:
                 missing = self._missing(run)
             for window in missing:
-                if not self._fetch(run.uid, sought, window):
+                answered, told = self._fetch(run.uid, sought, window)
+                news = news or told
+                if not answered:
                     break
         finally:
             with self._lock:
                 self._busy.discard(run.uid)
-            self._wake(run.uid)
+            if news:  # a wake for an old failure would ask again at once, for as long as Prometheus is away
+                self._wake(run.uid)
 
-    def _fetch(self, uid: str, sought: Sought, window: Window) -> bool:
+    def _fetch(self, uid: str, sought: Sought, window: Window) -> tuple[bool, bool]:
+        """Whether there was an answer, and whether that is news for the tick."""
         try:
             cell = self._metrics.count(sought, window)
         except CanarydError as error:
             log.warning("metrics.unavailable", run=uid, error=str(error))
             with self._lock:
+                news = uid not in self._blind
                 self._blind[uid] = str(error)
-            return False
+            return False, news
         with self._lock:
             self._inbox.setdefault(uid, {})[window] = cell
             self._blind.pop(uid, None)
-        return True
+        return True, True

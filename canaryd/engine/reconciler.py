@@ -18,13 +18,13 @@ from pydantic import TypeAdapter
 from canaryd import judge
 from canaryd.engine.collector import Collector
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
-from canaryd.errors import CanarydError, Conflict, Unavailable
+from canaryd.errors import CanarydError, Conflict
 from canaryd.machine import decide
 from canaryd.model.cells import Cell, Gap, Sought
 from canaryd.model.decision import Decision, Observation, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
-from canaryd.model.run import Record, Run
+from canaryd.model.run import Command, Record, Run
 from canaryd.model.traffic import Sighting
 
 RETREAT_DEADLINE = 12.0
@@ -68,35 +68,39 @@ class Reconciler:
     def _load(self, uid: str) -> Record:
         try:
             self._known[uid] = self._store.load(uid)
-        except Unavailable as error:
+        except CanarydError as error:
             # A rollback must not wait for the store: what was known last is enough for it.
             if uid not in self._known:
                 raise
             log.warning("store.unavailable", run=uid, error=str(error))
-        unsaved = self._unsaved.pop(uid, None)
+        unsaved = self._unsaved.get(uid)
         if unsaved is not None and unsaved.version == self._known[uid].version:
             return unsaved  # nobody has saved since: what this process decided still holds
+        self._unsaved.pop(uid, None)
         return self._known[uid]
 
     def _observe(self, run: Run) -> Observation:
+        # The evidence is weighed last: between a verdict and its retreat nobody else is asked anything.
+        mesh = _or_unseen(lambda: self._mesh.look(run.route))
+        sides = _or_unseen(lambda: self._mesh.sides(run.route))
+        commands = self._commands(run.uid)
         cells, blind = self._collector.take(run)
         judged, evidence = _weighed(run, cells)
-        return Observation(
-            now=self._clock.now(),
-            mesh=_or_unseen(lambda: self._mesh.look(run.route)),
-            sides=_or_unseen(lambda: self._mesh.sides(run.route)),
-            cells=cells,
-            judged=judged,
-            evidence=evidence,
-            blind=blind,
-            commands=_or(lambda: self._store.commands(run.uid), ()),
-        )
+        return Observation(self._clock.now(), mesh, sides, cells, judged, evidence, blind, commands)
+
+    def _commands(self, uid: str) -> tuple[Command, ...]:
+        try:
+            return self._store.commands(uid)
+        except CanarydError as error:
+            log.warning("store.unavailable", error=str(error))
+            return ()
 
     def _act(self, record: Record, decision: Decision, seen: Observation) -> Record:
         changed = replace(record, run=decision.run)
         write = decision.write
         if write is None:
-            record = self._saved(changed) if decision.run != record.run else record
+            unchanged = decision.run == record.run and record.run.uid not in self._unsaved
+            record = record if unchanged else self._saved(changed)
         elif write.toward == "canary":
             record = self._advance(changed, write, seen)
         else:
@@ -124,22 +128,30 @@ class Reconciler:
 
     def _saved(self, changed: Record) -> Record:
         """The record after a save; as it was, in version, when the save failed."""
+        uid = changed.run.uid
         try:
             saved = self._store.save(changed)
         except Conflict as error:
             log.warning("store.conflict", error=str(error))
-            self._known.pop(changed.run.uid, None)
-        except Unavailable as error:
+            self._unsaved.pop(uid, None)
+        except CanarydError as error:
             log.warning("store.save_failed", error=str(error))
-            self._unsaved[changed.run.uid] = changed
+            self._unsaved[uid] = changed
         else:
-            self._known[saved.run.uid] = saved
+            self._unsaved.pop(uid, None)
+            self._known[uid] = saved
             return saved
         return changed
 
     def _release(self, record: Record) -> Record:
-        """The end: our marker goes out of the object. Until that worked the run is ticked again."""
+        """
+        The end: our marker goes out of the object. Until that worked the run is ticked again.
+
+        Not before the end is saved: to a run that does not know that it has ended, a missing marker is drift.
+        """
         run = record.run
+        if self._known.get(run.uid) != record:
+            return record
         try:
             self._mesh.release(run.route, run.uid)
         except CanarydError as error:
@@ -190,14 +202,6 @@ def _or_unseen(read: Callable[[], T]) -> T | Unseen:
         return read()
     except CanarydError as error:
         return Unseen(str(error))
-
-
-def _or(read: Callable[[], T], otherwise: T) -> T:
-    try:
-        return read()
-    except CanarydError as error:
-        log.warning("store.unavailable", error=str(error))
-        return otherwise
 
 
 def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Scheduler:
         self._running: set[str] = set()
         self._again: set[str] = set()
         self._known: set[str] = set()
+        self._stopping = threading.Event()
         # A job that is late runs late, once; the default would drop it after a second.
         self._due = BackgroundScheduler(job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1})
         self._workers = [threading.Thread(target=self._work, name=f"tick-{n}", daemon=True) for n in range(workers)]
@@ -39,6 +40,7 @@ class Scheduler:
 
     def stop(self) -> None:
         """No tick begins after this; those that run are waited for."""
+        self._stopping.set()
         self._due.shutdown(wait=False)
         for _ in self._workers:
             self._queue.put(None)
@@ -71,6 +73,8 @@ class Scheduler:
 
     def _work(self) -> None:
         while (uid := self._queue.get()) is not None:
+            if self._stopping.is_set():
+                continue
             with self._lock:
                 self._queued.discard(uid)
                 self._running.add(uid)

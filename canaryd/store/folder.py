@@ -18,12 +18,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from canaryd.errors import Conflict, Rejected, Unavailable
 from canaryd.model.run import Command, Record, Run
 
+log = structlog.get_logger()
 _RUN = TypeAdapter(Run)
 _COMMAND = TypeAdapter(Command)
 
@@ -35,7 +38,7 @@ class FolderStore:
         self._folder = folder
 
     def load(self, uid: str) -> Record:
-        with _on_disk(), self._locked(uid):
+        with _on_disk():  # without the lock: a rename shows the former record or the new one
             return self._read(uid)
 
     def save(self, record: Record) -> Record:
@@ -55,13 +58,22 @@ class FolderStore:
     def records(self) -> Iterator[Record]:
         with _on_disk():
             uids = [path.parent.name for path in self._folder.glob("*/run.json")]
-        return iter(sorted((self.load(uid) for uid in uids), key=lambda record: record.run.created))
+        readable = (record for uid in uids if (record := self._readable(uid)))
+        return iter(sorted(readable, key=lambda record: record.run.created))
+
+    def _readable(self, uid: str) -> Record | None:
+        """The record, or None where it is damaged: one bad file must not keep the other runs from being ticked."""
+        try:
+            return self.load(uid)
+        except Rejected as error:
+            log.error("store.damaged", run=uid, error=str(error))  # noqa: TRY400  # expected, and said
+            return None
 
     def commands(self, uid: str) -> tuple[Command, ...]:
         with _on_disk():
             path = self._folder / uid / "commands.jsonl"
-            lines = path.read_text().splitlines() if path.exists() else []
-        return tuple(_COMMAND.validate_json(line) for line in lines if _whole(line))
+            lines = _lines(path)
+        return tuple(command for line in lines if (command := _command(line)))
 
     def ask(self, uid: str, command: Command) -> None:
         with _on_disk(), self._locked(uid):
@@ -116,15 +128,15 @@ class FolderJournal:
         self._folder = folder
 
     def tell(self, uid: str, entry: Mapping[str, object]) -> None:
-        with _on_disk(), (self._folder / uid / "journal.jsonl").open("a") as file:
-            file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+        with _on_disk():
+            _append(self._folder / uid / "journal.jsonl", json.dumps(entry, separators=(",", ":")), sync=False)
 
     def read(self, uid: str) -> list[dict[str, object]]:
         """Every entry, the oldest first; a line that a death cut short is left out."""
         path = self._folder / uid / "journal.jsonl"
         with _on_disk():
-            lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if _whole(line)]
+            lines = _lines(path)
+        return [entry for line in lines if (entry := _entry(line))]
 
 
 def _dump(record: Record) -> bytes:
@@ -147,15 +159,40 @@ def _replace(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _append(path: Path, line: str) -> None:
-    with path.open("a") as file:
-        file.write(line + "\n")
+def _append(path: Path, line: str, *, sync: bool = True) -> None:
+    """Append ``line``. One that a death cut short is closed first, so that it takes no other line with it."""
+    with path.open("ab+") as file:
+        if file.tell() and not _ends_a_line(file):
+            line = "\n" + line
+        file.write(line.encode() + b"\n")
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
-def _whole(line: str) -> bool:
-    return line.startswith("{") and line.endswith("}")
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").split("\n") if path.exists() else []
+
+
+def _command(line: str) -> Command | None:
+    """The command in ``line``; None for a line that was cut short: nobody was told that it had been taken."""
+    try:
+        return _COMMAND.validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _entry(line: str) -> dict[str, object] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 @contextmanager
