@@ -285,10 +285,12 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         sentence += f"; {one.note}"
     place = comparison.place_shown(check, one, rising)
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
+    compares_latency = check.compare and check.metric == "latency" and state.history.bounds
+    over = f" over {wording.duration(state.history.bounds[place])}" if compares_latency else ""
     return Reading(
         check=check.name,
-        stable=wording.percent(*stable),
-        canary=wording.percent(*canary),
+        stable=wording.percent(*stable) + over,
+        canary=wording.percent(*canary) + over,
         stable_requests=stable[1],
         canary_requests=canary[1],
         harm=harm,

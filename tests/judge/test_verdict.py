@@ -412,6 +412,7 @@ def test_every_check_has_a_reading_while_all_is_well():
     evidence = weigh(LAB, played(World(6, steps=((0, 30), (5, 60)))).state)
     assert [one.check for one in evidence.readings] == ["errors", "latency", UNATTRIBUTED]
     assert all("evidence of harm" in one.sentence for one in evidence.readings)
+    assert evidence.readings[1].stable.endswith(" % over 100 ms")
     assert evidence.readings[0].harm_bound == pytest.approx(1 / (0.45 * 0.01))
     assert evidence.harm_bound == 100
     assert evidence.segment == 1
