@@ -124,7 +124,7 @@ def due_windows(
     ``done`` is (segment index, end) of the last window evaluated, None before the first; ``cell`` and ``settle`` are in
     seconds. A rest at a segment's end that is shorter than a cell is left out: it would span the change of weight.
     """
-    for segment, following in zip(segments, (*segments[1:], None), strict=True):
+    for segment, following in zip(segments, (*segments[1:], None), strict=False):  # of no segment there is none
         if done is not None and segment.index < done[0]:
             continue
         limit = until if following is None else min(until, following.origin)
