@@ -5,14 +5,14 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format trials kills rules clean
+.PHONY: help setup demo test lint check format trials kills rules reference clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "canaryd needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; as root: apt-get install -y python3-venv"; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv does not work here; on Debian, as root: apt-get install -y python3-venv"; exit 2; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lab,dev]'
 	@touch $(STAMP)
 
@@ -24,12 +24,19 @@ demo: $(STAMP) ## the main job: a healthy canary promoted and a faulty one rolle
 test: $(STAMP) ## every test that fits in ten minutes on two cores
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-check: $(STAMP) ## formatting, lint, types, the rooms, and the tests
+lint: $(STAMP) ## formatting, lint, types, and the rooms of docs/architecture.md
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) test
+
+check: lint test ## everything that CI checks
+
+trials: $(STAMP) ## what is promised, tried again and again on the lab (half an hour; ONLY="drained grpc" for some)
+	$(BIN)/python -m canaryd.lab.trials $(if $(ONLY),--only $(ONLY)) $(if $(LABS),--labs $(LABS))
+
+reference: $(STAMP) ## docs/plan-reference.md, anew from the models
+	$(BIN)/python tools/reference.py
 
 format: $(STAMP) ## put the code in the house style
 	$(BIN)/ruff format .

@@ -42,7 +42,8 @@ def demo(folder: Path | None = None, *, seed: int = 0) -> bool:
             context.__exit__(None, None, None)
     console.print(_table(endings))
     for ending in endings:
-        console.print(f"report of the {ending.story.name} story: {ending.report}", soft_wrap=True)
+        console.print(f"[bold]{ending.story.name}[/]: {_reason(ending)}", highlight=False)
+        console.print(f"  report: {ending.report}", highlight=False, soft_wrap=True)
     wrong = [ending for ending in endings if ending.exit_code != EXPECTED[ending.story.name]]
     for ending in wrong:
         expected = EXPECTED[ending.story.name]
@@ -56,25 +57,27 @@ def _tell(console: Console, lab: Lab, story: Story, folder: Path) -> Ending:
 
 
 def _table(endings: list[Ending]) -> Table:
-    table = Table(title="Both stories", title_justify="left", expand=True)
-    for column in ("story", "time", "weights"):
-        table.add_column(column, no_wrap=column != "weights")
-    table.add_column("requests\nserved", justify="right")
-    table.add_column("by the\ncanary", justify="right")
-    table.add_column("harmed", justify="right")
-    table.add_column("ending, and why", ratio=1)
+    """What a release manager asks first; the reasons are sentences and stand below."""
+    table = Table(title="Both stories", title_justify="left")
+    for column in ("story", "ended", "time", "weights"):
+        table.add_column(column)
+    for column in ("requests\nserved", "by the\ncanary", "requests\nharmed"):
+        table.add_column(column, justify="right")
     for ending in endings:
-        run = ending.run
         table.add_row(
             ending.story.name,
+            ending.run.phase.value if ending.run else "never began",
             f"{ending.seconds:.0f} s",
             _weights(ending),
             f"{ending.served:,}",
             f"{ending.canary_served:,}",
             f"{ending.canary_failed:,}",
-            f"{run.phase.value}: {run.reason}" if run else "no run",
         )
     return table
+
+
+def _reason(ending: Ending) -> str:
+    return ending.run.reason if ending.run else f"canaryd ended with exit code {ending.exit_code}"
 
 
 def _weights(ending: Ending) -> str:

@@ -181,6 +181,7 @@ class Gate(Part):
     """A hold written in the plan; it has a limit and says what happens otherwise."""
 
     approve: Approve
+    """A person has to say yes: ``canaryd approve``."""
 
 
 class Step(Part):
@@ -198,7 +199,9 @@ class Tolerance(Part):
     """Worse by this much is accepted: ``times`` the stable value ``plus`` a share of all requests."""
 
     times: Annotated[float, Field(ge=1, le=100)]
+    """This many times the stable value (for latency: the durations)."""
     plus: Share
+    """And this share of all requests on top."""
 
 
 class Check(Part):
@@ -331,17 +334,23 @@ class Spec(Part):
     """The plan proper."""
 
     target: Target
+    """What moves, and between which two versions."""
     steps: Annotated[tuple[Step, ...], Field(min_length=1), AfterValidator(_rising)]
+    """The weights on the way, rising; the last one at 50 % or more, where promotion is proven."""
     release: Text = "1"
     """What is released. A new value starts a new run; the same value applied again starts nothing."""
     analysis: Analysis = Analysis()
+    """How it is measured and judged."""
     on_inconclusive: OnInconclusive = OnInconclusive()
+    """A step that can neither pass nor fail: how long to hold, and what then."""
     on_no_data: OnNoData = OnNoData()
+    """Nothing can be measured: how long to hold, and what then."""
     on_drift: Literal["hold", "reassert", "abort"] = "hold"
     """Somebody else changed the weights: hold and say so, set them again, or abort the run."""
     on_canary_change: Literal["restart", "abort"] = "restart"
     """A new image of the canary in mid-run: start over from zero, or abort."""
     start: Start = Start()
+    """Where the traffic must stand for a run to start."""
     watch: Duration = timedelta(minutes=10)
     """After 100 %: how long objectives and readiness are watched with the rollback armed."""
     accept_unproven: str = ""
@@ -369,9 +378,13 @@ class Plan(Part):
     """A rollout plan, as in ``config/plans/``."""
 
     api_version: Literal["canaryd.io/v1alpha1"] = "canaryd.io/v1alpha1"
+    """The version of this page."""
     kind: Literal["CanaryPlan"] = "CanaryPlan"
+    """A rollout plan."""
     metadata: Metadata
+    """Its name and namespace."""
     spec: Spec
+    """What it says."""
 
     @property
     def name(self) -> str:

@@ -1,0 +1,71 @@
+"""Write docs/plan-reference.md from the models that validate plans, so that the two cannot differ."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from canaryd.model.plan import Part, Plan
+
+PLACE = Path(__file__).parent.parent / "docs" / "plan-reference.md"
+HEAD = """# The plan, key by key
+
+After this page you can write any plan that canaryd understands.
+It is made from the code by `make reference`; a test fails when it is stale.
+
+Durations have units (`90s`, `5m`, `1h30m`), shares a percent sign (`0.5%`), weights are numbers of percent.
+Unknown keys are refused with a suggestion. `canaryd validate PLAN` says everything that is wrong at once.
+"""
+
+
+def reference() -> str:
+    """The page's whole text."""
+    return HEAD + "".join(_section(title, part) for title, part in _parts(Plan, ""))
+
+
+def _parts(part: type[Part], path: str) -> Iterator[tuple[str, type[Part]]]:
+    yield path, part
+    for name, field in part.model_fields.items():
+        inner = _inner(field.annotation)
+        if inner is not None:
+            many = "[]" if "tuple" in str(field.annotation) else ""
+            yield from _parts(inner, f"{path}.{field.alias or name}{many}".lstrip("."))
+
+
+def _inner(annotation: Any) -> type[Part] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return annotation
+    return next((found for argument in getattr(annotation, "__args__", ()) if (found := _inner(argument))), None)
+
+
+def _section(path: str, part: type[Part]) -> str:
+    lines = [
+        f"\n## {f'`{path}`' if path else 'The plan'}\n",
+        f"{(part.__doc__ or '').replace('``', '`')}\n",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
+    whole = part.model_construct()
+    for name, field in part.model_fields.items():
+        meaning = " ".join((field.description or "").split()).replace("``", "`")
+        lines.append(f"| `{field.alias or name}` | {_default(part, whole, name)} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(part: type[Part], whole: Part, name: str) -> str:
+    field = part.model_fields[name]
+    if field.default is PydanticUndefined:
+        return "*needed*"
+    shown = whole.model_dump(mode="json", include={name}, by_alias=True, warnings=False).get(field.alias or name)
+    if isinstance(shown, dict) or (isinstance(shown, list) and shown and isinstance(shown[0], dict)):
+        return "see below"
+    return "" if shown in (None, "", [], {}) else f"`{shown}`"
+
+
+if __name__ == "__main__":
+    PLACE.write_text(reference(), encoding="utf-8")
+    sys.stdout.write(f"wrote {PLACE.name}\n")
