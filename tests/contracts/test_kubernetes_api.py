@@ -405,6 +405,18 @@ def test_add_sets_a_weight_that_is_absent_and_replace_does_not(istio: Api) -> No
     assert weights_of(patched(istio, op("add", SECOND, 6)).body) == [100, 6]
 
 
+def test_a_test_for_null_asserts_that_a_member_is_absent(istio: Api) -> None:
+    """How a first marker is guarded against somebody else's; the map around it has to be there."""
+    made(istio, VIRTUAL_SERVICES, virtual_service(90, 10))
+    absent = op("test", "/metadata/annotations/canaryd.io~1marker", None)
+    assert patched(istio, absent, op("replace", FIRST, 80)).code == 422
+    assert patched(istio, op("test", "/metadata/annotations", None), op("replace", FIRST, 70)).code == 200
+    assert patched(istio, op("add", "/metadata/annotations", {"other": "x"}), absent).code == 200
+    taken = op("add", "/metadata/annotations/canaryd.io~1marker", "theirs")
+    assert patched(istio, absent, taken).code == 200
+    assert patched(istio, absent, taken).code == 422
+
+
 def test_a_list_sent_as_merge_patch_is_400(istio: Api) -> None:
     """What the kubernetes client does by default with a JSON Patch of a custom object."""
     made(istio, VIRTUAL_SERVICES, virtual_service(90, 10))

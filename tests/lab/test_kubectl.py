@@ -242,6 +242,29 @@ spec:
     assert "restartedAt" in kubectl.run("get", "deploy", "reviews-v3", "-o", "yaml")
 
 
+def test_the_other_commands_of_an_istio_set_up(kubectl: Shell) -> None:
+    """Injection label, service account, mutual TLS: what a user types before the first canary."""
+    assert "labeled" in kubectl.run("label", "namespace", "default", "istio-injection=enabled", "--overwrite")
+    manifest = """\
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: bookinfo-reviews}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {ports: [{port: 9080, name: http}], selector: {app: reviews}}
+---
+apiVersion: security.istio.io/v1beta1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: STRICT}}
+"""
+    assert kubectl.run("apply", "-f", "-", manifest=manifest).count("created") == 3
+    assert "STRICT" in kubectl.run("get", "peerauthentication")
+    assert "9080/TCP" in kubectl.run("get", "svc")
+
+
 def test_a_kubeconfig_without_rights_is_told_so(tmp_path: Path) -> None:
     cluster = Cluster()
     cluster.apply(next(yaml.safe_load_all(SEED)))

@@ -46,6 +46,7 @@ BUILTIN_RESOURCES = (
     ),
     Resource("", ("v1",), "Endpoints", "endpoints", short_names=("ep",)),
     Resource("", ("v1",), "ConfigMap", "configmaps", short_names=("cm",)),
+    Resource("", ("v1",), "ServiceAccount", "serviceaccounts", short_names=("sa",)),
     Resource("", ("v1",), "Secret", "secrets", field_labels=("type",), columns=(("Type", ".type"),)),
     Resource(
         "apps", ("v1",), "Deployment", "deployments", short_names=("deploy",), categories=("all",),

@@ -1,5 +1,5 @@
 """
-Istio's custom resources as the CRDs declare them: VirtualService, DestinationRule, Gateway.
+Istio's custom resources as the CRDs declare them: VirtualService, DestinationRule, Gateway, and loosely a few more.
 
 Written from the API's documentation (istio/api: networking/v1alpha3/*.proto), in the shape of its generated CRDs:
 served as v1 (stored), v1beta1 and v1alpha3 with one schema, status as a subresource, *every list atomic*. No bounds
@@ -192,14 +192,22 @@ GATEWAY = struct(
 )
 
 
-def _resource(kind: str, plural: str, short: str, spec: Schema, *columns: tuple[str, str]) -> Resource:
+def _resource(
+    kind: str,
+    plural: str,
+    short: str,
+    spec: Schema,
+    *columns: tuple[str, str],
+    group: str = "networking.istio.io",
+    versions: tuple[str, ...] = ("v1", "v1beta1", "v1alpha3"),
+) -> Resource:
     return Resource(
-        group="networking.istio.io",
-        versions=("v1", "v1beta1", "v1alpha3"),
+        group=group,
+        versions=versions,
         kind=kind,
         plural=plural,
         short_names=(short,) if short else (),
-        categories=("istio-io", "networking-istio-io"),
+        categories=("istio-io", group.replace(".", "-")),
         has_status=True,
         has_generation=True,
         unconditional_update=False,
@@ -219,4 +227,16 @@ ISTIO_RESOURCES = (
     ),
     _resource("DestinationRule", "destinationrules", "dr", DESTINATION_RULE, ("Host", ".spec.host")),
     _resource("Gateway", "gateways", "gw", GATEWAY),
+    # Kept as they are given: they change who sees which route, and a preflight may want to read them.
+    _resource("ServiceEntry", "serviceentries", "se", ANYTHING, ("Hosts", ".spec.hosts")),
+    _resource("Sidecar", "sidecars", "", ANYTHING),
+    _resource(
+        "PeerAuthentication",
+        "peerauthentications",
+        "pa",
+        ANYTHING,
+        ("Mode", ".spec.mtls.mode"),
+        group="security.istio.io",
+        versions=("v1", "v1beta1"),
+    ),
 )

@@ -22,7 +22,8 @@ _DOMAIN_LENGTH = 255
 def admit(obj: Object) -> None:
     """Raise the webhook's refusal (HTTP 400 without a reason) for an object istiod would not take."""
     validators = {"VirtualService": virtual_service, "DestinationRule": destination_rule, "Gateway": gateway}
-    wrong = list(dict.fromkeys(validators[obj["kind"]](obj.get("spec") or {})))
+    validate = validators.get(obj["kind"])
+    wrong = list(dict.fromkeys(validate(obj.get("spec") or {}))) if validate else []
     if wrong:
         raise _denied(wrong)
 
