@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -352,4 +353,5 @@ def _plain(error: BaseException) -> str:
     """An exception's text on one line, without the objects' addresses that urllib3 puts in."""
     inner = getattr(error, "reason", None)
     text = str(inner if isinstance(inner, BaseException) else error)
-    return " ".join(text.rsplit(">: ", 1)[-1].split()) or type(error).__name__
+    text = re.sub(r"^(<[^>]*>|\w+\(host=[^)]*\)): ", "", text).removeprefix("Failed to establish a new connection: ")
+    return " ".join(text.split()) or type(error).__name__
