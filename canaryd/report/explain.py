@@ -1,0 +1,114 @@
+"""
+Why a run is where it is, in plain sentences: the answer of ``canaryd explain``.
+
+It reads the saved run only, so that it answers also while the mesh, Prometheus and the daemon do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from canaryd.model.run import Hold, Outcome, Phase, Run
+from canaryd.model.traffic import NOTHING
+from canaryd.report.outlook import elapsed, follows, moment, standing
+
+
+def explain(run: Run, now: float | None = None) -> str:
+    """
+    Where ``run`` stands and why, what it waits for, what happens next and when, and what a person can do now.
+
+    With ``now`` (Unix seconds) moments are also told as distances.
+    """
+    blocks = [_where(run), _decided(run), _measured(run), _waits(run), f"What happens next: {follows(run, now)}"]
+    return "\n\n".join([*(block for block in blocks if block), _what_to_do(run)]) + "\n"
+
+
+def _where(run: Run) -> str:
+    head = f"{run.plan} release {run.plan.spec.release} (run {run.uid})"
+    if run.final and run.ended is not None:
+        return f"{head} was {standing(run)} at {moment(run.ended)}, after {elapsed(run.ended - run.created)}."
+    if run.seq == 0:
+        return f"{head} is {standing(run)}: nothing has been shifted yet."
+    steps = len(run.plan.spec.steps)
+    step = f", in step {run.step + 1} of {steps}" if run.phase in (Phase.SHIFTING, Phase.BAKING) else ""
+    wanted = f"it wants {run.split} of the traffic on {run.route.canary}, the rest on {run.route.stable}"
+    return f"{head} is {standing(run)}{step}: {wanted}."
+
+
+def _decided(run: Run) -> str:
+    """The last decision and its reason."""
+    if run.latch:
+        held = " In this run the canary's share never rises again." if not run.final else ""
+        return f"Last decision, {moment(run.latch.at)}: to roll back. Reason: {run.latch.reason}.{held}"
+    if run.reason:
+        return f"Last decision, {moment(run.at)}: to promote. Reason: {run.reason}."
+    if run.seq == 0 or run.split == NOTHING:
+        return ""
+    if run.step == 0:
+        return f"Last decision, {moment(run.at)}: to begin with {run.split} of the traffic."
+    former = run.plan.spec.steps[run.step - 1].weight
+    return f"Last decision, {moment(run.at)}: to go from {former} to {run.split}, because step {run.step} had passed."
+
+
+def _measured(run: Run) -> str:
+    if run.evidence is None or run.final:
+        return ""
+    return "Measured so far:\n" + "\n".join(f"  - {reading.sentence}" for reading in run.evidence.readings)
+
+
+def _waits(run: Run) -> str:
+    if run.final or not run.waiting:
+        return ""
+    return f"At present: {run.waiting}."
+
+
+def _what_to_do(run: Run) -> str:
+    options = list(_options(run))
+    return "What you can do:\n" + "\n".join(f"  - {option}" for option in options)
+
+
+def _options(run: Run) -> Iterator[str]:
+    """Commands that would do something now; a command that would be void is not offered."""
+    name = run.plan.name
+    if run.final:
+        yield _after_the_end(run)
+        return
+    if run.hold:
+        yield from _about(run, run.hold)
+    if run.phase is Phase.ROLLING_BACK:
+        yield "Nothing else: the rollback goes on by itself and cannot be called back."
+        return
+    gate = run.current_step.gate if run.phase is Phase.BAKING else None
+    if gate and run.step not in run.approved and not (run.hold and run.hold.kind == "gate"):
+        yield f"Approve the next weight already now: canaryd approve {name}"
+    if run.last_step and run.phase is Phase.BAKING:
+        yield f"Promote on your own word, which marks the run for ever: canaryd promote {name} --reason '...'"
+    yield f"Roll back for good: canaryd abort {name} --reason '...'"
+
+
+def _about(run: Run, hold: Hold) -> Iterator[str]:
+    """What ends this hold."""
+    name = run.plan.name
+    if hold.kind == "gate":
+        yield f"Let it go on: canaryd approve {name}"
+    elif hold.kind == "drift" and hold.sticky:
+        yield f"Let it go on: canaryd resume {name}"
+    elif hold.kind == "drift":
+        yield f"Put the weights back by hand, or have them set to {run.split} again: canaryd resume {name}"
+    elif hold.kind == "no-data":
+        yield "Bring the metrics back; the run then goes on by itself."
+    elif hold.kind == "stable-changed":
+        yield "Let stable finish its own rollout; the run then measures this step from anew."
+    elif hold.kind == "no-way-back":
+        yield (
+            f"Bring {run.route.stable} back; or roll back all the same, which sends everything to a version "
+            f"that may not answer: canaryd abort {name} --force --reason '...'"
+        )
+    else:
+        yield "Wait: more requests may settle it."
+
+
+def _after_the_end(run: Run) -> str:
+    if run.outcome is Outcome.PROMOTED:
+        return "Make the weights permanent in Git, if the VirtualService comes from there."
+    return f"Repair {run.route.canary}, then give the plan a new release: that starts a new run."
