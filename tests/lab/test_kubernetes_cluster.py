@@ -62,6 +62,13 @@ def test_a_seed_writes_spec_and_status_at_once() -> None:
     assert found["metadata"]["namespace"] == "default"
 
 
+def test_a_seed_without_status_keeps_the_status() -> None:
+    cluster = Cluster()
+    cluster.apply(pod(ready=True))
+    cluster.apply({key: value for key, value in pod(ready=True).items() if key != "status"})
+    assert cluster.objects("Pod")[0]["status"]["phase"] == "Running"
+
+
 def test_a_seed_of_the_same_changes_nothing() -> None:
     cluster = Cluster()
     cluster.apply(config_map())

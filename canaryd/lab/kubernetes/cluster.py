@@ -146,7 +146,7 @@ class Cluster:
     def apply(self, obj: Object) -> Object:
         """Create or overwrite, spec and status, as the lab's seed does: no resourceVersion asked, none checked.
 
-        A namespace that is missing is made. Raises ApiError for an invalid object, KeyError for an unknown kind.
+        Without a status in `obj` the status stays. A namespace that is missing is made. Raises ApiError for an invalid object, KeyError for an unknown kind.
         """
         resource = self.registry.of(obj)
         version = str(obj["apiVersion"]).rpartition("/")[2]
@@ -527,7 +527,7 @@ def _part_written(resource: Resource, old: Object, new: Object, options: Options
         found["metadata"] = dict(old["metadata"])
         return found
     found = dict(new)
-    if resource.has_status and not options.whole:
+    if resource.has_status and not (options.whole and "status" in new):
         found.pop("status", None)
         if "status" in old:
             found["status"] = old["status"]
