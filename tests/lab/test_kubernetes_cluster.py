@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from canaryd.lab.kubernetes import ApiError, Change, Cluster
-from canaryd.lab.kubernetes.cluster import Options
+from canaryd.lab.kubernetes.objects import Options
 from canaryd.lab.kubernetes.selectors import selector
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from canaryd.lab.kubernetes import ApiError, Cluster
-from canaryd.lab.kubernetes.cluster import Options
+from canaryd.lab.kubernetes.objects import Options
 from canaryd.lab.kubernetes.webhook import destination_rule, virtual_service
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"

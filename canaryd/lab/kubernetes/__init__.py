@@ -8,7 +8,8 @@ API server, proven by tests/contracts/test_kubernetes_api.py, which also runs ag
 from __future__ import annotations
 
 from canaryd.lab.kubernetes.cluster import Change, Cluster
-from canaryd.lab.kubernetes.server import ApiServer, kubeconfig
+from canaryd.lab.kubernetes.config import kubeconfig
+from canaryd.lab.kubernetes.server import ApiServer
 from canaryd.lab.kubernetes.status import ApiError
 
 __all__ = ["ApiError", "ApiServer", "Change", "Cluster", "kubeconfig"]

@@ -12,20 +12,34 @@ import base64
 import binascii
 import copy
 import json
-import random
-import re
 import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
 
 from canaryd.lab.kubernetes import status
 from canaryd.lab.kubernetes.builtin import BUILTIN_RESOURCES, DEFINITIONS, NAMESPACES
 from canaryd.lab.kubernetes.istio import ISTIO_RESOURCES
+from canaryd.lab.kubernetes.objects import (
+    PLAIN,
+    Options,
+    check_identity,
+    check_name,
+    check_namespace,
+    check_preconditions,
+    desired,
+    generated_name,
+    now,
+    part_written,
+    resource_of,
+    strict_decoding_error,
+    tidy_metadata,
+    with_server_status,
+    without_nulls,
+)
 from canaryd.lab.kubernetes.ownership import Manager, after_update, applied, managed_fields, ownership_of
 from canaryd.lab.kubernetes.patching import (
     APPLY_PATCH,
@@ -41,24 +55,6 @@ from canaryd.lab.kubernetes.schema import read
 from canaryd.lab.kubernetes.selectors import Selector
 from canaryd.lab.kubernetes.status import ApiError, Cause, Object
 from canaryd.lab.kubernetes.webhook import admit
-
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_SERVER_KEEPS = (
-    "name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a write was asked for. `whole` is for seeds: it writes spec and status at once, which no request can."""
-
-    version: str = ""
-    manager: str = "unknown"
-    dry_run: bool = False
-    validation: str = "Warn"
-    subresource: str = ""
-    force: bool = False
-    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +142,8 @@ class Cluster:
     def apply(self, obj: Object) -> Object:
         """Create or overwrite, spec and status, as the lab's seed does: no resourceVersion asked, none checked.
 
-        Without a status in `obj` the status stays. A namespace that is missing is made. Raises ApiError for an invalid object, KeyError for an unknown kind.
+        Without a status in `obj` the status stays; a namespace that is missing is made. Raises ApiError for an
+        invalid object, KeyError for an unknown kind.
         """
         resource = self.registry.of(obj)
         version = str(obj["apiVersion"]).rpartition("/")[2]
@@ -216,7 +213,7 @@ class Cluster:
 
     # -- writing
 
-    def create(self, resource: Resource, namespace: str, body: Any, options: Options = Options()) -> Written:  # frozen
+    def create(self, resource: Resource, namespace: str, body: Any, options: Options = PLAIN) -> Written:
         with self._lock:
             body = self._checked_body(resource, body, options)
             metadata = self._new_metadata(resource, namespace, body.get("metadata") or {})
@@ -226,9 +223,9 @@ class Cluster:
             new = {**body, "apiVersion": resource.api_version(), "kind": resource.kind, "metadata": metadata}
             if resource.has_status and not options.whole:
                 new.pop("status", None)
-            new, warnings = self._validated(resource, name, _with_server_status(resource, new), options)
+            new, warnings = self._validated(resource, name, with_server_status(resource, new), options)
             manager = Manager(options.manager, "Update", resource.api_version(options.version))
-            owners = after_update({}, {}, new, manager, _now())
+            owners = after_update({}, {}, new, manager, now())
             new = {**new, "metadata": {**new["metadata"], "managedFields": managed_fields(owners)}}
             if options.dry_run:
                 return Written(new, True, warnings)
@@ -240,7 +237,7 @@ class Cluster:
         namespace: str,
         name: str,
         body: Any,
-        options: Options = Options(),
+        options: Options = PLAIN,
     ) -> Written:
         with self._lock:
             old = self.get(resource, namespace, name)
@@ -257,7 +254,7 @@ class Cluster:
         name: str,
         content_type: str,
         patch: Any,
-        options: Options = Options(),
+        options: Options = PLAIN,
     ) -> Written:
         """Any of the four patch formats. Raises ApiError 415 for a strategic merge of a custom resource."""
         with self._lock:
@@ -288,7 +285,7 @@ class Cluster:
         """Delete, or mark as being deleted while finalizers remain: the object, and whether it is gone."""
         with self._lock:
             old = self.get(resource, namespace, name)
-            _check_preconditions(resource, old, preconditions or {})
+            check_preconditions(resource, old, preconditions or {})
             if dry_run:
                 return old, not old["metadata"].get("finalizers")
             if resource == NAMESPACES:
@@ -297,7 +294,7 @@ class Cluster:
                 return self._commit("DELETED", resource, old, old), True
             if old["metadata"].get("deletionTimestamp"):
                 return old, False
-            marks = {"deletionTimestamp": _now(), "deletionGracePeriodSeconds": 0}
+            marks = {"deletionTimestamp": now(), "deletionGracePeriodSeconds": 0}
             new = {**old, "metadata": {**old["metadata"], **marks}}
             if resource.has_generation:
                 new["metadata"]["generation"] += 1
@@ -352,19 +349,19 @@ class Cluster:
             raise status.bad_request(f"{kind} in version {given!r} cannot be handled as a {resource.kind}")
         if not isinstance(body.get("metadata", {}), dict | None):
             raise status.bad_request("metadata must be an object")
-        body = body if resource.custom else _without_nulls(body)
-        return {**body, "apiVersion": resource.api_version(), "metadata": _without_nulls(body.get("metadata") or {})}
+        body = body if resource.custom else without_nulls(body)
+        return {**body, "apiVersion": resource.api_version(), "metadata": without_nulls(body.get("metadata") or {})}
 
     def _new_metadata(self, resource: Resource, namespace: str, given: Object) -> Object:
         if given.get("resourceVersion"):
             raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         if resource.namespaced:
-            _check_namespace(given.get("namespace", namespace), namespace)
+            check_namespace(given.get("namespace", namespace), namespace)
             if ("", namespace) not in self._shelf(NAMESPACES).objects:
                 raise status.not_found(NAMESPACES, namespace)
-        name = given.get("name") or _generated_name(given.get("generateName", ""))
-        _check_name(resource, name)
-        identity: Object = {"name": name, "uid": str(uuid.uuid4()), "creationTimestamp": _now()}
+        name = given.get("name") or generated_name(given.get("generateName", ""))
+        check_name(resource, name)
+        identity: Object = {"name": name, "uid": str(uuid.uuid4()), "creationTimestamp": now()}
         if resource.namespaced:
             identity["namespace"] = namespace
         if resource.has_generation:
@@ -377,13 +374,13 @@ class Cluster:
     ) -> Written:
         given = new["metadata"]
         name = old["metadata"]["name"]
-        _check_identity(resource, old, given)
-        new = _part_written(resource, old, new, options)
+        check_identity(resource, old, given)
+        new = part_written(resource, old, new, options)
         new, warnings = self._validated(resource, name, new, options, patching=patching)
         owners = ownership_of({"metadata": given}) if given.get("managedFields") else ownership_of(old)
         subresource = options.subresource
         manager = Manager(options.manager, "Update", resource.api_version(options.version), subresource)
-        owners = after_update(owners, old, new, manager, _now())
+        owners = after_update(owners, old, new, manager, now())
         new["metadata"]["managedFields"] = managed_fields(owners)
         return Written(self._stored(resource, old, new, options), False, warnings)
 
@@ -399,15 +396,15 @@ class Cluster:
         old = self._shelf(resource).objects.get((namespace, name))
         if old is None:
             created = self.create(resource, namespace, manifest, replace(options, dry_run=True))
-            _, owners = applied({}, manifest, {}, manager, _now(), force=False)
+            _, owners = applied({}, manifest, {}, manager, now(), force=False)
             new = {**created.object}
             new["metadata"] = {**new["metadata"], "managedFields": managed_fields(owners)}
             if not options.dry_run:
                 new = self._commit("ADDED", resource, None, new)
             return Written(new, True, created.warnings)
-        _check_identity(resource, old, manifest["metadata"])
-        merged, owners = applied(copy.deepcopy(old), manifest, ownership_of(old), manager, _now(), force=options.force)
-        new, warnings = self._validated(resource, name, _part_written(resource, old, merged, options), options)
+        check_identity(resource, old, manifest["metadata"])
+        merged, owners = applied(copy.deepcopy(old), manifest, ownership_of(old), manager, now(), force=options.force)
+        new, warnings = self._validated(resource, name, part_written(resource, old, merged, options), options)
         new["metadata"]["managedFields"] = managed_fields(owners)
         return Written(self._stored(resource, old, new, options), False, warnings)
 
@@ -415,14 +412,14 @@ class Cluster:
         self, resource: Resource, name: str, obj: Object, options: Options, *, patching: bool = False
     ) -> tuple[Object, tuple[str, ...]]:
         """The object pruned, checked against its schema, then shown to the webhook; and the warnings to send."""
-        obj = {**obj, "metadata": _tidy_metadata(obj["metadata"])}
+        obj = {**obj, "metadata": tidy_metadata(obj["metadata"])}
         if not resource.custom:
             return obj, ()
         body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
         reading = read(resource.schema or {}, body)
         warnings = tuple(f'unknown field "{path}"' for path in reading.unknown)
         if warnings and options.validation == "Strict":
-            raise _strict_decoding_error(resource, options, obj, warnings, patching=patching)
+            raise strict_decoding_error(resource, options, obj, warnings, patching=patching)
         if reading.causes:
             raise status.invalid(resource, name, tuple(reading.causes))
         obj = {"apiVersion": obj["apiVersion"], "kind": resource.kind, "metadata": obj["metadata"], **reading.value}
@@ -434,7 +431,7 @@ class Cluster:
         """Commit an update; one that changes nothing gets no new resourceVersion, one that ends finalizers deletes."""
         metadata = new["metadata"]
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if resource.has_generation and _desired(new) != _desired(old):
+        if resource.has_generation and desired(new) != desired(old):
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
         if new == old or options.dry_run:
             return new
@@ -476,152 +473,6 @@ def patch_types(resource: Resource) -> tuple[str, ...]:
     if resource.custom:
         return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
     return (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
-
-
-def resource_of(definition: Object) -> Resource:
-    """The resource a CustomResourceDefinition declares; its first served version's schema counts for all."""
-    spec = definition["spec"]
-    names = spec["names"]
-    served = sorted((one for one in spec["versions"] if one.get("served", True)), key=lambda one: not one["storage"])
-    schema = dict((served[0].get("schema") or {}).get("openAPIV3Schema") or {})
-    if "properties" in schema:
-        own = ("apiVersion", "kind", "metadata")
-        schema["properties"] = {key: value for key, value in schema["properties"].items() if key not in own}
-    columns = served[0].get("additionalPrinterColumns") or []
-    return Resource(
-        group=spec["group"],
-        versions=tuple(one["name"] for one in served),
-        kind=names["kind"],
-        plural=names["plural"],
-        namespaced=spec["scope"] == "Namespaced",
-        short_names=tuple(names.get("shortNames", ())),
-        categories=tuple(names.get("categories", ())),
-        has_status="status" in (served[0].get("subresources") or {}),
-        has_generation=True,
-        unconditional_update=False,
-        schema=schema,
-        columns=tuple((one["name"], one["jsonPath"]) for one in columns if one["name"] != "Age"),
-    )
-
-
-def _with_server_status(resource: Resource, obj: Object) -> Object:
-    if resource == NAMESPACES:
-        return {**obj, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
-    if resource == DEFINITIONS:
-        conditions = [
-            {"type": kind, "status": "True", "lastTransitionTime": _now(), "reason": reason, "message": ""}
-            for kind, reason in (("NamesAccepted", "NoConflicts"), ("Established", "InitialNamesAccepted"))
-        ]
-        names = obj["spec"]["names"]
-        stored = [one["name"] for one in obj["spec"]["versions"] if one.get("storage")]
-        return {**obj, "status": {"conditions": conditions, "acceptedNames": names, "storedVersions": stored}}
-    return obj
-
-
-def _part_written(resource: Resource, old: Object, new: Object, options: Options) -> Object:
-    """What of `new` this request may write: never identity; status only through its subresource and nothing else."""
-    if options.subresource:
-        found = {key: value for key, value in old.items() if key != "status"}
-        if "status" in new:
-            found["status"] = new["status"]
-        found["metadata"] = dict(old["metadata"])
-        return found
-    found = dict(new)
-    if resource.has_status and not (options.whole and "status" in new):
-        found.pop("status", None)
-        if "status" in old:
-            found["status"] = old["status"]
-    kept = {key: old["metadata"][key] for key in _SERVER_KEEPS if key in old["metadata"]}
-    given = {key: value for key, value in new["metadata"].items() if key not in _SERVER_KEEPS}
-    found["metadata"] = {**given, **kept}
-    return found
-
-
-def _check_identity(resource: Resource, old: Object, given: Object) -> None:
-    name = old["metadata"]["name"]
-    if given.get("name", name) != name:
-        raise status.bad_request(
-            f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
-        )
-    if resource.namespaced:
-        _check_namespace(given.get("namespace", ""), old["metadata"]["namespace"])
-    uid = old["metadata"]["uid"]
-    if given.get("uid", uid) != uid:
-        why = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {uid}"
-        raise status.conflict(resource, name, why)
-    version = given.get("resourceVersion")
-    if version and version != old["metadata"]["resourceVersion"]:
-        raise status.conflict(resource, name)
-
-
-def _check_namespace(given: str, wanted: str) -> None:
-    if given and given != wanted:
-        raise status.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-
-
-def _check_name(resource: Resource, name: str) -> None:
-    if not name:
-        cause = Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")
-        raise status.invalid(resource, "", (cause,))
-    if not _SUBDOMAIN.fullmatch(name):
-        message = (
-            f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric '
-            "characters, '-' or '.', and must start and end with an alphanumeric character"
-        )
-        raise status.invalid(resource, name, (Cause("FieldValueInvalid", message, "metadata.name"),))
-
-
-def _check_preconditions(resource: Resource, old: Object, asked: Object) -> None:
-    for key, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
-        wanted, found = asked.get(key), old["metadata"][key]
-        if wanted and wanted != found:
-            why = f"Precondition failed: {shown} in precondition: {wanted}, {shown} in object meta: {found}"
-            raise status.conflict(resource, old["metadata"]["name"], why)
-
-
-def _strict_decoding_error(
-    resource: Resource, options: Options, obj: Object, unknown: tuple[str, ...], *, patching: bool
-) -> ApiError:
-    """Unknown fields under fieldValidation=Strict: 400, but 422 without a kind when a patch brought them.
-
-    Source: apiserver, endpoints/handlers/patch.go (applyPatchToCurrentObject) and create.go.
-    """
-    told = f"strict decoding error: {', '.join(unknown)}"
-    if patching:
-        message = f"Invalid value: {json.dumps(json.dumps(obj))}: {told}"
-        cause = Cause("FieldValueInvalid", message, "patch")
-        return ApiError(422, "Invalid", f' "" is invalid: patch: {message}', causes=(cause,))
-    version = options.version or resource.storage_version
-    return status.bad_request(f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: {told}')
-
-
-def _desired(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata", "status")}
-
-
-def _tidy_metadata(metadata: Object) -> Object:
-    """Empty maps and lists vanish: an `add` below annotations that are not there fails, also on a real API server."""
-    empty = ("labels", "annotations", "finalizers", "ownerReferences", "managedFields")
-    return {key: value for key, value in metadata.items() if value or key not in empty}
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
-    return value
-
-
-def _generated_name(prefix: str) -> str:
-    letters = "bcdfghjklmnpqrstvwxz2456789"
-    return prefix + "".join(random.choices(letters, k=5)) if prefix else ""
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _token(version: int, key: Key) -> str:

@@ -17,21 +17,32 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from aiohttp import web
 
 from canaryd.lab.kubernetes import discovery, status
+from canaryd.lab.kubernetes.asked import (
+    Target,
+    body_of,
+    dry_run_of,
+    number_of,
+    options_of,
+    selector_of,
+    target_of,
+    verb_of,
+    wants_table,
+)
 from canaryd.lab.kubernetes.builtin import ACCESS_REVIEWS
-from canaryd.lab.kubernetes.cluster import Change, Cluster, Options, Written, patch_types
+from canaryd.lab.kubernetes.cluster import Change, Cluster, Written, patch_types
+from canaryd.lab.kubernetes.config import kubeconfig
 from canaryd.lab.kubernetes.faults import Fault, Faults
 from canaryd.lab.kubernetes.patching import APPLY_PATCH
-from canaryd.lab.kubernetes.resources import Resource
-from canaryd.lab.kubernetes.selectors import Selector, selector
+from canaryd.lab.kubernetes.selectors import Selector
 from canaryd.lab.kubernetes.status import ApiError, Object
 from canaryd.lab.kubernetes.tables import table
+
+__all__ = ["ApiServer", "Seen", "kubeconfig"]
 
 _LONGEST_WATCH = 1_800.0
 _MOST_SEEN = 10_000
@@ -58,17 +69,6 @@ class Seen:
     name: str
     subresource: str
     code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a path names. `namespace` is None for a list over all namespaces."""
-
-    resource: Resource
-    version: str
-    namespace: str | None
-    name: str = ""
-    subresource: str = ""
 
 
 class ApiServer:
@@ -170,10 +170,10 @@ class ApiServer:
         """Find out what is asked, meet the fault ordered for it if any, then do it."""
         await request.read()  # now, because after a fault the client may be gone
         try:
-            target = self._target(request.path)
+            target = target_of(self.cluster.registry, request.path)
         except ApiError as error:
             return self._refusal(error)
-        verb = _verb(request, target)
+        verb = verb_of(request, target)
         fault = self.faults.take(verb, target.resource.plural if target else "")
         response: web.StreamResponse | None = None
         try:
@@ -215,28 +215,6 @@ class ApiServer:
         if act is None or (target.resource.ephemeral and verb != "create"):
             raise status.method_not_allowed()
         return await act(request, target)
-
-    def _target(self, path: str) -> Target | None:
-        """Read a path; None is a discovery document or nothing at all. Raises ApiError 404 for an unknown resource."""
-        parts = [part for part in path.split("/") if part]
-        if parts[:2] == ["api", "v1"] and len(parts) > 2:
-            group, version, rest = "", "v1", parts[2:]
-        elif parts[:1] == ["apis"] and len(parts) > 3:
-            group, version, rest = parts[1], parts[2], parts[3:]
-        else:
-            return None
-        namespace: str | None = None
-        if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
-            namespace, rest = rest[1], rest[2:]
-        resource = self.cluster.registry.by_plural(group, version, rest[0])
-        if resource is None or len(rest) > 3 or (namespace is not None and not resource.namespaced):
-            raise status.no_such_path()
-        name = rest[1] if len(rest) > 1 else ""
-        if not resource.namespaced:
-            namespace = ""
-        elif name and namespace is None:
-            raise status.no_such_path()
-        return Target(resource, version, namespace, name, rest[2] if len(rest) > 2 else "")
 
     def _check_rights(self, verb: str, target: Target) -> None:
         if self._allows(verb, target.resource.plural):
@@ -294,16 +272,16 @@ class ApiServer:
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
         obj = self.cluster.get(target.resource, target.namespace or "", target.name)
-        if _wants_table(request):
+        if wants_table(request):
             metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             return web.json_response(table(target.resource, [_seen(obj, target)], metadata))
         return web.json_response(_seen(obj, target))
 
     async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
-        limit = _number(request, "limit")
-        if _number(request, "resourceVersion") > self.cluster.version:
+        limit = number_of(request, "limit")
+        if number_of(request, "resourceVersion") > self.cluster.version:
             raise ApiError(504, "Timeout", "Too large resource version", retry_after=1)
-        select = _selector(request, target)
+        select = selector_of(request, target)
         token = request.query.get("continue", "")
         page = self.cluster.page(target.resource, target.namespace, select, limit=limit, token=token)
         metadata: Object = {"resourceVersion": str(page.version)}
@@ -312,7 +290,7 @@ class ApiServer:
             if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
                 metadata |= {"remainingItemCount": page.remaining}
         items = [_seen(obj, target) for obj in page.items]
-        if _wants_table(request):
+        if wants_table(request):
             return web.json_response(table(target.resource, items, metadata))
         found = {
             "kind": f"{target.resource.kind}List",
@@ -323,7 +301,7 @@ class ApiServer:
         return web.json_response(found)
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        select = _selector(request, target)
+        select = selector_of(request, target)
         if request.query.get("sendInitialEvents") == "true" and not request.query.get("resourceVersionMatch"):
             cause = status.Cause("FieldValueForbidden", "Forbidden: sendInitialEvents requires resourceVersionMatch")
             raise ApiError(422, "Invalid", cause.message, causes=(cause,))
@@ -347,10 +325,10 @@ class ApiServer:
     ) -> AsyncIterator[Object]:
         """A watch from its resourceVersion on; ends after timeoutSeconds, or with an ERROR event."""
         resource, namespace = target.resource, target.namespace
-        deadline = self._loop.time() + (_number(request, "timeoutSeconds") or _LONGEST_WATCH)
+        deadline = self._loop.time() + (number_of(request, "timeoutSeconds") or _LONGEST_WATCH)
         bookmarks = request.query.get("allowWatchBookmarks") == "true"
         shape = _shape(request, target)
-        since = _number(request, "resourceVersion")
+        since = number_of(request, "resourceVersion")
         initial = request.query.get("sendInitialEvents") == "true"
         try:
             if since == 0 or initial:
@@ -382,12 +360,12 @@ class ApiServer:
     # -- writing
 
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
-        body = await _body(request)
+        body = await body_of(request)
         if target.resource == ACCESS_REVIEWS:
             return web.json_response(self._review(body), status=201)
         if target.name or target.namespace is None:
             raise status.method_not_allowed()
-        options = _options(request, target)
+        options = options_of(request, target)
         return _written(self.cluster.create(target.resource, target.namespace, body, options), target)
 
     def _review(self, body: Any) -> Object:
@@ -397,8 +375,8 @@ class ApiServer:
         return {**body, "metadata": body.get("metadata") or {}, "status": answer}
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = _options(request, target)
-        body = await _body(request)
+        options = options_of(request, target)
+        body = await body_of(request)
         namespace = target.namespace or ""
         return _written(self.cluster.replace(target.resource, namespace, target.name, body, options), target)
 
@@ -408,17 +386,17 @@ class ApiServer:
             raise status.unsupported_media_type(accepted)
         if request.content_type == APPLY_PATCH and not request.query.get("fieldManager"):
             raise status.bad_request("fieldManager is required for apply patch")
-        patch, options = await _body(request), _options(request, target)
+        patch, options = await body_of(request), options_of(request, target)
         written = self.cluster.patch(
             target.resource, target.namespace or "", target.name, request.content_type, patch, options
         )
         return _written(written, target)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        asked = await _body(request) if await request.read() else {}
+        asked = await body_of(request) if await request.read() else {}
         namespace = target.namespace or ""
         obj, gone = self.cluster.delete(
-            target.resource, namespace, target.name, asked.get("preconditions"), dry_run=_dry_run(request, asked)
+            target.resource, namespace, target.name, asked.get("preconditions"), dry_run=dry_run_of(request, asked)
         )
         if not gone or target.resource.plural in ("pods", "namespaces"):
             return web.json_response(_seen(obj, target))
@@ -427,12 +405,12 @@ class ApiServer:
         return web.json_response(success)
 
     async def _delete_collection(self, request: web.Request, target: Target) -> web.StreamResponse:
-        asked = await _body(request) if await request.read() else {}
-        page = self.cluster.page(target.resource, target.namespace, _selector(request, target))
+        asked = await body_of(request) if await request.read() else {}
+        page = self.cluster.page(target.resource, target.namespace, selector_of(request, target))
         for obj in page.items:
             metadata = obj["metadata"]
             self.cluster.delete(
-                target.resource, metadata.get("namespace", ""), metadata["name"], dry_run=_dry_run(request, asked)
+                target.resource, metadata.get("namespace", ""), metadata["name"], dry_run=dry_run_of(request, asked)
             )
         found = {
             "kind": f"{target.resource.kind}List",
@@ -441,32 +419,6 @@ class ApiServer:
             "items": [_seen(obj, target) for obj in page.items],
         }
         return web.json_response(found)
-
-
-def kubeconfig(address: str, path: Path, *, user: str = "canaryd", namespace: str = "default") -> Path:
-    """Write a kubeconfig for a server's address to `path` and answer `path`."""
-    name = "canaryd-lab"
-    found = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": name, "cluster": {"server": address}}],
-        "users": [{"name": user, "user": {}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": user, "namespace": namespace}}],
-        "current-context": name,
-    }
-    path.write_text(yaml.safe_dump(found, sort_keys=False), encoding="utf-8")
-    return path
-
-
-def _verb(request: web.Request, target: Target | None) -> str:
-    named = target is not None and bool(target.name)
-    if request.method == "GET":
-        if request.query.get("watch") in ("1", "true"):
-            return "watch"
-        return "get" if named or target is None else "list"
-    if request.method == "DELETE":
-        return "delete" if named else "deletecollection"
-    return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, request.method.lower())
 
 
 async def _met(fault: Fault) -> bool:
@@ -486,67 +438,13 @@ def _cut(request: web.Request) -> None:
     request.transport.abort()
 
 
-async def _body(request: web.Request) -> Any:
-    if "protobuf" in request.content_type:
-        raise status.unsupported_media_type(("application/json", "application/yaml"))
-    text = (await request.read()).decode("utf-8", "replace")
-    try:
-        if "yaml" in request.content_type:
-            return yaml.safe_load(text)
-        return json.loads(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise status.bad_request(f"error decoding the body: {error}") from error
-
-
-def _options(request: web.Request, target: Target) -> Options:
-    query = request.query
-    validation = query.get("fieldValidation") or "Warn"
-    if validation not in ("Strict", "Warn", "Ignore"):
-        raise status.bad_request(f'fieldValidation: Unsupported value: "{validation}"')
-    agent = request.headers.get("User-Agent", "unknown").split("/", 1)[0]
-    return Options(
-        version=target.version,
-        manager=query.get("fieldManager") or agent,
-        dry_run=_dry_run(request),
-        validation=validation,
-        subresource=target.subresource,
-        force=query.get("force") == "true",
-    )
-
-
-def _dry_run(request: web.Request, body: Object | None = None) -> bool:
-    asked = request.query.getall("dryRun", []) or (body or {}).get("dryRun") or []
-    if any(one != "All" for one in asked):
-        raise status.bad_request(f"dryRun: Unsupported value: {asked}: supported values: All")
-    return bool(asked)
-
-
-def _number(request: web.Request, name: str) -> int:
-    text = request.query.get(name, "")
-    if text and not text.isdigit():
-        raise status.bad_request(f'{name}: Invalid value: "{text}"')
-    return int(text or 0)
-
-
-def _selector(request: web.Request, target: Target) -> Selector:
-    query = request.query
-    found = selector(target.resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
-    if not target.name:
-        return found
-    return lambda obj: obj["metadata"]["name"] == target.name and found(obj)
-
-
 def _seen(obj: Object, target: Target) -> Object:
     """The object in the version that was asked for."""
     return {**obj, "apiVersion": target.resource.api_version(target.version)}
 
 
-def _wants_table(request: web.Request) -> bool:
-    return "as=Table" in request.headers.get("Accept", "").split(",", 1)[0]
-
-
 def _shape(request: web.Request, target: Target) -> Callable[[Object], Object]:
-    if not _wants_table(request):
+    if not wants_table(request):
         return lambda obj: _seen(obj, target)
     return lambda obj: table(
         target.resource, [_seen(obj, target)], {"resourceVersion": obj["metadata"]["resourceVersion"]}
