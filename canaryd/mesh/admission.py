@@ -76,7 +76,9 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     sighting = split_of(virtual_service, route)
     if not any(problem.path.startswith(f"{route} http[") for problem in resolution.problems):
         problems += _start(plan, virtual_service, route, sighting)
-    problems += _subsets(route, around, sides)
+    unstaffed, waits = _staffing(route, around, sides)
+    problems += unstaffed
+    remarks += waits
     remarks += _shadow_rules(route, around)
     if problems or sighting.split is None:
         raise Refused(dict.fromkeys(problems))
@@ -317,26 +319,40 @@ def _sides(route: Route, around: Surroundings) -> tuple[Sides, list[Problem]]:
     return sides, [*stable_problems, *canary_problems]
 
 
-def _subsets(route: Route, around: Surroundings, sides: Sides) -> Iterator[Problem]:
-    """Both versions select ready pods, and none of the pods twice."""
-    stable, stable_problems = selection_of(route.stable, route.namespace, around)
-    canary, canary_problems = selection_of(route.canary, route.namespace, around)
-    for version, selection, side, missing in (
-        (route.stable, stable, sides.stable, stable_problems),
-        (route.canary, canary, sides.canary, canary_problems),
-    ):
-        if not side.ready and not missing:
-            labels = ",".join(f"{key}={value}" for key, value in sorted(selection.labels.items()))
-            yield Problem(
-                str(route),
-                f"{version} selects no ready pod ({labels})",
-                "two versions with ready pods",
-                f"see: kubectl get pods -n {selection.namespace} -l {labels}",
+def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Problem], list[str]]:
+    """
+    Both versions select pods, and none of the pods twice.
+
+    A canary whose pods are on their way is a remark: the run waits for them. One that will never have any is a problem.
+    """
+    problems: list[Problem] = []
+    remarks: list[str] = []
+    stable, stable_missing = selection_of(route.stable, route.namespace, around)
+    canary, canary_missing = selection_of(route.canary, route.namespace, around)
+    if not stable_missing and not sides.stable.ready:
+        problems.append(_unstaffed(route, route.stable, stable))
+    if not canary_missing and not sides.canary.ready:
+        if sides.canary.desired:
+            remarks.append(f"{route.canary} selects no ready pod yet; the run waits for it: {sides.canary.why}")
+        else:
+            problems.append(_unstaffed(route, route.canary, canary))
+    if not (stable_missing or canary_missing) and (both := overlap(stable, canary, around.pods)):
+        problems.append(
+            Problem(
+                f"{route.stable} and {route.canary}",
+                f"{', '.join(both[:3])}{' and more' if len(both) > 3 else ''} in both",
+                "versions that share no pod: what is counted for one must not be counted for the other",
+                "give the subsets labels that tell the pods apart",
             )
-    if not (stable_problems or canary_problems) and (both := overlap(stable, canary, around.pods)):
-        yield Problem(
-            f"{route.stable} and {route.canary}",
-            f"{', '.join(both[:3])}{' and more' if len(both) > 3 else ''} in both",
-            "versions that share no pod: what is counted for one must not be counted for the other",
-            "give the subsets labels that tell the pods apart",
         )
+    return problems, remarks
+
+
+def _unstaffed(route: Route, version: Version, selection: Selection) -> Problem:
+    labels = ",".join(f"{key}={value}" for key, value in sorted(selection.labels.items()))
+    return Problem(
+        str(route),
+        f"{version} selects no ready pod ({labels})",
+        "two versions with ready pods",
+        f"see: kubectl get deployments,pods -n {selection.namespace} -l {labels}",
+    )

@@ -242,9 +242,14 @@ def _retreat(entry: HttpEntry, route: Route, split: Split, origin: Origin | None
 
 
 def _tests(virtual_service: Object, route: Route, guard: Guard) -> list[Operation]:
+    meta = virtual_service.get("metadata") or {}
     if guard is Guard.OBJECT:
-        version = (virtual_service.get("metadata") or {}).get("resourceVersion")
+        version = meta.get("resourceVersion")
         return [] if version is None else [_test("/metadata/resourceVersion", version)]
+    if meta.get("annotations") is None:
+        # We shall create the map, and must not overwrite one that somebody created meanwhile. That null holds for an
+        # absent member is how the API server applies a patch. Source: evanphx/json-patch, patch.go, (Patch).test.
+        return [_test("/metadata/annotations", None)]
     marked = annotations_of(virtual_service).get(marker_key(route.plan))
     return [] if marked is None else [_test(_annotation(marker_key(route.plan)), marked)]
 

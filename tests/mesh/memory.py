@@ -11,10 +11,9 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jsonpatch
-import jsonpointer
-
 from canaryd.errors import CanarydError, Conflict, Rejected
+from canaryd.lab.kubernetes.patching import json_patched
+from canaryd.lab.kubernetes.status import ApiError
 from canaryd.mesh.admission import Surroundings, admission, sides_of
 from canaryd.mesh.hosts import fully_qualified
 from canaryd.mesh.weights import Guard, Operation, release_patch, split_of, weight_patch
@@ -125,8 +124,8 @@ class MemoryMesh:
 
     def _write(self, call: str, operations: Sequence[Operation]) -> None:
         try:
-            self.virtual_service = jsonpatch.apply_patch(self.virtual_service, list(operations))
-        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+            self.virtual_service = json_patched(self.virtual_service or {}, list(operations))
+        except ApiError as error:
             raise Conflict(f"the object is not as it was read: {error}") from error
         self._touch()
         self.writes.append(list(operations))

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from canaryd.lab.kubernetes.patching import json_patched
 from canaryd.mesh.admission import Surroundings
 from canaryd.model.plan import Plan
 from canaryd.model.traffic import NOTHING, Entry, Marker, Route, Split, Version
@@ -17,6 +18,11 @@ CORPUS = Path(os.environ.get("CANARYD_CORPUS") or Path(__file__).resolve().paren
 
 V1, V2, V3 = Version("reviews", "v1"), Version("reviews", "v2"), Version("reviews", "v3")
 ROUTE = Route("default", "reviews", "reviews", (Entry(0),), V1, V3)
+
+
+def applied(found: Object, patch: list[Object]) -> Object:
+    """The object after a patch, as an API server applies it. Raises ApiError when it does not apply."""
+    return json_patched(found, patch)
 
 
 def destination(version: Version, weight: int | None = None, **more: Any) -> Object:

@@ -19,6 +19,7 @@ from tests.mesh.objects import (
     V2,
     V3,
     at,
+    deployment,
     destination,
     destination_rule,
     entry,
@@ -294,10 +295,24 @@ def test_an_unknown_host_is_refused() -> None:
     assert "no Service default/reviews; Services there: ratings" in said
 
 
-def test_versions_without_ready_pods_are_refused() -> None:
-    """The first step would send users to nobody."""
-    pods = [pod("v1"), pod("v3", ready=False)]
-    assert "v3 selects no ready pod (app=reviews,version=v3)" in refused(at(100, 0), surroundings(pods=pods))
+def test_stable_without_ready_pods_is_refused() -> None:
+    """There would be nowhere to go back to."""
+    pods = [pod("v1", ready=False), pod("v3")]
+    assert "v1 selects no ready pod (app=reviews,version=v1)" in refused(at(100, 0), surroundings(pods=pods))
+
+
+def test_a_canary_on_its_way_is_waited_for() -> None:
+    """`kubectl apply` and canaryd in one pipeline: its pods come a moment later."""
+    around = surroundings(pods=[pod("v1"), pod("v3", ready=False)])
+    assert "v3 selects no ready pod yet; the run waits for it" in admitted(at(100, 0), around).remarks[0]
+
+
+def test_a_canary_that_nobody_starts_is_refused() -> None:
+    """Scaled to nothing, or no workload at all: waiting would not help."""
+    scaled_down = surroundings(pods=[pod("v1")], deployments=[deployment("v1"), deployment("v3", 0)])
+    assert "v3 selects no ready pod" in refused(at(100, 0), scaled_down)
+    absent = surroundings(pods=[pod("v1")], deployments=[deployment("v1")])
+    assert "kubectl get deployments,pods -n default -l app=reviews,version=v3" in refused(at(100, 0), absent)
 
 
 def test_subsets_that_share_a_pod_are_refused() -> None:
