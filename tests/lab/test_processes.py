@@ -78,7 +78,13 @@ def test_a_killed_lab_leaves_no_process_no_port_and_no_shared_memory(tmp_path: P
 def test_a_child_survives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     """The kernel's parent-death signal means the forking thread; a request handler's thread ends at once."""
     born: list[Child] = []
-    thread = threading.Thread(target=lambda: born.append(Child("sleep", ["sleep", "60"], tmp_path / "log", tmp_path)))
+
+    def ask() -> None:
+        child = Child("sleeper", ["sh", "-c", "echo up; exec sleep 60"], tmp_path / "log", tmp_path)
+        child.wait_until(lambda: "up" in child.last_words(), 5)  # by now its parent-death signal is armed
+        born.append(child)
+
+    thread = threading.Thread(target=ask)
     thread.start()
     thread.join()
     time.sleep(0.1)  # long enough for a signal to arrive that should not

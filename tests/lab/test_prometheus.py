@@ -25,6 +25,7 @@ def package(place: Path) -> Path:
         b"!<arch>\n"
         + _member("debian-binary", b"2.0\n")
         + _member("control.tar.xz", _tar("./control", b"Package: prometheus\nVersion: 1\nArchitecture: all\n"))
+        + _member("_odd", b"an odd length is padded")
         + _member("data.tar.xz", _tar("./usr/bin/prometheus", CONTENT))
     )
     return place

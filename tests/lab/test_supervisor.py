@@ -11,6 +11,7 @@ import pytest
 
 from canaryd.errors import Conflict, Rejected, Unavailable
 from canaryd.lab import supervisor
+from canaryd.lab.processes import Child
 from canaryd.lab.supervisor import State, control
 
 from .conftest import wait_for
@@ -101,6 +102,9 @@ def test_down_stops_it_and_says_whether_there_was_one(detached: State, place: Pa
 
 def test_a_stale_state_file_does_not_stop_anybody_else(place: Path, detached: State) -> None:
     """Pids are used again: a state file from before a reboot must not kill a stranger."""
-    stranger = dataclasses.replace(detached, pid=1, started="0")
-    place.write_text(json.dumps(dataclasses.asdict(stranger)))
+    stranger = Child("stranger", ["sleep", "60"], place.parent / "stranger.log", place.parent)
+    former = dataclasses.replace(detached, pid=stranger.pid, started="0")
+    place.write_text(json.dumps(dataclasses.asdict(former)))
     assert not supervisor.down(place)
+    assert stranger.running
+    stranger.stop()

@@ -199,6 +199,27 @@ def test_a_subset_without_ready_pods_has_a_cluster_without_endpoints() -> None:
     assert len(endpoints(translation, V1)) == bookinfo.REPLICAS
 
 
+def test_a_second_subset_of_the_same_name_is_ignored() -> None:
+    """Rules of one host in one namespace are merged; the first definition of a subset stands."""
+    late = bookinfo.destination_rule()
+    late["metadata"] |= {"name": "z-late", "creationTimestamp": "2026-02-01T00:00:00Z"}
+    late["spec"]["subsets"] = [{"name": name, "labels": {"version": "v2"}} for name in ("v3", "extra")]
+    translation = translate(mesh(late))
+    workloads = {each["metadata"]["filter_metadata"]["istio"]["workload"] for each in endpoints(translation, V3)}
+    assert workloads == {"reviews-v3"}
+    assert len(endpoints(translation, cluster_name(9080, "extra", bookinfo.HOST))) == bookinfo.REPLICAS
+
+
+def test_a_destination_without_port_goes_to_the_only_port_of_its_service() -> None:
+    """Not to the listener's: `ratings` may listen elsewhere."""
+    about = {"name": "ratings", "namespace": "default"}
+    ratings = {"kind": "Service", "metadata": about, "spec": {"ports": [{"port": 8000}], "selector": {"app": "r"}}}
+    translation = translate(mesh(ratings, virtual({"route": [to("", host="ratings")]})))
+    assert shares(host_of(translation)["routes"][0]) == {
+        cluster_name(8000, "", "ratings.default.svc.cluster.local"): 100
+    }
+
+
 def test_a_pod_that_is_being_deleted_is_no_endpoint() -> None:
     objects = mesh()
     leaving = next(each for each in objects if each["kind"] == "Pod")
