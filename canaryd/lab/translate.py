@@ -167,7 +167,7 @@ def _cluster(
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [_endpoint(pod, listener) for pod in pods]}],
         },
-        # Istio's defaults are without limits (cluster_traffic_policy.go); Envoy's own would allow three retries at a time
+        # Istio sets no limits (cluster_traffic_policy.go); Envoy's own would allow three retries at a time
         "circuit_breakers": {"thresholds": [dict.fromkeys(LIMITS, 2**32 - 1)]},
         # Istio switches Envoy's panic mode off: with no ready pod there is no upstream, not a guess
         "common_lb_config": {"healthy_panic_threshold": {}},
