@@ -94,19 +94,24 @@ def die_with_parent() -> None:
     _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def mortal(argv: Sequence[str]) -> list[str]:
+    """The command that is killed when the thread that starts it ends; as it was where there is no setpriv."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
+
+
 def _fork_from_nursery(argv: Sequence[str], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
     def fork() -> subprocess.Popen[bytes]:
-        setpriv = shutil.which("setpriv")
-        wrapper = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        command = mortal(argv)
         with log.open("ab") as output:
             return subprocess.Popen(
-                [*wrapper, *argv],
+                command,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us to handle, children end when we say so
-                preexec_fn=None if setpriv else die_with_parent,
+                preexec_fn=die_with_parent if command == list(argv) else None,
             )
 
     return _nursery().run(fork)

@@ -7,6 +7,7 @@ the clients, not read from the metrics that canaryd itself reads.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import Counts
+from canaryd.lab.processes import mortal
 from canaryd.model.run import Run
 from canaryd.store.folder import FolderStore
 
@@ -59,11 +61,12 @@ def play(lab: Lab, story: Story, folder: Path, *, plan: Path = PLAN, show: bool 
     set_the_stage(lab, story)
     before, began = lab.counts(), time.monotonic()
     report, state = folder / f"{story.name}.html", folder / f"{story.name}.state"
+    shutil.rmtree(state, ignore_errors=True)  # a story told again begins anew
     command = [sys.executable, "-m", "canaryd", "run", str(plan), "--on-exit", "rollback", "--report", str(report)]
     command += ["--kubeconfig", str(lab.kubeconfig), "--prometheus", lab.prometheus_url, "--state", str(state)]
     with (folder / f"{story.name}.log").open("wb") as log:
         output = {} if show else {"stdout": log, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **output)  # type: ignore[call-overload]
+        process = subprocess.Popen(mortal(command), stdin=subprocess.DEVNULL, **output)  # type: ignore[call-overload]
         exit_code = _attend(process, lab, story, state)
     run = newest_run(state)
     after = lab.counts()
