@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -129,3 +130,37 @@ def test_what_is_no_vector_is_an_error(result: object) -> None:
     """A proxy's JSON is not Prometheus's."""
     with pytest.raises(ValueError, match="result"):
         parse.rows(result)
+
+
+def test_a_long_cell_without_its_last_scrapes_is_a_gap() -> None:
+    """Something new came in it, but its end was not seen: what failed there would be missing."""
+    seen = (Row({"canaryd": "end"}, 1100.0), *SCRAPED[1:])
+    cell = parse.cell(TO, window(1000.0, 1300.0), Answers((requests(5),), (), seen))
+    assert isinstance(cell, Gap)
+    assert cell.why.startswith("no scrape in the cell")
+
+
+def test_nothing_new_since_the_start_is_no_scrape() -> None:
+    """The reason names what is broken: the scraping, not the traffic."""
+    seldom, same = replace(TO, scrape_seconds=15.0), (Row({"canaryd": "end"}, 999.5), *SCRAPED[1:])
+    cell = parse.cell(seldom, AT, Answers((requests(0),), (), same))
+    assert isinstance(cell, Gap)
+    assert cell.why.startswith("no scrape in the cell")
+
+
+def test_sides_that_have_other_bounds_are_named() -> None:
+    """Even when the same clients report both."""
+    durations = (
+        bucket("5", 1, destination_workload="app-v1"),
+        bucket("+Inf", 1, destination_workload="app-v1"),
+        bucket("+Inf", 5),
+    )
+    assert "only one of them has 5 ms" in gap(requests(5), durations=durations)
+
+
+def test_failures_for_want_of_a_cluster_alone_are_a_cell() -> None:
+    """Every client lost the cluster at once: nothing but NC is left, and it is evidence."""
+    lost = requests(7, "unknown", destination_service="app.shop:80", response_code="503", response_flags="NC")
+    cell = parse.cell(TO, AT, Answers((requests(0), lost), (), SCRAPED))
+    assert isinstance(cell, Cell)
+    assert cell.unattributed == 7
