@@ -17,12 +17,13 @@ import yaml
 from canaryd.judge import wording
 from canaryd.model.cells import Cell, Segment
 from canaryd.model.decision import Told
+from canaryd.model.evidence import Evidence
 from canaryd.model.run import Outcome, Run
 from canaryd.model.traffic import EVERYTHING, NOTHING
 from canaryd.report import plots
 from canaryd.report.markup import Child, rendered, tag
 from canaryd.report.outlook import clock, elapsed, follows, moment, standing
-from canaryd.report.series import Point, evidence_over_time
+from canaryd.report.series import Point, evidence_over_time, last_word
 from canaryd.report.style import STYLE
 from canaryd.report.summary import Summary, summary
 
@@ -95,8 +96,8 @@ def _figures(run: Run, figures: Summary) -> Element:
         ("Began", moment(run.created)),
         ("Ended", ended),
         ("Weights reached", ", ".join(str(weight) for weight in figures.weights) or "none"),
-        ("Requests", f"stable {_served(figures.stable.requests, figures.stable.errors)}"),
-        ("", f"canary {_served(figures.canary.requests, figures.canary.errors)}"),
+        ("Requests, stable", f"{_served(figures.stable.requests, figures.stable.errors)}"),
+        ("Requests, canary", f"{_served(figures.canary.requests, figures.canary.errors)}"),
     ]
     if figures.unattributed:
         rows.append(("Unattributed", f"{wording.number(figures.unattributed)} failures that reached neither version"))
@@ -176,7 +177,8 @@ def _evidence(run: Run, points: Sequence[Point]) -> Element:
 
 
 def _checks(run: Run) -> Element | None:
-    if run.evidence is None:
+    evidence = last_word(run)
+    if evidence is None:
         return None
     rows = [
         (
@@ -188,9 +190,17 @@ def _checks(run: Run) -> Element | None:
             f"{wording.evidence(reading.proof)} of {reading.proof_bound:g}" if reading.proof_bound else "–",
             reading.sentence,
         )
-        for reading in run.evidence.readings
+        for reading in evidence.readings
     ]
-    return _section("Checks at the end", _table(("check", "stable", "canary", "harm", "no harm", "in words"), rows, 5))
+    return _section(
+        _checks_title(run, evidence),
+        _table(("check", "stable", "canary", "evidence of harm", "evidence of no harm"), rows),
+    )
+
+
+def _checks_title(run: Run, evidence: Evidence) -> str:
+    split = next((segment.split for segment in run.segments if segment.index == evidence.segment), None)
+    return "Checks" if split is None else f"Checks at {split}"
 
 
 def _latency(run: Run) -> Element | None:
@@ -245,7 +255,7 @@ def _steps(run: Run, journal: Iterable[Entry]) -> Element:
         gaps = len(cells) - len(data)
         rows.append(
             (
-                clock(segment.origin),
+                clock(segment.origin).removesuffix(" UTC"),
                 f"{segment.split}" + ("" if segment.ours else ", set by somebody else"),
                 f"{settled} settled of {len(data)}" + (f", {gaps} without data" if gaps else ""),
                 wording.number(sum(cell.stable.requests for cell in data)),
@@ -263,9 +273,8 @@ def _steps(run: Run, journal: Iterable[Entry]) -> Element:
         "stable failed",
         "canary requests",
         "canary failed",
-        "verdict",
     )
-    return _section("Steps", _table(headings, [(row[0].removesuffix(" UTC"), *row[1:]) for row in rows], 7))
+    return _section("Steps", _table(headings, rows))
 
 
 def _cells(run: Run, segment: Segment) -> list[Any]:
@@ -282,8 +291,7 @@ def _verdict(run: Run, segment: Segment, after: Segment | None, told: Sequence[_
     """Why the segment ended, in the words of who ended it; of the open one, what the run waits for."""
     if after is None:
         if run.final:
-            ending = "promoted" if run.outcome is Outcome.PROMOTED else "rolled back"
-            return f"{ending}: {run.reason}" if segment.split == EVERYTHING else ending
+            return standing(run)
         return run.waiting
     here = [event for event in told if segment.origin < event.at <= after.origin]
     for verdict in VERDICTS:
@@ -302,7 +310,7 @@ def _events(journal: Sequence[Entry]) -> Element:
     if not told:
         return _section("Events", tag("p", "The journal holds none.", class_="quiet"))
     rows = [(moment(event.at).removesuffix(" UTC"), event.name, event.reason) for event in told]
-    return _section("Events", _table(("when (UTC)", "event", "reason"), rows, 2))
+    return _section("Events", _table(("when (UTC)", "event", "reason"), rows))
 
 
 def _plan(run: Run) -> Element:
@@ -312,11 +320,18 @@ def _plan(run: Run) -> Element:
     )
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], prose: int) -> Element:
-    """A table whose column ``prose`` holds sentences, which may break; on a narrow screen it scrolls on its own."""
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Element:
+    """
+    A table with a row for each of ``rows``.
+
+    A row with one value more than there are headings ends in a sentence, which gets the whole width below. On a narrow
+    screen each row becomes a list; ``data-label`` is what the style then writes before a value.
+    """
     head = tag("tr", *(tag("th", heading, scope="col") for heading in headings))
-    body = [
-        tag("tr", *(tag("td", value, class_="prose" if place == prose else "") for place, value in enumerate(row)))
-        for row in rows
-    ]
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll", tabindex="0")
+    bodies = []
+    for row in rows:
+        cells = [tag("td", value, data_label=heading) for heading, value in zip(headings, row, strict=False)]
+        sentence = "".join(row[len(headings) :])
+        below = tag("tr", tag("td", sentence, colspan=len(headings)), class_="words") if sentence else None
+        bodies.append(tag("tbody", tag("tr", *cells), below))
+    return tag("table", tag("thead", head), *bodies)

@@ -110,7 +110,7 @@ class _Screen:
             _labelled("share", _share(run)),
             *_sides(run, room),
             *_checks(run, console, width, above, below),
-            *_rows(console, "now" if not run.final else "ended", _wait(run), width, above),
+            *_last_word(run, console, width, above),
             *_rows(console, "then", Text(follows(run, self.now)), width, above - 1),
         ]
 
@@ -307,10 +307,12 @@ def _sentence(name: str, reading: Reading | None) -> Text:
     return text
 
 
-def _wait(run: Run) -> Text:
+def _last_word(run: Run, console: Console, width: int, rows: int) -> list[Text]:
+    """What the run waits for; when it has ended the reason, whole, for then nothing below it moves any more."""
     if run.final:
-        return Text(run.reason)
-    return Text(run.waiting or "–", "yellow" if run.hold else "")
+        reason = Text(run.reason)
+        return _rows(console, "ended", reason, width, max(rows, len(reason.wrap(console, width - LABEL))))
+    return _rows(console, "now", Text(run.waiting or "–", "yellow" if run.hold else ""), width, rows)
 
 
 def _rows(console: Console, label: str, text: Text, width: int, rows: int) -> list[Text]:

@@ -15,6 +15,7 @@ from xml.etree.ElementTree import Element
 from canaryd.judge import wording
 from canaryd.model.cells import Cell, Counts, Gap
 from canaryd.model.run import Run
+from canaryd.model.traffic import EVERYTHING
 from canaryd.report.markup import append, tag
 from canaryd.report.outlook import clock, elapsed
 from canaryd.report.series import Point, bounds_of, error_rate, measured
@@ -23,6 +24,8 @@ WIDE, NARROW = 980.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 24.0, 22.0, 30.0
 LEAST, MOST = 0.01, 1e6
 """Ends of the evidence's scale: below and above them nothing follows from the number any more."""
+DOTTED = 150
+"""Cells up to which each has a dot with its figures; more of them would only be a thick line, and a heavy file."""
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800)
 
 
@@ -117,6 +120,7 @@ def _rates(panel: Panel, run: Run, side: str, top: float) -> list[Element]:
     """One side's line, broken where there is no data, and a dot with its figures for each cell."""
     pieces: list[list[str]] = [[]]
     dots = []
+    dotted = len(run.cells) <= DOTTED
     for cell in run.cells:
         rate = None if isinstance(cell, Gap) else error_rate(_counts(cell, side))
         if rate is None or isinstance(cell, Gap):
@@ -124,8 +128,9 @@ def _rates(panel: Panel, run: Run, side: str, top: float) -> list[Element]:
             continue
         x, y = panel.x((cell.start + cell.end) / 2), panel.y(rate / top)
         pieces[-1].append(f"{x:.1f},{y:.1f}")
-        dots.append(tag("circle", tag("title", _cell_words(cell, side)), cx=x, cy=y, r=2.5, class_=f"dot {side}"))
-    lines = [tag("polyline", points=" ".join(piece), class_=f"line {side}") for piece in pieces if len(piece) > 1]
+        if dotted:
+            dots.append(tag("circle", tag("title", _cell_words(cell, side)), cx=x, cy=y, r=2.5, class_=f"dot {side}"))
+    lines = [tag("polyline", points=" ".join(piece), class_=f"line {side}") for piece in pieces if piece]
     return lines + dots
 
 
@@ -158,7 +163,10 @@ def proof_plot(run: Run, points: Sequence[Point], width: float) -> Element:
     evidence = bounds_of(run)
     pieces: list[list[tuple[float, float]]] = []
     former = None
+    compared = {segment.index for segment in run.segments if segment.split != EVERYTHING}
     for point in points:
+        if point.segment not in compared:
+            continue
         if point.segment != former:
             pieces.append([])
             former = point.segment
@@ -196,8 +204,9 @@ def _evidence_plot(
         )
     for piece in pieces:
         line = " ".join(f"{panel.x(at):.1f},{panel.y(height(value)):.1f}" for at, value in piece)
-        append(picture, tag("polyline", points=line, class_=f"line {kind}") if len(piece) > 1 else None)
-        append(picture, *(_evidence_dot(panel, at, value, height(value), kind) for at, value in piece))
+        append(picture, tag("polyline", points=line, class_=f"line {kind}"))
+        if len(values) <= DOTTED:
+            append(picture, *(_evidence_dot(panel, at, value, height(value), kind) for at, value in piece))
     return append(picture, *_retreat(panel, run), *_time(panel))
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from canaryd import judge
 from canaryd.model.cells import Cell, Counts
 from canaryd.model.evidence import Evidence
-from canaryd.model.run import Run
+from canaryd.model.run import Phase, Run
+from canaryd.model.traffic import EVERYTHING
 
 Journal = Iterable[Mapping[str, Any]]
 
@@ -64,6 +65,18 @@ def replayed(run: Run) -> tuple[Point, ...]:
         evidence = judge.weigh(analysis, state)
         points.append(Point(cell.end, cell.segment, evidence.harm, evidence.proof))
     return tuple(points)
+
+
+def last_word(run: Run) -> Evidence | None:
+    """The judge's last word on the canary beside stable: at 100 % there is nothing left to compare it with."""
+    if run.phase not in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
+        return run.evidence
+    analysis = run.plan.spec.analysis
+    state = judge.begin(analysis)
+    for cell in run.cells:
+        if cell.segment >= run.judged_from and cell.split != EVERYTHING:
+            state = judge.advance(analysis, state, cell)
+    return judge.weigh(analysis, state)
 
 
 def bounds_of(run: Run) -> Evidence:

@@ -26,7 +26,7 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 .key svg { vertical-align: middle; }
 .swatch { display: inline-block; width: 14px; height: 11px; }
 .swatch.stable { background: var(--stable); } .swatch.canary { background: var(--canary); }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .line.stable { stroke: var(--stable); stroke-dasharray: 6 3; } .line.canary { stroke: var(--canary); }
 .line.harm { stroke: var(--bad); } .line.proof { stroke: var(--proof); }
 .dot.stable, .bar.stable { fill: var(--stable); } .dot.canary, .bar.canary { fill: var(--canary); }
@@ -38,19 +38,23 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 .retreat { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .label { font-size: 12px; fill: var(--quiet); } .small { font-size: 11px; }
 .end { text-anchor: end; } .middle { text-anchor: middle; }
-.scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
+tbody { border-bottom: 1px solid var(--rule); } thead { border-bottom: 1px solid var(--quiet); }
 th { text-align: left; font-weight: 600; color: var(--quiet); vertical-align: bottom; }
-th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--rule); }
-td { vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.prose { white-space: normal; min-width: 300px; overflow-wrap: anywhere; }
+th, td { padding: 6px 14px 6px 0; }
+td { vertical-align: top; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.words td { padding-top: 0; color: var(--quiet); }
+td[data-label="when (UTC)"], td[data-label="event"] { white-space: nowrap; }
 summary { cursor: pointer; }
 pre { background: var(--faint); padding: 14px; overflow-x: auto; font-size: 13px; line-height: 1.45; }
 @media (max-width: 640px) {
   main { padding: 18px 14px 40px; }
   h1 { font-size: 22px; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } dt:empty { display: none; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  table, tbody, tr, td { display: block; } tbody { padding: 8px 0; }
+  td { padding: 1px 0; } td[data-label]::before { content: attr(data-label) ": "; color: var(--quiet); }
+  td[data-label="when (UTC)"], td[data-label="event"] { white-space: normal; }
   .wide { display: none; } .narrow { display: block; }
 }
-@media print { .scroll { overflow: visible; } }
 """

@@ -1,0 +1,67 @@
+"""Why a run is where it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from canaryd.model.run import Hold
+from canaryd.report.explain import explain
+from tests.report import stories
+
+
+@pytest.mark.parametrize("story", stories.EVERY)
+def test_it_holds_the_reason_as_it_is(story):
+    run, _ = story()
+    text = explain(run)
+    assert (run.reason if run.final else run.waiting) in text
+    assert "What happens next:" in text
+    assert "What you can do:" in text
+    assert ".." not in text.replace("'...'", "")
+
+
+@pytest.mark.parametrize(
+    ("story", "offered", "void"),
+    [
+        (stories.pending, {"abort"}, {"approve", "resume", "promote"}),
+        (stories.baking, {"abort"}, {"approve", "resume", "promote"}),
+        (stories.blind, {"abort"}, {"approve", "resume", "promote"}),
+        (stories.gated, {"approve", "promote", "abort"}, {"resume"}),
+        (stories.rolling_back, set(), {"approve", "resume", "promote", "abort"}),
+        (stories.rolled_back, set(), {"approve", "resume", "promote", "abort"}),
+        (stories.promoted, set(), {"approve", "resume", "promote", "abort"}),
+    ],
+)
+def test_only_commands_that_would_do_something_are_offered(story, offered, void):
+    """A command that the machine would declare void is bad advice."""
+    advice = explain(story()[0]).partition("What you can do:")[2]
+    assert all(f"canaryd {verb} reviews" in advice for verb in offered)
+    assert not any(f"canaryd {verb}" in advice for verb in void)
+
+
+def test_drift_is_ended_by_a_person():
+    run, _ = stories.baking()
+    drifted = replace(run, hold=Hold("drift", "somebody set the canary to 60 %", run.at, None, sticky=True))
+    assert "canaryd resume reviews" in explain(drifted)
+    soft = replace(run, hold=Hold("drift", "somebody set the canary to 1 %", run.at, None))
+    assert "Put the weights back by hand, or have them set to 25 % again: canaryd resume reviews" in explain(soft)
+
+
+def test_no_way_back_offers_force_with_its_price():
+    run, _ = stories.rolling_back()
+    stuck = replace(run, hold=Hold("no-way-back", "stable v1 has no ready endpoint", run.at, None))
+    assert "canaryd abort reviews --force" in explain(stuck)
+    assert "may not answer" in explain(stuck)
+
+
+def test_distances_are_told_when_the_time_is_known():
+    run, _ = stories.blind()
+    assert run.hold is not None
+    assert "in 10m," not in explain(run)
+    assert "in 10m," in explain(run, run.hold.limit - 600)
+
+
+def test_the_last_step_says_that_proof_is_wanted():
+    run, _ = stories.play(stories.HEALTHY, lambda run: run.step == 2 and len(run.baked) == 2)
+    assert "has reached 20, v3 gets 100 %" in explain(run)
