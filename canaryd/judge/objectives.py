@@ -14,6 +14,8 @@ from math import log1p
 RATIOS = (1.5, 2.2, 3.5, 7.0, 20.0, 80.0)
 """Alternatives: how many times the bound."""
 PRIOR = (0.12, 0.24, 0.28, 0.20, 0.10, 0.06)
+LEAST = 1e-9
+"""A bound this near to 1 leaves no better bet than any."""
 
 
 def log_e(bad: float, requests: float, bound: float, bet: float) -> float:
@@ -38,4 +40,6 @@ def place_of(bounds: tuple[float, ...], within_ms: float) -> int | None:
 
 def _bet(ratio: float, bound: float) -> float:
     rate = min(ratio * bound, (1 + bound) / 2)
-    return ratio - 1 if bound == 0 or bound == 1 else (rate - bound) / (bound * (1 - rate))
+    if bound == 0 or 1 - rate < LEAST:
+        return ratio - 1
+    return (rate - bound) / (bound * (1 - rate))

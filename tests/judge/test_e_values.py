@@ -11,7 +11,7 @@ from itertools import product
 from math import comb, exp, factorial, isclose
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from canaryd.judge import errors, latency, objectives, unattributed
@@ -161,6 +161,10 @@ def test_latency_proof_expects_at_most_one_at_the_margin(canary, stable, shares,
 
 
 @given(st.integers(1, 40), st.floats(0, 1))
+@example(1, 1 - 2**-53)
+@example(40, 0.0)
+@example(40, 1.0)
+@example(40, 5e-324)
 @settings(max_examples=80, deadline=None)
 def test_an_objective_expects_at_most_one_at_its_bound(requests, bound):
     """A canary that just keeps its objective is not failed for it."""

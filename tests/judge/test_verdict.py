@@ -250,8 +250,10 @@ def test_a_few_lost_requests_are_enough_for_a_first_outage(lost):
 
 def test_failures_without_a_version_that_stable_shares_are_not_the_canarys():
     """When stable is gone too, going back to it helps nobody."""
-    down = [cell(index, canary=counts(100), stable=counts(20), unattributed=280) for index in range(20)]
-    assert not folded(ERRORS, down).failure
+    for ours, theirs in ((100, 20), (50, 50), (0, 0)):
+        lost = 400 - ours - theirs
+        down = [cell(index, canary=counts(ours), stable=counts(theirs), unattributed=lost) for index in range(20)]
+        assert not folded(ERRORS, down).failure
 
 
 def test_failures_that_were_there_before_are_tolerated():
