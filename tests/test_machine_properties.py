@@ -1,0 +1,265 @@
+"""
+What always holds of the machine, whatever the mesh, the metrics, the pods and people do.
+
+A walk is a random sequence of things that happen to a stage; after each the invariants are asked. What is promised here
+is promised to release managers: a weight that is not in the plan, or one that rises after a failure, is an incident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as Stages
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from canaryd.machine import decide
+from canaryd.model.cells import Cell
+from canaryd.model.decision import Decision, Observation, Told, Unseen
+from canaryd.model.run import Phase, Run
+from canaryd.model.traffic import EVERYTHING, NOTHING, Sighting, Split
+from tests.stage import Stage, percent, plan, side
+
+PLANS = st.builds(
+    plan,
+    st.just(5),
+    st.just(25),
+    st.just(50),
+    gate_at=st.sampled_from([None, 0, 2]),
+    on_drift=st.sampled_from(["hold", "reassert", "abort"]),
+    on_canary_change=st.sampled_from(["restart", "abort"]),
+    on_no_data=st.sampled_from([{"hold": "2m", "then": "rollback"}, {"hold": "2m", "then": "hold"}]),
+    on_inconclusive=st.sampled_from([{"hold": "5m", "then": "rollback"}, {"hold": "5m", "then": "hold"}]),
+)
+SAYS: list[dict[str, Any]] = [
+    {},
+    {"proven": False},
+    {"harm": 7.0},
+    {"objectives_hold": False},
+    {"canary_requests": 3},
+    {"doubt": "exposure"},
+]
+WEIGHTS = st.sampled_from([0, 1, 5, 25, 50, 60, 100, None])
+
+
+class Walk(RuleBasedStateMachine):
+    """One run and everything that can happen to it."""
+
+    @initialize(of=PLANS)
+    def begin(self, of: Any) -> None:
+        self.stage = Stage(plan=of)
+        self.written: list[Split] = []
+        self.failed = False
+        self.aborted = False
+        self.hands = False
+
+    # -- what happens
+
+    @rule(seconds=st.sampled_from([1, 5, 12, 45]), times=st.integers(1, 12))
+    def time_passes(self, seconds: float, times: int) -> None:
+        for _ in range(times):
+            self._tick(seconds)
+
+    @rule(seconds=st.just(30), times=st.just(8))
+    def much_time_passes(self, seconds: float, times: int) -> None:
+        self.time_passes(seconds, times)
+
+    @rule(says=st.sampled_from(SAYS))
+    def evidence_changes(self, says: dict[str, Any]) -> None:
+        self.stage.says = dict(says)
+
+    @rule()
+    def evidence_is_well(self) -> None:
+        self.stage.says, self.stage.gap, self.stage.blind = {}, "", ""
+
+    @rule()
+    @precondition(lambda self: self.stage.run.split > NOTHING)
+    def harm_is_certain(self) -> None:
+        self.stage.says = {"failure": "errors"}
+
+    @rule(gap=st.sampled_from(["", "no series"]), blind=st.sampled_from(["", "connection refused"]))
+    def metrics_come_and_go(self, gap: str, blind: str) -> None:
+        self.stage.gap, self.stage.blind = gap, blind
+
+    @rule(hidden=st.sampled_from(["", "no answer"]), lands=st.booleans())
+    def the_mesh_comes_and_goes(self, hidden: str, lands: bool) -> None:
+        self.stage.hidden, self.stage.lands = hidden, lands
+
+    @rule(weight=WEIGHTS)
+    def somebody_edits_the_weights(self, weight: float | None) -> None:
+        self.hands = True
+        self.stage.by_hand(weight)
+
+    @rule()
+    def somebody_takes_the_marker_out(self) -> None:
+        self.hands = True
+        self.stage.mesh = replace(self.stage.mesh, marker=None)
+
+    @rule(missing=st.booleans())
+    def stable_comes_and_goes(self, missing: bool) -> None:
+        self.stage.mesh = replace(self.stage.mesh, stable_missing=missing)
+
+    @rule(
+        stable=st.sampled_from([{}, {"ready": 0}, {"hashes": ("new",)}, {"rolled_out": False}]),
+        canary=st.sampled_from([{}, {}, {"ready": 0}, {"hashes": ("new",)}, {"rolled_out": False}]),
+    )
+    def pods_change(self, stable: dict[str, Any], canary: dict[str, Any]) -> None:
+        self.stage.sides(stable=stable, canary=canary)
+
+    @rule()
+    def pods_are_hidden(self) -> None:
+        self.stage.pods = Unseen("no answer")
+
+    @rule()
+    def pods_are_well(self) -> None:
+        self.stage.sides()
+
+    @rule(verb=st.sampled_from(["approve", "resume", "promote"]), step=st.sampled_from([None, 0, 1, 2]))
+    def somebody_asks(self, verb: str, step: int | None) -> None:
+        self.stage.ask(verb, step=step, reason="because")
+
+    @rule(force=st.booleans())
+    def somebody_aborts(self, force: bool) -> None:
+        self.stage.ask("abort", force=force)
+        self.aborted = not self.stage.run.final
+
+    @rule()
+    def a_save_is_lost(self) -> None:
+        """The tick's write reaches the mesh where it goes there first; the run is as before."""
+        if self.stage.run.final:
+            return
+        seen = self.stage.see()
+        decision = decide(self.stage.run, seen)
+        if decision.write and decision.write.toward == "stable" and self.stage.lands:
+            self.stage.land(decision.write.marker)
+            self.written.append(decision.write.marker.split)
+
+    # -- what always holds
+
+    def _tick(self, seconds: float) -> None:
+        before, shown = self.stage.run, self.stage.mesh
+        decision = self.stage.tick(seconds)
+        seen = replace(self.stage.see(), mesh=Unseen("") if self.stage.hidden else shown)
+        self._weights(before, decision)
+        self._rises(before, decision, shown)
+        self._cells(decision.run)
+        if before.final:
+            assert decision.run == before
+            assert decision.write is None
+        assert isinstance(seen, Observation)
+
+    def _weights(self, before: Run, decision: Decision) -> None:
+        """Weights come only from the plan; each write has a sequence of its own."""
+        allowed = {NOTHING, EVERYTHING, *(step.weight for step in before.plan.spec.steps)}
+        assert decision.run.split in allowed
+        if write := decision.write:
+            assert write.marker.split in allowed
+            assert write.marker.seq > before.seq
+            assert write.marker.seq == decision.run.seq
+            assert write.marker.split == decision.run.split
+            self.written.append(write.marker.split)
+
+    def _rises(self, before: Run, decision: Decision, shown: Sighting) -> None:
+        """What we want rises on PASS, a person's promotion or the start of the run only, and never after a latch."""
+        rose = decision.run.split > before.split
+        told = {event.told for event in decision.events}
+        if rose:
+            assert decision.run.latch is None
+            assert told & {Told.PASSED, Told.PROMOTING, Told.STARTED}
+            assert decision.write is not None
+            assert decision.write.toward == "canary" or (shown.split or NOTHING) > decision.run.split
+        if rose and Told.PASSED in told:
+            assert not self.stage.blind
+            assert not self.stage.gap or decision.run.cells == before.cells
+        if before.latch:
+            assert decision.run.latch is not None
+            assert decision.run.split <= before.split
+            assert decision.write is None or decision.write.marker.split == NOTHING
+
+    def _cells(self, run: Run) -> None:
+        """Each cell belongs to one segment, in order, evaluated once, and contiguous within its segment."""
+        segments = run.segments
+        assert [segment.index for segment in segments] == list(range(len(segments)))
+        for former, following in zip(run.cells, run.cells[1:], strict=False):
+            assert (former.segment, former.end) <= (following.segment, following.start)
+            assert former.segment < following.segment or former.end == following.start
+        for cell in run.cells:
+            segment = segments[cell.segment]
+            until = segments[cell.segment + 1].origin if cell.segment + 1 < len(segments) else self.stage.now
+            assert segment.origin <= cell.start
+            assert cell.end <= until
+            assert cell.split == segment.split
+            assert not (cell.settled and not segment.ours)
+
+    @invariant()
+    def deciding_twice_is_the_same(self) -> None:
+        seen = self.stage.see()
+        assert decide(self.stage.run, seen) == decide(self.stage.run, seen)
+
+    @invariant()
+    def no_abort_is_lost(self) -> None:
+        ours = [command.id for command in self.stage.commands if command.verb == "abort"]
+        if ours and ours[0] in self.stage.run.obeyed:
+            assert self.stage.run.latch is not None
+
+    @invariant()
+    def a_run_that_waits_says_for_what(self) -> None:
+        run = self.stage.run
+        assert run.final or run.waiting or run.segments[-1].seq == 0
+
+    @invariant()
+    def promoted_is_at_everything_and_rolled_back_at_nothing(self) -> None:
+        run = self.stage.run
+        if run.phase is Phase.PROMOTED:
+            assert (run.split, run.latch) == (EVERYTHING, None)
+        if run.phase is Phase.ROLLED_BACK:
+            assert run.split == NOTHING
+            assert run.latch is not None
+
+    def teardown(self) -> None:
+        """Whatever happened: when the world is well again, a latched run ends at 0 %."""
+        stage = getattr(self, "stage", None)
+        if stage is None:
+            return
+        stage.hidden, stage.lands, stage.blind, stage.gap, stage.says = "", True, "", "", {}
+        stage.sides()
+        stage.mesh = replace(stage.mesh, stable_missing=False)
+        if stage.mesh.split is None:
+            stage.by_hand(0)
+        stage.rest(60)
+        if stage.run.latch or self.aborted:
+            assert stage.run.final
+            assert stage.run.split == NOTHING
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    phases=[Stages.generate, Stages.shrink],  # explaining costs minutes and says little of a walk
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+def test_traffic_never_rises_while_nothing_but_time_passes_in_doubt() -> None:
+    """Doubt of any kind, for a day: the split stays or falls."""
+    for says in SAYS[2:]:
+        stage = Stage(says=dict(says))
+        stage.rest(1200)
+        assert max(stage.splits) == percent(5)
+
+
+def test_a_cell_is_brought_once_however_often_the_run_is_ticked() -> None:
+    """Ticks come from due times, wakes and restarts; a cell counts once."""
+    stage = Stage()
+    stage.baking()
+    for _ in range(200):
+        stage.tick(0.5)
+    places = [(cell.segment, cell.start) for cell in stage.run.cells]
+    assert len(set(places)) == len(places)
+    assert all(isinstance(cell, Cell) for cell in stage.run.cells)
+    assert side("v1").ready == 2
