@@ -178,11 +178,10 @@ class Kube:
             status, text = _within(self._timeout, lambda: self._send(method, url, body, content_type))
         except CanarydError:
             raise
-        except TimeoutError as error:
-            raise Unavailable(
-                f"the Kubernetes API at {self.address} did not answer {what} within {self._timeout:g} s"
-            ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            if _is_late(error):
+                late = f"did not answer {what} within {self._timeout:g} s"
+                raise Unavailable(f"the Kubernetes API at {self.address} {late}") from error
             raise Unavailable(f"the Kubernetes API at {self.address} is not reachable: {_plain(error)}") from error
         except ApiException as error:
             raise _unusable_connection(self.address, error) from error
@@ -252,6 +251,12 @@ def _read_kubeconfig(
             "such as the one that works for: kubectl get virtualservices"
         )
     location = os.pathsep.join(map(str, files))
+    known = _contexts(location) if context else []
+    if known and context not in known:
+        raise Rejected(
+            f"there is no context {context} in kubeconfig {named}, but {', '.join(known)}; "
+            f"see: kubectl config get-contexts --kubeconfig {named}"
+        )
     try:
         _within(
             timeout,
@@ -262,23 +267,23 @@ def _read_kubeconfig(
     except yaml.YAMLError as error:
         raise Rejected(f"kubeconfig {named} is not YAML that can be read: {_plain(error)}") from error
     except ConfigException as error:
-        raise Rejected(f"kubeconfig {named} cannot be used: {_plain(error)}{_contexts(location)}") from error
+        raise Rejected(f"kubeconfig {named} cannot be used: {_plain(error)}") from error
     except OSError as error:
         raise Rejected(f"kubeconfig {named} cannot be read: {_plain(error)}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Rejected(
-            f"kubeconfig {named} is no kubeconfig ({type(error).__name__}: {_plain(error)}); "
+            f"{named} is no kubeconfig: it has not the clusters, users and contexts of one; "
             f"see: kubectl config view --kubeconfig {named}"
         ) from error
 
 
-def _contexts(location: str) -> str:
-    """The contexts that there are, for a person who asked for another."""
+def _contexts(location: str) -> list[str]:
+    """The names of the contexts that there are; none where they cannot be told."""
     try:
         contexts, _ = config.list_kube_config_contexts(location)
-    except Exception:  # noqa: BLE001  # a remark at the end of another error
-        return ""
-    return f" (contexts in it: {', '.join(one['name'] for one in contexts)})" if contexts else ""
+    except Exception:  # noqa: BLE001  # reading the file in earnest will tell what is wrong with it
+        return []
+    return [str(one["name"]) for one in contexts]
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
@@ -347,6 +352,16 @@ def _unusable_connection(address: str, error: ApiException) -> CanarydError:
     if "certificate" in reason.lower():
         return Rejected(f"the certificate of the Kubernetes API at {address} is not trusted: {reason}")
     return Unavailable(f"the Kubernetes API at {address} is not reachable: {reason}")
+
+
+def _is_late(error: BaseException) -> bool:
+    """Whether the deadline passed: ours over all, or the socket's, which is as long and may come first."""
+    inner = getattr(error, "reason", None)
+    late = (TimeoutError, urllib3.exceptions.TimeoutError)
+    # A refused connection is a ConnectTimeoutError to urllib3 by descent only.
+    return isinstance(inner if isinstance(inner, BaseException) else error, late) and not isinstance(
+        inner, urllib3.exceptions.NewConnectionError
+    )
 
 
 def _plain(error: BaseException) -> str:

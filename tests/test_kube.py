@@ -137,21 +137,21 @@ def test_refusals_are_told_apart_by_what_to_do_next(
 ) -> None:
     """One request each: nothing is retried behind the engine's back."""
     kube = at(server.address, tmp_path)
-    server.faults.fail("get", "pods", code, times=2, retry_after=3 if code == 429 else 0)
+    server.faults.fail("get", "pods", code, times=2, retry_after=8 if code == 429 else 0)
     started = time.monotonic()
     with pytest.raises(error):
         kube.get(PODS, "default", "a")
     assert server.faults.hits == 1
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 def test_a_server_that_says_nothing_is_unavailable_in_time(server: ApiServer, tmp_path: Path) -> None:
     """The deadline is over all."""
-    server.faults.hang("get", "pods", 3)
+    server.faults.hang("get", "pods", 8)
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"did not answer GET .* within 0\.3 s"):
         at(server.address, tmp_path, 0.3).get(PODS, "default", "a")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
 
 
 def test_a_server_that_drips_is_unavailable_in_time(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_server_that_drips_is_unavailable_in_time(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(Unavailable, match="within"):
             at(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path, 0.5).get(PODS, "default", "a")
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5
 
 
 def test_a_reset_is_unavailable(server: ApiServer, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_broken_kubeconfig_is_named(tmp_path: Path, text: str) -> None:
 def test_an_unknown_context_is_refused_with_those_there_are(tmp_path: Path) -> None:
     """So that the next command can be the right one."""
     path = kubeconfig("http://127.0.0.1:1", tmp_path / "kubeconfig")
-    with pytest.raises(Rejected, match=r"prod.*contexts in it: canaryd-lab"):
+    with pytest.raises(Rejected, match=r"no context prod .* but canaryd-lab"):
         connect(path, "prod")
 
 
@@ -262,7 +262,7 @@ def test_a_credentials_plugin_that_hangs_is_unavailable_in_time(tmp_path: Path) 
     plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": "sleep",
-        "args": ["3"],
+        "args": ["8"],
         "interactiveMode": "Never",
     }
     found["users"][0]["user"] = {"exec": plugin}
@@ -270,7 +270,7 @@ def test_a_credentials_plugin_that_hangs_is_unavailable_in_time(tmp_path: Path) 
     started = time.monotonic()
     with pytest.raises(Unavailable, match="credentials plugin"):
         connect(path, timeout=0.3)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 def test_a_token_is_sent(tmp_path: Path) -> None:

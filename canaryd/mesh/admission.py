@@ -30,6 +30,8 @@ from canaryd.model.traffic import (
 )
 
 ROOT_NAMESPACE = "istio-system"
+FLAGGER = "flagger.kubernetes.io/original-configuration"
+ARGO = "argo-rollouts.argoproj.io/managed-by-rollouts"
 GITOPS = (
     "argocd.argoproj.io/instance",
     "argocd.argoproj.io/tracking-id",
@@ -156,18 +158,34 @@ def _other_owners(virtual_service: Object, around: Surroundings) -> Iterator[Pro
     meta = virtual_service["metadata"]
     namespace, name = _identity(virtual_service)
     where = f"VirtualService {namespace}/{name}"
-    remedy = "one of the two must let go: take the object out of the other's hands first"
     owners = [
         f"{one['kind']} {one['name']}"
         for one in meta.get("ownerReferences") or ()
         if str(one.get("apiVersion", "")).startswith("flagger.app/")
     ]
-    if owners or "flagger.kubernetes.io/original-configuration" in annotations_of(virtual_service):
-        yield Problem(where, ", ".join(owners) or "its annotation", "weights that Flagger does not set", remedy)
+    if owners or FLAGGER in annotations_of(virtual_service):
+        yield Problem(
+            where,
+            ", ".join(owners) or f"annotation {FLAGGER}",
+            "weights that Flagger does not set",
+            _letting_go("canaries.flagger.app", namespace, name, "" if owners else FLAGGER),
+        )
     rollouts = [found["metadata"]["name"] for found in around.rollouts if _moves(found, namespace, name)]
-    if rollouts or "argo-rollouts.argoproj.io/managed-by-rollouts" in annotations_of(virtual_service):
-        found = ", ".join(f"Rollout {one}" for one in rollouts) or "its annotation"
-        yield Problem(where, found, "weights that Argo Rollouts does not set", remedy)
+    if rollouts or ARGO in annotations_of(virtual_service):
+        yield Problem(
+            where,
+            ", ".join(f"Rollout {one}" for one in rollouts) or f"annotation {ARGO}",
+            "weights that Argo Rollouts does not set",
+            _letting_go("rollouts.argoproj.io", namespace, name, "" if rollouts else ARGO),
+        )
+
+
+def _letting_go(kind: str, namespace: str, name: str, mark: str) -> str:
+    """How one of two that set the same weights lets go; ``mark`` is what the other may have left behind."""
+    look = f"one of the two must let go; see: kubectl get {kind} -n {namespace}"
+    if not mark:
+        return look
+    return f"{look}; if it is gone for good: kubectl annotate virtualservice {name} -n {namespace} {mark}-"
 
 
 def _moves(rollout: Object, namespace: str, name: str) -> bool:
@@ -234,21 +252,15 @@ def selection_of(version: Version, namespace: str, around: Surroundings) -> tupl
 
 def _missing_subset(version: Version, rule: str, subsets: tuple[str, ...], namespace: str) -> Problem:
     found = f"subsets there: {', '.join(subsets) or 'none'}"
-    body = json.dumps(
-        [
-            {
-                "op": "add",
-                "path": "/spec/subsets/-",
-                "value": {"name": version.subset, "labels": {"version": version.subset}},
-            }
-        ]
-    )
+    subset = {"name": version.subset, "labels": {"version": version.subset}}
+    body = json.dumps([{"op": "add", "path": "/spec/subsets/-", "value": subset}], separators=(",", ":"))
     home, _, name = rule.partition("/")
     return Problem(
         path=f"DestinationRule {rule}" if rule else f"DestinationRule of {version.host}",
-        value=version.subset,
-        expected="a subset of the host; requests to a missing one fail with 503",
-        remedy=f"{found}; add it: kubectl patch destinationrule {name} -n {home} --type=json -p '{body}'"
+        value=f"no subset {version.subset}; {found}",
+        expected=f"a subset of {version.host} with that name; requests to a missing one fail with 503",
+        remedy="name one of those in the plan, or add it: "
+        f"kubectl patch destinationrule {name} -n {home} --type=json -p '{body}'"
         if rule
         else f"there is no DestinationRule for {version.host}: write one, in namespace {namespace}, with this subset",
     )

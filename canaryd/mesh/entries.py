@@ -9,7 +9,7 @@ Source: Istio, pilot/pkg/networking/core/route/route.go, and pkg/config/validati
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from canaryd.mesh.hosts import same_version
@@ -26,7 +26,7 @@ class Destination:
     index: int
     version: Version
     given: int | None
-    port: Any = None
+    port: Any = field(default=None, hash=False)
 
     @property
     def weight(self) -> int:

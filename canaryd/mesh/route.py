@@ -8,6 +8,7 @@ compares people instead of versions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -61,6 +62,7 @@ class _Resolver:
         self.stable = self.stable or self._holder(chosen)
         if self.stable and same_version(self.stable, self.canary, self.namespace):
             self._problem("spec.target", "two different versions", f"{self.stable} for both", "name another canary")
+            return Resolution(None, tuple(self.problems), ())
         for entry in chosen:
             self._examine(entry)
         route = None
@@ -128,8 +130,11 @@ class _Resolver:
                 "spec.target.routes",
                 f"the names of the http entries to move, because {len(fitting)} of {self._where()} fit",
                 _all(map(str, fitting)),
-                "list those that shall move together in target.routes, after giving them names if they have none",
+                self._naming(fitting),
             )
+        elif not reaching and (delegates := [entry for entry in self.entries if entry.rest.get("delegate")]):
+            for entry in delegates:
+                self._examine(entry)
         elif reaching:
             self._problem(
                 "spec.target.stable",
@@ -145,6 +150,42 @@ class _Resolver:
                 self._hosts() or self._why_none(),
             )
         return []
+
+    def _naming(self, fitting: list[HttpEntry]) -> str:
+        """What to do about several entries that fit: names for those without, and the list for the plan."""
+        names = {entry.index: entry.name or f"{self.name}-{entry.index}" for entry in fitting}
+        listed = f"list those that shall move together in the plan: routes: [{', '.join(names.values())}]"
+        nameless = [entry for entry in fitting if not entry.name]
+        if not nameless:
+            return listed
+        naming = [{"op": "add", "path": f"{entry.path}/name", "value": names[entry.index]} for entry in nameless]
+        return f"{listed}, after naming them: {self._command(naming)}"
+
+    def _command(self, operations: list[dict[str, Any]]) -> str:
+        """The kubectl command that applies a JSON Patch to the object."""
+        body = json.dumps(operations, separators=(",", ":"))
+        return f"kubectl patch virtualservice {self.name} -n {self.namespace} --type=json -p '{body}'"
+
+    def _without(self, entry: HttpEntry, others: Iterable[Destination]) -> str:
+        """What to do about destinations that take traffic beside ours: stable gets their weight."""
+        stables = entry.to(self.stable, self.namespace) if self.stable else ()
+        if not stables:
+            return "give it weight 0 or take it out"
+        weights = {stables[0]: stables[0].weight}
+        for other in others:
+            weights[stables[0]] += other.weight
+            weights[other] = 0
+        tests = [
+            {"op": "test", "path": f"{entry.path}/route/{one.index}/destination/{key}", "value": value}
+            for one in weights
+            for key, value in (("host", one.version.host), ("subset", one.version.subset))
+            if value
+        ]
+        moves = [
+            {"op": "add", "path": f"{entry.path}/route/{one.index}/weight", "value": weight}
+            for one, weight in weights.items()
+        ]
+        return f"take it out, or give its share to {self.stable}: {self._command(tests + moves)}"
 
     def _is_near(self, destination: Destination) -> bool:
         """Whether the destination is on a host of ours."""
@@ -202,7 +243,7 @@ class _Resolver:
         if (delegate := entry.rest.get("delegate")) is not None:
             self._problem(
                 where, "destinations of its own", f"delegate {_delegate(delegate)}",
-                f"the weights live there: target.virtualService: {delegate.get('name', '')}",
+                self._at_the_delegate(delegate),
             )  # fmt: skip
         for action in ("redirect", "directResponse"):
             if entry.rest.get(action) is not None:
@@ -242,7 +283,7 @@ class _Resolver:
                 where,
                 f"no destinations but {self.stable} and {self.canary}",
                 _all(f"{found} with weight {found.weight}" for found in taking),
-                "give it weight 0 or take it out",
+                self._without(entry, taking),
             )
         elif others:
             self.remarks.append(f"{where} also names {_all(map(str, others))} without traffic; it is left as it is")
@@ -254,6 +295,13 @@ class _Resolver:
                 _all(map(str, entry.destinations)),
                 "add it, or name who is stable",
             )
+
+    def _at_the_delegate(self, delegate: Any) -> str:
+        named = f"name it in the plan, because the weights are there: target.virtualService: {delegate.get('name', '')}"
+        elsewhere = delegate.get("namespace") not in (None, self.namespace)
+        namespace = f", metadata.namespace: {delegate.get('namespace')}" if elsewhere else ""
+        look = f"kubectl get virtualservice {delegate.get('name', '')} -n {delegate.get('namespace') or self.namespace}"
+        return f"{named}{namespace} (see: {look})"
 
     def _where(self) -> str:
         return f"VirtualService {self.namespace}/{self.name}"
@@ -351,7 +399,7 @@ def _ways(route: Route, virtual_service: Object) -> Iterator[Way]:
     for kind in ("tls", "tcp"):
         for index, raw in enumerate(spec.get(kind) or ()):
             for found in destinations((raw or {}).get("route") or ()):
-                if _reaches(route, found.version, namespace):
+                if found.given != 0 and _reaches(route, found.version, namespace):
                     yield Way(f"{label} {kind}[{index}]", f"a destination {found}")
 
 

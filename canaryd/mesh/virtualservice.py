@@ -208,12 +208,14 @@ class IstioMesh:
             needed[home] += [Right("list", kind) for kind in (SERVICES, PODS, DEPLOYMENTS)]
         for place, rights in needed.items():
             for right in self._kube.forbidden(place, rights):
+                role = f"canaryd-{right.verb}-{right.kind.plural}"
                 yield Problem(
                     f"namespace {place}",
-                    "no",
+                    "not granted",
                     f"the right to {right.verb} {right.kind}",
-                    f"kubectl create role canaryd-{right.verb}-{right.kind.plural} -n {place} "
-                    f"--verb={right.verb} --resource={right.kind}, and bind it",
+                    f"kubectl create role {role} -n {place} --verb={right.verb} --resource={right.kind} && "
+                    f"kubectl create rolebinding {role} -n {place} --role={role} --user=USER "
+                    "(canaryd's own, see: kubectl auth whoami)",
                 )
 
     def _around(self, namespace: str, homes: tuple[str, ...]) -> Surroundings:

@@ -18,6 +18,7 @@ from tests.mesh.objects import (
     V1,
     V2,
     V3,
+    applied,
     at,
     deployment,
     destination,
@@ -189,6 +190,15 @@ def test_what_cannot_be_moved_is_refused(found: Object, target: Object, said: st
     assert said in refused(found, **target)
 
 
+def test_a_third_destination_on_a_port_has_its_command_too() -> None:
+    """The command gives its share to stable; it is applied here, and then the plan may start."""
+    port = {"number": 9080}
+    found = virtual_service(entry(destination(V1, 80, port=port), destination(V2, 20, port=port)))
+    said = refused(found)
+    words = shlex.split(said[said.index("kubectl patch") :].split("\n")[0].rstrip(")"))
+    assert admitted(applied(found, json.loads(words[-1]))).split == NOTHING
+
+
 def test_tcp_and_tls_are_said_to_be_all_there_is() -> None:
     """Weights of connections are another matter."""
     found = virtual_service()
@@ -215,7 +225,7 @@ def test_every_problem_is_told_at_once() -> None:
     said = refused(found, around)
     assert "no destinations but" in said
     assert "no fault injection" in said
-    assert "a subset of the host" in said
+    assert "no subset v3" in said
 
 
 # -- population

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from canaryd.mesh.weights import Guard, release_patch, split_of, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.traffic import EVERYTHING, NOTHING, Entry, Marker, Route, Split, Version
 from tests.mesh.objects import CORPUS
+from tests.mesh.objects import plan as default_plan
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus of Istio objects at {CORPUS}")
 
@@ -28,7 +30,7 @@ Object = dict[str, Any]
 SPLITS = [NOTHING, *map(Split.percent, ("0.5", 1, 5, "12.345", 25, 50, 99)), EVERYTHING]
 
 
-class Loader(yaml.SafeLoader):
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Timestamps stay text, as in JSON."""
 
 
@@ -60,6 +62,7 @@ def two_versions(found: Object, entry: HttpEntry) -> Route | None:
     return route if len(entry.to(canary, route.namespace)) == len(others) else None
 
 
+@cache
 def weightable() -> list[tuple[Path, int]]:
     return [
         (path, entry.index)
@@ -137,6 +140,21 @@ def test_what_has_no_weights_is_refused(path: Path) -> None:
     assert resolution.route is None
     assert resolution.problems
     assert all(str(problem) for problem in resolution.problems)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in files("invalid") if "kind: VirtualService" in path.read_text()],
+    ids=lambda path: path.stem,
+)
+def test_what_istio_rejects_is_read_without_a_crash(path: Path) -> None:
+    """A webhook that is away lets such objects in; then there is a route, or a sentence that says why not."""
+    found = load(path)
+    plan = default_plan(virtualService=found["metadata"]["name"], host="foo.bar", stable=None)
+    resolution = resolve(found, plan)
+    assert resolution.route or resolution.problems
+    if resolution.route:
+        split_of(found, resolution.route)
 
 
 def test_our_sums_are_those_that_istio_accepts() -> None:

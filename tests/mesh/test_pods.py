@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from canaryd.mesh.pods import Selection, overlap, side_of, workload_of
+from canaryd.mesh.pods import Selection, is_ready, overlap, side_of, workload_of
 from tests.mesh.objects import deployment, pod
 
 V3 = Selection("default", {"app": "reviews", "version": "v3"})
@@ -43,6 +43,7 @@ def test_a_terminating_pod_is_not_ready_and_its_hash_is_gone() -> None:
     side = side_of(V3, [pod("v3", template="new"), leaving], [deployment("v3")])
     assert side.ready == 1
     assert side.hashes == ("new",)
+    assert not is_ready(leaving)
 
 
 def test_a_roll_out_under_way_is_told() -> None:

@@ -80,7 +80,7 @@ def test_a_retreat_does_not_wait_for_other_requests(server: ApiServer, tmp_path:
     """Every connection of the others hangs in a slow answer; the retreat has its own, and a shorter deadline."""
     mesh = mesh_of(server, tmp_path)
     mesh.shift(ROUTE, marker(25), mesh.look(ROUTE))
-    server.faults.hang("list", "pods", 4, times=None)
+    server.faults.hang("list", "pods", 6, times=None)
 
     def look_at_the_pods() -> None:
         with pytest.raises(Unavailable):
@@ -91,7 +91,7 @@ def test_a_retreat_does_not_wait_for_other_requests(server: ApiServer, tmp_path:
         thread.start()
     started = time.monotonic()
     mesh.retreat(ROUTE, marker(0, seq=2))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
     for thread in busy:
         thread.join()
 
@@ -99,11 +99,11 @@ def test_a_retreat_does_not_wait_for_other_requests(server: ApiServer, tmp_path:
 def test_a_retreat_has_a_deadline_of_its_own(server: ApiServer, tmp_path: Path) -> None:
     """An API server that takes the request and says nothing must not hold the tick."""
     mesh = mesh_of(server, tmp_path, timeout=30, retreat_limit=0.3)
-    server.faults.hang("get", "virtualservices", 3)
+    server.faults.hang("get", "virtualservices", 8)
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"within 0\.3 s"):
         mesh.retreat(ROUTE, marker(0))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 def test_a_busy_writer_cannot_block_a_retreat(server: ApiServer, tmp_path: Path) -> None:
