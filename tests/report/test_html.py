@@ -138,7 +138,7 @@ def test_verdicts_are_the_machines_sentences():
     passed = [reason for entry in journal for name, reason in entry["events"] if name == "step.passed"]
     assert len(passed) == 2
     for reason in (*passed, run.reason):
-        assert reason in cells
+        assert cells.count(reason) >= 2, "once as a step's verdict, once as an event"
 
 
 def test_without_a_journal_there_is_a_report_all_the_same():
