@@ -8,8 +8,8 @@ and writes `reporter="destination"`. Labels follow Istio's stats filter: workloa
 writes `unknown` there; the service is that of the *cluster*, else the Host header.
 
 HTTP and gRPC have a logger each, because only the latter has `grpc_response_status`.
-Sources: Istio's standard metrics (istio.io, "Istio Standard Metrics"), Envoy's `envoy.access_loggers.stats`, fault
-filter and internal listeners.
+Sources: Istio's stats filter (istio/proxy source/extensions/filters/http/istio_stats/istio_stats.cc, populatePeerInfo),
+Envoy's `envoy.access_loggers.stats`, fault filter and internal listeners.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _outbound() -> Json:
         "destination_version": _of_host("version"),
         "destination_service": _first(_of_cluster("host"), "%REQ(:AUTHORITY)%"),
         "destination_service_name": _first(_of_cluster("name"), "%REQ(:AUTHORITY)%"),
-        "destination_service_namespace": _of_cluster("namespace"),
+        "destination_service_namespace": _of_host("namespace"),  # sic: the peer's, so unknown without a host
         "destination_canonical_service": _of_host("canonical_service"),
         "destination_canonical_revision": _of_host("canonical_revision"),
         "destination_cluster": _of_host("cluster"),

@@ -17,6 +17,7 @@ from canaryd.lab.envoy import Envoy
 from canaryd.lab.translate import Client, Translation, is_ready, translate
 
 Json = dict[str, Any]
+RETRY_AFTER = 0.5
 KINDS = ("VirtualService", "DestinationRule", "Service", "Pod")
 
 
@@ -49,6 +50,7 @@ class ControlPlane:
         self._asked = 0
         self._done = 0
         self._stopping = False
+        self._lagging = False  # Envoy did not answer in time: ask again though nothing changed
         self._in_force: Translation | None = None
         self._thread = threading.Thread(target=self._follow, name="lab-istiod", daemon=True)
 
@@ -82,9 +84,9 @@ class ControlPlane:
             self._publish_endpoints()
             objects = [each for kind in KINDS for each in self._cluster.objects(kind)]
             self._hand_over(translate(objects, self._client))
-            self.problem = None
+            self.problem, self._lagging = None, False
         except CanarydError as error:
-            self.problem = str(error)
+            self.problem, self._lagging = str(error), isinstance(error, Unavailable)
 
     def _hand_over(self, new: Translation) -> None:
         fresh = {cluster["name"] for cluster in new.clusters}
@@ -110,7 +112,8 @@ class ControlPlane:
     def _follow(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._asked > self._done or self._stopping)
+                pause = RETRY_AFTER if self._lagging else None
+                self._changed.wait_for(lambda: self._asked > self._done or self._stopping, pause)
                 if self._stopping:
                     return
                 asked = self._asked

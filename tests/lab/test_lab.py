@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from canaryd.errors import Unavailable
+from canaryd.errors import Rejected, Unavailable
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 from canaryd.lab.local_http import exchange
+from canaryd.lab.translate import translate
 
 from .conftest import answered, started_within
 
@@ -61,6 +62,16 @@ def test_what_cannot_be_translated_leaves_the_last_good_routes_in_force(lab: Lab
     assert after.of("v3").failed == before.of("v3").failed
     lab.set_weights({"v1": 100})
     assert lab.control_plane.problem is None
+
+
+def test_what_envoy_refuses_is_told_in_its_own_words(lab: Lab) -> None:
+    """Nothing is believed before Envoy has said yes: a refused configuration must not look like one in force."""
+    broken = bookinfo.virtual_service({"v1": 100})
+    broken["spec"]["http"][0]["match"] = [{"uri": {"regex": "(unclosed"}}]
+    written = lab.envoy.write("rds", [translate([*lab.cluster.objects("Service"), broken]).routes])
+    with pytest.raises(Rejected, match=r"Envoy refused the rds configuration: .*missing \)"):
+        lab.envoy.confirm("rds", written)
+    answered(lab, 20)
 
 
 def test_draining_pods_of_the_other_version_disturbs_nobody(lab: Lab) -> None:
