@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from canaryd.judge import errors, latency, objectives, unattributed
 from canaryd.judge.histogram import shape_of
-from canaryd.judge.mixture import Wager, grow, lay, worth
+from canaryd.judge.mixture import Wager, cash, grow, lay, worth
 from canaryd.model.judgement import History
 from canaryd.model.plan import Tolerance
 
@@ -212,3 +212,11 @@ def test_mass_never_runs_dry():
         wager = lay(wager, 1000, 15 * 60, (1.0,))
     assert wager.unspent > 0
     assert sum(lay(wager, 5000, 15, (1.0,)).capital) == pytest.approx(0, abs=1e-9)
+
+
+def test_cashing_in_makes_no_capital():
+    """Other bounds start latency anew with what is left of its capital, not with a new one."""
+    poor = grow(lay(Wager(capital=(None,)), 1000, 15, (1.0,)), (-9.0,))
+    again = lay(cash(poor, 2), 1000, 15, (0.5, 0.5))
+    assert worth(again) == pytest.approx(worth(poor))
+    assert again.unspent == pytest.approx(0.4 * worth(poor))
