@@ -24,7 +24,7 @@ from canaryd.store.folder import FolderStore
 
 PLAN = Path(__file__).with_name("reviews.yaml")
 STABLE, CANARY = "v1", "v3"
-PATIENCE = 240.0
+PATIENCE = 480.0
 """Seconds after which a story that has not ended is ended."""
 
 Event = Callable[[Lab, Run], bool]

@@ -279,7 +279,7 @@ class Analysis(Part):
     warmup: Duration = timedelta(minutes=2)
     """From the canary's first request: how long its latency is not judged (cold caches)."""
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
-    """The guaranteed bound on a false rollback, over the whole run and all comparisons together."""
+    """The guaranteed bound on a false rollback, over the whole run and all checks together."""
     beta: Annotated[float, Field(gt=0, le=0.2)] = 0.05
     """The guaranteed bound on promoting a canary that is worse than the margin."""
     min_requests: Annotated[int, Field(ge=1)] = 50
