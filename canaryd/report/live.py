@@ -99,7 +99,7 @@ class _Screen:
         run = self.run
         evidence = bounds_of(run)
         room = width - LABEL
-        above, below = (3, 2) if width < 100 else (2, 1)
+        above, below = (3, 2) if width < 130 else (2, 1)
         return [
             _title(run, self.now, width),
             _labelled("steps", _strip(run, room)),

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 from canaryd.judge import wording
 from canaryd.model.cells import Cell, Counts, Gap
 from canaryd.model.run import Run
-from canaryd.model.traffic import EVERYTHING
+from canaryd.model.traffic import EVERYTHING, NOTHING
 from canaryd.report.markup import append, tag
 from canaryd.report.outlook import clock, elapsed
 from canaryd.report.series import Point, bounds_of, error_rate, measured
@@ -234,8 +234,13 @@ class Histogram:
 
 
 def last_histogram(run: Run) -> Histogram | None:
-    """The latencies of the last segment in which both sides answered, under its last bucket bounds."""
-    useful = [cell for cell in measured(run) if sum(cell.stable.buckets) and sum(cell.canary.buckets)]
+    """
+    The latencies of the last segment in which both sides were sent requests, under its last bucket bounds.
+
+    Just after a change to 0 or 100 % the other side still answers what was on its way: that is no comparison.
+    """
+    compared = [cell for cell in measured(run) if cell.split not in (NOTHING, EVERYTHING)]
+    useful = [cell for cell in compared if sum(cell.stable.buckets) and sum(cell.canary.buckets)]
     if not useful:
         return None
     last = useful[-1]

@@ -196,6 +196,14 @@ def test_the_latencies_are_those_of_the_last_weight_of_both():
     assert expected in [title.text for title in named(picture, "title")]
 
 
+def test_requests_on_their_way_are_no_comparison():
+    """Just after the change to 100 % stable still answers a few; a histogram of these few would mislead."""
+    run, _ = stories.promoted()
+    stray = next(cell.stable for cell in run.cells if isinstance(cell, Cell))
+    cells = tuple(replace(cell, stable=stray) if str(cell.split) == "100 %" else cell for cell in run.cells)
+    assert "Latency of both sides at 50 %" in html(replace(run, cells=cells), [])
+
+
 def test_a_long_run_stays_a_small_file():
     """Twelve hours of cells are thousands of dots that nobody can tell apart."""
     run, _ = stories.baking()

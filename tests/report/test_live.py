@@ -31,7 +31,7 @@ def _now(run: Run) -> float:
     return run.cells[-1].end + 10 if run.cells else BEGAN + 3
 
 
-@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("width", [80, 100, 140])
 def test_no_line_jumps(width):
     """A person finds a number where it was a second ago, whatever the run does meanwhile."""
     going = [story for story in EVERY if not story()[0].final]
