@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import queue
 import shutil
 import signal
@@ -52,7 +53,7 @@ class Child:
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self.pid, signal.SIGKILL)  # with whatever it has started itself
             self._process.wait()
 
     def last_words(self, lines: int = 12) -> str:
