@@ -230,6 +230,7 @@ class Walk(RuleBasedStateMachine):
             stage.by_hand(0)
         stage.rest(60)
         if stage.run.latch or self.aborted:
+            stage.rest(60)  # a hold may have run out a moment ago
             assert stage.run.final
             assert stage.run.split == NOTHING
 
