@@ -258,7 +258,7 @@ def _missing_subset(version: Version, rule: str, subsets: tuple[str, ...], names
     return Problem(
         path=f"DestinationRule {rule}" if rule else f"DestinationRule of {version.host}",
         value=f"no subset {version.subset}; {found}",
-        expected=f"a subset of {version.host} with that name; requests to a missing one fail with 503",
+        expected="a subset of the host; requests to a missing one fail with 503",
         remedy="name one of those in the plan, or add it: "
         f"kubectl patch destinationrule {name} -n {home} --type=json -p '{body}'"
         if rule

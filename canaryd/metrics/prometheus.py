@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -109,8 +110,8 @@ class Prometheus:
             return (
                 Problem(
                     PATH,
-                    "",
-                    f"a Prometheus that answers; {error}",
+                    str(error),
+                    "a Prometheus that answers",
                     f"check with: curl '{self._name}/api/v1/query?query=1'",
                 ),
             )
@@ -161,7 +162,7 @@ class Prometheus:
             return None
         return Problem(
             PATH,
-            f"about {seconds / counted[0].value:.0f} s",
+            f"about {seconds / counted[0].value:.2g} s",
             f"a scrape of the clients' proxies every {sought.scrape_seconds:g} s, as the plan says",
             "set spec.analysis.scrape to the scrape interval, and spec.analysis.cell to that or more",
         )
@@ -246,4 +247,5 @@ def _cause(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         seen = inner
-    return str(seen) or type(seen).__name__
+    # urllib3 puts the connection's own description in front.
+    return re.sub(r"^HTTPS?Connection\(.*?\): ", "", str(seen)) or type(seen).__name__

@@ -184,7 +184,7 @@ def test_the_probe_finds_each_obstacle(recorded: Recorded) -> None:
 def test_the_probe_says_that_nobody_is_there() -> None:
     """And how to check."""
     [problem] = Prometheus(closed_url()).probe(REVIEWS)
-    assert "cannot be asked" in problem.expected
+    assert "cannot be asked" in problem.value
     assert "curl" in problem.remedy
 
 
@@ -192,7 +192,7 @@ def test_the_probe_says_that_somebody_else_is_there(recorded: Recorded) -> None:
     """A dashboard's URL instead of Prometheus's is the usual mistake."""
     recorded.status, recorded.body = 404, b"404 page not found"
     [problem] = Prometheus(recorded.url).probe(REVIEWS)
-    assert "path prefix" in problem.expected
+    assert "path prefix" in problem.value
 
 
 def test_a_recorded_prometheus_refuses_other_queries(recorded: Recorded) -> None:
