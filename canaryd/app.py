@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
+
+import structlog
 
 from canaryd.engine import admission
 from canaryd.engine.admission import Begun
@@ -20,6 +22,7 @@ from canaryd.engine.collector import Collector
 from canaryd.engine.ports import Clock, Journal, Mesh, Metrics, Store
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
+from canaryd.errors import Unavailable
 from canaryd.kube import connect
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.prometheus import Prometheus
@@ -27,6 +30,8 @@ from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Run
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal, FolderStore
+
+log = structlog.get_logger()
 
 
 class SystemClock:
@@ -69,9 +74,10 @@ class Canaryd:
         self._world = world
         self._collectors = ThreadPoolExecutor(max(2, workers // 2), "collect")
         self._retreats = ThreadPoolExecutor(max(4, workers // 2), "retreat")
+        self._store = Ears(world.store)
         self._scheduler = Scheduler(self._tick, workers=workers)
         collector = Collector(world.metrics, world.clock, self._collectors, self._scheduler.wake)
-        self._reconciler = Reconciler(world.store, world.mesh, collector, world.journal, world.clock, self._retreats)
+        self._reconciler = Reconciler(self._store, world.mesh, collector, world.journal, world.clock, self._retreats)
         self._runs: dict[str, Run] = {}
         self._open = ExitStack()
 
@@ -88,13 +94,30 @@ class Canaryd:
         self._open.close()
 
     def begin(self, plan: Plan, *, again: bool = False) -> Begun:
-        """Begin the run of ``plan``, or go on with the unfinished one. Raises Refused or Settled."""
+        """
+        Begin the run of ``plan``, or go on with the unfinished one.
+
+        Raises Refused or Settled, and Rejected when another process carries the run out.
+        """
         world = self._world
-        begun = admission.begin(
-            plan, mesh=world.mesh, metrics=world.metrics, store=world.store, clock=world.clock, again=again
-        )
-        self.carry_out(begun.record.run)
+        with world.store.beginning() if isinstance(world.store, FolderStore) else nullcontext():
+            begun = admission.begin(
+                plan, mesh=world.mesh, metrics=world.metrics, store=world.store, clock=world.clock, again=again
+            )
+            self.carry_out(begun.record.run)
+        self.abort_if_reverted(plan, begun.record.run)
         return begun
+
+    def abort_if_reverted(self, plan: Plan, run: Run) -> str:
+        """Abort ``run`` where ``plan`` by now asks for the release that was settled before it; the reason, or none."""
+        reason = admission.reverted(plan, run, self._world.store.records())
+        if reason and not run.latch:
+            self.ask(run.uid, command("abort", reason=reason, by="the plan"))
+        return reason
+
+    def unfinished(self) -> list[Run]:
+        """The runs in the store that are to be carried out further, the oldest first."""
+        return [record.run for record in self._world.store.records() if not (record.run.final and record.run.released)]
 
     def carry_out(self, run: Run) -> None:
         """Tick ``run`` until it is final. Raises Rejected when another process carries it out."""
@@ -108,8 +131,8 @@ class Canaryd:
         return self._runs[uid]
 
     def ask(self, uid: str, command: Command) -> None:
-        """Append a command for the run and let it be heard at once."""
-        self._world.store.ask(uid, command)
+        """Append a command for the run and let it be heard at once, also where it cannot be written down."""
+        self._store.ask(uid, command)
         self._scheduler.wake(uid)
 
     def _tick(self, uid: str) -> None:
@@ -117,6 +140,35 @@ class Canaryd:
         self._runs[uid] = run
         if run.final and run.released:
             self._scheduler.remove(uid)
+
+
+class Ears:
+    """
+    The store port over another one, which also hears commands while the other cannot take them down.
+
+    An abort must not wait for a disk. What was only heard is lost with the process, and so is obeyed by it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._heard: dict[str, tuple[Command, ...]] = {}
+        self.load, self.save, self.records = store.load, store.save, store.records
+
+    def commands(self, uid: str) -> tuple[Command, ...]:
+        heard = self._heard.get(uid, ())
+        try:
+            return (*self._store.commands(uid), *heard)
+        except Unavailable:
+            if not heard:
+                raise
+            return heard
+
+    def ask(self, uid: str, command: Command) -> None:
+        try:
+            self._store.ask(uid, command)
+        except Unavailable as error:
+            log.warning("store.unavailable", run=uid, error=str(error))
+            self._heard[uid] = (*self._heard.get(uid, ()), command)
 
 
 def command(verb: str, *, reason: str = "", by: str = "", step: int | None = None, force: bool = False) -> Command:

@@ -27,7 +27,29 @@ def set_up(log_format: str = "auto", level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_ToStandardError(),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # The client libraries log each lost connection with their own words; ours says it once, as an event.
+    for library in ("urllib3", "kubernetes", "apscheduler"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+class _ToStandardError:
+    """
+    Loggers that write to standard error as it is when they write.
+
+    A reader that went away (a closed terminal, ``| head``) must not end the run that is told of.
+    """
+
+    def __call__(self, *_: object) -> _ToStandardError:
+        return self
+
+    def msg(self, message: str) -> None:
+        try:
+            print(message, file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            return
+
+    debug = info = warning = error = critical = exception = fatal = log = msg

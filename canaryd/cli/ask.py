@@ -3,47 +3,97 @@
 from __future__ import annotations
 
 import getpass
+import os
 import time
 
 import typer
 
 from canaryd.app import command
 from canaryd.errors import Rejected
-from canaryd.model.run import Run
+from canaryd.model.run import Phase, Run
 from canaryd.report.explain import explain
+from canaryd.report.outlook import standing
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderStore
 
 
-def find(which: str, store: FolderStore) -> Run:
+def find(which: str, store: FolderStore, settings: Settings) -> Run:
     """The run of that name, or the newest of the plan of that name. Raises Rejected when there is none."""
     runs = [record.run for record in store.records()]
     for run in reversed(runs):
         if which in (run.uid, run.plan.name, str(run.plan)):
             return run
     there = ", ".join(run.uid for run in runs) or "none"
-    raise Rejected(f"there is no run {which} in the state folder (runs there: {there}); is --state the right one?")
+    raise Rejected(f"there is no run {which} in {settings.state} (there: {there}); --state names another folder")
 
 
 def ask(verb: str, which: str, reason: str, settings: Settings, *, force: bool = False) -> None:
-    """Append the command to the run; who carries the run out hears it at its next tick."""
+    """
+    Append the command to the run; who carries the run out hears it at its next tick.
+
+    Raises Rejected for a command that would be void.
+    """
     store = FolderStore(settings.state)
-    run = find(which, store)
-    if run.final:
-        raise Rejected(f"run {run.uid} has ended: {run.phase.value} ({run.reason})")
+    run = find(which, store, settings)
+    if why := _void(verb, run):
+        raise Rejected(f"{verb} would do nothing: {why}")
     step = None if verb == "abort" else run.step
-    store.ask(run.uid, command(verb, reason=reason, by=getpass.getuser(), step=step, force=force))
-    typer.echo(f"{verb} is asked of run {run.uid}; it is obeyed at the run's next tick")
+    store.ask(run.uid, command(verb, reason=reason, by=_who(), step=step, force=force))
+    if store.attended(run.uid):
+        typer.echo(f"{verb} is asked of run {run.uid}; it is obeyed at the run's next tick: canaryd explain {which}")
+    else:
+        typer.echo(
+            f"{verb} is written down for run {run.uid}, but no canaryd carries it out now, and traffic stays at "
+            f"{run.split}: start canaryd run, or canaryd serve, with --state {settings.state}",
+            err=True,
+        )
+
+
+def _void(verb: str, run: Run) -> str:
+    """Why the command would not be obeyed as the run stands; empty if it would."""
+    if run.final:
+        return f"run {run.uid} has ended: {run.phase.value} ({run.reason})"
+    if verb != "abort" and run.latch:
+        return f"run {run.uid} is rolling back ({run.latch.reason}), and that cannot be called back"
+    if verb == "approve" and (run.current_step.gate is None or run.step in run.approved):
+        open_already = run.step in run.approved
+        return f"step {run.step + 1} at {run.split} {'is approved already' if open_already else 'has no gate'}"
+    if verb == "resume" and not (run.hold and run.hold.kind == "drift"):
+        return f"resume is for weights that somebody else changed; the run waits for this: {run.waiting}"
+    if verb == "promote" and not (run.last_step and run.phase is Phase.BAKING):
+        steps = len(run.plan.spec.steps)
+        return f"promote counts at the last step only; the run is {standing(run)} in step {run.step + 1} of {steps}"
+    return ""
+
+
+def _who() -> str:
+    """The user's name. In a container there may be none for the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def list_runs(settings: Settings) -> None:
     """One line a run, the newest last."""
-    for record in FolderStore(settings.state).records():
+    store = FolderStore(settings.state)
+    records = list(store.records())
+    if not records:
+        typer.echo(f"no runs in {settings.state}", err=True)
+    for record in records:
         run = record.run
-        phase = "held" if run.hold else run.phase.value
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
-        typer.echo(f"{run.uid}  {since}  {run.split!s:>7}  {phase:<12}  {run.waiting or run.reason}")
+        since = time.strftime("%Y-%m-%d %H:%M", time.gmtime(run.created))
+        idle = "" if run.final or store.attended(run.uid) else "no canaryd carries it out now; "
+        typer.echo(
+            f"{run.uid}  {since} UTC  {run.plan.spec.release}  {run.split!s:>5}  {standing(run)}: "
+            f"{idle}{run.reason if run.final else run.waiting}"
+        )
 
 
 def explain_run(which: str, settings: Settings) -> None:
-    typer.echo(explain(find(which, FolderStore(settings.state))))
+    """Why the run is where it is."""
+    store = FolderStore(settings.state)
+    run = find(which, store, settings)
+    typer.echo(explain(run), nl=False)
+    if not run.final and not store.attended(run.uid):
+        typer.echo(f"\nNo canaryd carries this run out now; canaryd run with --state {settings.state} goes on with it.")

@@ -82,9 +82,9 @@ def run(
     from canaryd.settings import read_settings
 
     read = plan_in(plan)
-    with explained():
+    with explained(f"plan {read}"):
         settings = read_settings(config, kubeconfig=kubeconfig, context=context, prometheus=prometheus, state=state)
-        raise typer.Exit(carry_out(read, settings, on_exit=on_exit, again=again, report=report))
+        raise typer.Exit(carry_out(read, plan, settings, on_exit=on_exit, again=again, report=report))
 
 
 @app.command()

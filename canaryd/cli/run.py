@@ -2,11 +2,13 @@
 ``canaryd run``: one run in the foreground.
 
 A terminal gets a live table; anything else gets a line whenever something changes. What happens to the traffic when the
-process is told to end is the caller's choice, and never an accident.
+process is told to end is the caller's choice, and never an accident: a reader that goes away, a terminal that is closed
+or a plan file that is edited meanwhile change nothing by themselves.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal, Self
+from typing import Literal
 
 import typer
 from rich.console import Console
@@ -22,9 +24,10 @@ from rich.live import Live
 
 from canaryd.app import Canaryd, command, world
 from canaryd.cli.exits import Exit
-from canaryd.engine.admission import Settled
+from canaryd.engine.admission import Begun, Settled
 from canaryd.logs import set_up
-from canaryd.model.plan import Plan
+from canaryd.model.plan import Plan, read_plan
+from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Run
 from canaryd.report.html import html
 from canaryd.report.live import line, live
@@ -39,78 +42,215 @@ EXITS = {
     Outcome.ABORTED: Exit.ABORTED,
     Outcome.INCONCLUSIVE: Exit.INCONCLUSIVE,
 }
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK = 0.25
 """Seconds between two looks at the run."""
+SAY = 15.0
+"""Seconds between two lines that differ in figures only."""
 
 
-def carry_out(plan: Plan, settings: Settings, *, on_exit: OnExit | None, again: bool, report: Path | None) -> Exit:
-    """Run ``plan`` to its end, or until a signal says to leave it; how it ended."""
+def carry_out(
+    plan: Plan, file: Path, settings: Settings, *, on_exit: OnExit | None, again: bool, report: Path | None
+) -> Exit:
+    """Run ``plan``, read from ``file``, to its end, or until a signal says to leave it; how it ended."""
     console = Console()
-    set_up(settings.log_format, "error" if console.is_terminal else settings.log_level)
+    quiet = "log_level" not in settings.model_fields_set
+    set_up(settings.log_format, ("error" if console.is_terminal else "warning") if quiet else settings.log_level)
+    mode = on_exit or ("leave" if sys.stdin.isatty() and console.is_terminal else "rollback")
     with Canaryd(world(settings), workers=settings.workers) as canaryd, _signals() as signals:
-        try:
-            begun = canaryd.begin(plan, again=again)
-        except Settled as settled:
-            typer.echo(f"canaryd: {settled}", err=True)
-            return Exit.PROMOTED if settled.record.run.outcome is Outcome.PROMOTED else Exit.REFUSED
-        uid = begun.record.run.uid
-        typer.echo(f"run {uid} {'goes on' if begun.resumed else 'begins'}; state in {settings.state / uid}")
-        for remark in begun.remarks:
-            typer.echo(f"note: {remark}")
-        mode = on_exit or ("leave" if sys.stdin.isatty() and console.is_terminal else "rollback")
-        run = _watch(canaryd, uid, console, signals, mode)
+        while True:
+            try:
+                begun = canaryd.begin(plan, again=again)
+            except Settled as settled:
+                typer.echo(f"canaryd: {settled}", err=True)
+                return Exit.PROMOTED if settled.record.run.outcome is Outcome.PROMOTED else Exit.REFUSED
+            _introduce(begun, settings)
+            run = _Watch(canaryd, begun.record.run.uid, console, signals, mode, _PlanFile(file, plan)).until_the_end()
+            if not (begun.record.run.final and run.released):
+                break  # else there only was to be tidied up after a former process
     _write_report(run, settings, report)
-    if not run.final:
-        typer.echo(f"left in flight at {run.split}; `canaryd run` with the same plan and state goes on")
+    return _ending(plan, begun, run)
+
+
+def _introduce(begun: Begun, settings: Settings) -> None:
+    run = begun.record.run
+    _say(f"run {run.uid} {'goes on' if begun.resumed else 'begins'}; state in {settings.state / run.uid}")
+    for remark in begun.remarks:
+        _say(f"note: {remark}")
+    if begun.reverted:
+        _say(f"note: {begun.reverted}: this run is aborted")
+
+
+def _ending(plan: Plan, begun: Begun, run: Run) -> Exit:
+    if not run.final or run.outcome is None:
+        _say(f"left in flight at {run.split}, {run.phase.value}; the same command goes on with it")
         return Exit.LEFT_IN_FLIGHT
-    typer.echo(f"{run.phase.value}: {run.reason}")
-    return EXITS[run.outcome] if run.outcome else Exit.INTERNAL_ERROR
+    _say(f"{run.phase.value}: {run.reason}")
+    if begun.resumed and plan.spec.release != run.plan.spec.release:
+        # A pipeline that released v4 must not read v3's ending as its own.
+        _say(
+            f"release {plan.spec.release!r} was not begun: run {run.uid} of release {run.plan.spec.release!r} "
+            "had to end first; the same command now begins it"
+        )
+        return Exit.REFUSED
+    return EXITS[run.outcome]
 
 
-def _watch(canaryd: Canaryd, uid: str, console: Console, signals: list[int], mode: OnExit) -> Run:
-    """Show the run until it has ended, or until it is to be left."""
-    said = ""
-    asked = False
-    with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else _Plain() as screen:
-        while not (run := canaryd.see(uid)).final or not run.released:
-            if isinstance(screen, Live):
-                screen.update(live(run, time.time()), refresh=True)
-            elif (news := line(run, time.time())) != said:
-                said = news
-                typer.echo(news)
-            if signals and mode == "leave":
-                return run
-            if signals and not asked:
-                asked = True
-                name = signal.Signals(signals[0]).name
-                canaryd.ask(uid, command("abort", reason=f"canaryd was told to end ({name})", by="the signal"))
-            if len(signals) > 1 and asked and signals[1] == signal.SIGINT:
-                return run
-            time.sleep(LOOK)
-        if isinstance(screen, Live):
-            screen.update(live(run, time.time()), refresh=True)
-    return run
+class _PlanFile:
+    """The file that the plan was read from. What it says later is told, never silently obeyed."""
+
+    def __init__(self, file: Path, plan: Plan) -> None:
+        self._file = file
+        self.plan = plan
+        self._stamp = self._stamp_now()
+
+    def news(self, run: Run) -> str:
+        """What to tell about an edit since the last look; empty when there is none."""
+        if (stamp := self._stamp_now()) == self._stamp:
+            return ""
+        self._stamp = stamp
+        try:
+            edited = read_plan(self._file.read_text(encoding="utf-8"), str(self._file))
+        except (OSError, UnicodeDecodeError, Refused) as error:
+            return f"{self._file} can no longer be read as a plan; the run goes on with its own copy ({error})"
+        if edited.digest == self.plan.digest:
+            return ""
+        self.plan = edited
+        if edited.digest == run.plan.digest:
+            return f"{self._file} says again what the run was begun with"
+        return (
+            f"{self._file} was edited; the run goes on with its own copy (release {run.plan.spec.release!r}). "
+            f"To run the new text, abort this run first: canaryd abort {run.plan.name}"
+        )
+
+    def _stamp_now(self) -> tuple[int, int]:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return (0, 0)
+        return (found.st_mtime_ns, found.st_size)
 
 
-class _Plain:
-    """No terminal: nothing to open or close."""
+class _Watch:
+    """Shows the run until it has ended, or until it is to be left."""
 
-    def __enter__(self) -> Self:
-        return self
+    def __init__(
+        self, canaryd: Canaryd, uid: str, console: Console, signals: list[int], mode: OnExit, file: _PlanFile
+    ) -> None:
+        self._canaryd = canaryd
+        self._uid = uid
+        self._console = console
+        self._signals = signals
+        self._mode = mode
+        self._file = file
+        self._asked = False
+        self._faulty = False
+        self._shown = ("", "", 0.0)
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def until_the_end(self) -> Run:
+        """The run as it is then."""
+        screen = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        with _shielded(screen):
+            while not (run := self._canaryd.see(self._uid)).final or not run.released:
+                self._show(screen, run)
+                if news := self._file.news(run):
+                    _say(f"note: {news}", screen)
+                    if self._canaryd.abort_if_reverted(self._file.plan, run):
+                        _say("note: that release was settled before this run: the run is aborted", screen)
+                if self._signals and not self._stays(run, screen):
+                    return self._canaryd.see(self._uid)
+                time.sleep(LOOK)
+            if screen is not None:
+                self._show(screen, run)
+        return run
+
+    def _show(self, screen: Live | None, run: Run) -> None:
+        """Show the run as it is. What is shown wrongly, or not at all, must not end the run that is shown."""
+        try:
+            self._show_at(time.time(), screen, run)
+        except Exception as error:  # noqa: BLE001  # a fault in a table, and traffic is in flight
+            if not self._faulty:
+                self._faulty = True
+                _say(f"the run cannot be shown ({error!r}); it goes on: canaryd explain {run.plan.name}")
+
+    def _show_at(self, now: float, screen: Live | None, run: Run) -> None:
+        if screen is not None:
+            with _reader_may_leave():
+                screen.update(live(run, now), refresh=True)
+            return
+        text, kind, said = line(run, now), _kind(run), self._shown[2]
+        if kind != self._shown[0] or (text != self._shown[1] and now - said >= SAY):
+            self._shown = (kind, text, now)
+            _say(f"{time.strftime('%H:%M:%S', time.gmtime(now))} {text}")
+
+    def _stays(self, run: Run, screen: Live | None) -> bool:
+        """Whether to stay with the run after a signal: as long as a rollback takes, if that is what was chosen."""
+        if self._mode == "leave":
+            return False
+        name = signal.Signals(self._signals[0]).name
+        if not self._asked:
+            self._asked = True
+            said = f"told to end by {name}: rolling back"
+            _say(f"{said}; a second ctrl-C leaves everything as it is" if name == "SIGINT" else said, screen)
+            if not run.latch:
+                reason = f"canaryd was told to end ({name})"
+                self._canaryd.ask(self._uid, command("abort", reason=reason, by="a signal"))
+        return not (len(self._signals) > 1 and self._signals[-1] == signal.SIGINT)
+
+
+def _kind(run: Run) -> str:
+    """What a reader wants to hear of at once; figures within it may wait."""
+    hold = f"{run.hold.kind} {run.hold.since}" if run.hold else ""
+    cannot = run.waiting if "cannot be" in run.waiting or "trying" in run.waiting else ""
+    return f"{run.phase} {run.step} {run.split} {hold} {cannot} {run.blind_since}"
+
+
+def _say(words: str, screen: Live | None = None) -> None:
+    """A line on standard output, above the table where there is one."""
+    with _reader_may_leave():
+        if screen is not None:
+            screen.console.print(words, highlight=False, markup=False, soft_wrap=True)
+        else:
+            typer.echo(words)
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """A pipe or terminal that was closed is no reason to end a run: from then on nobody is told."""
+    try:
+        yield
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def _shielded(screen: Live | None) -> Iterator[None]:
+    """The live table, if there is a terminal for it."""
+    if screen is None:
+        yield
+        return
+    with _reader_may_leave():
+        screen.start()
+    try:
+        yield
+    finally:
+        with _reader_may_leave():
+            screen.stop()
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals to end that have come, in order."""
+    """The signals to end that have come, in order. A closed terminal is one."""
     came: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         came.append(number)
 
-    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored stays so: that is how nohup and a shell's background jobs ask to be left alone.
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, note) for number in heard}
     try:
         yield came
     finally:
@@ -123,7 +263,7 @@ def _write_report(run: Run, settings: Settings, report: Path | None) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(html(run, FolderJournal(settings.state).read(run.uid)), encoding="utf-8")
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001  # the exit code tells how the run ended, whatever becomes of its report
         typer.echo(f"the report cannot be written: {error}", err=True)
     else:
-        typer.echo(f"report: {file}")
+        _say(f"report: {file}")

@@ -1,19 +1,23 @@
 """
 ``canaryd serve``: every plan in a folder, each new release once.
 
-The folder is read again and again, so that a ConfigMap's symlink swap is seen like any other change. A file that is
-broken, or a plan that is refused, is told once per text and tried again; the others go on.
+The folder is read again and again, so that a ConfigMap's symlink swap is seen like any other change. What was settled
+and what is unfinished is known from the store alone: a daemon that starts again goes on where it was, also with runs
+whose plan is gone or broken by now. A file that is broken, or a plan that is refused, is told once per text and tried
+again, less and less often; the others go on.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from canaryd.app import Canaryd, command, world
+from canaryd.app import Canaryd, world
 from canaryd.engine.admission import Settled
 from canaryd.errors import CanarydError
 from canaryd.logs import set_up
@@ -23,57 +27,107 @@ from canaryd.settings import Settings
 
 SCAN = 5.0
 """Seconds between two readings of the folder."""
+LONGEST_WAIT = 300.0
+"""Seconds between two tries of a plan that is refused, at most; each wait is twice the one before."""
 
 log = structlog.get_logger()
 
 
-def serve(folder: Path, settings: Settings) -> None:
+def serve(folder: Path, settings: Settings, *, every: float = SCAN) -> None:
     """Carry out the plans in ``folder`` until SIGINT or SIGTERM; runs in flight go on at the next start."""
     set_up(settings.log_format, settings.log_level)
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
     with Canaryd(world(settings), workers=settings.workers) as canaryd:
-        plans = Plans(folder, canaryd)
+        plans = Plans(folder, canaryd, every)
         log.info("daemon.started", plans=str(folder), state=str(settings.state))
+        plans.go_on()
         while not end.is_set():
             plans.scan()
-            end.wait(SCAN)
-        log.info("daemon.stopping")
+            end.wait(every)
+        log.info("daemon.stopping", in_flight=plans.in_flight())
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A text that was refused, and when (monotonic seconds) it is tried again, ``wait`` after the last try."""
+
+    text: str
+    sentence: str
+    wait: float
+    again: float
 
 
 class Plans:
     """The plans of a folder and what became of them."""
 
-    def __init__(self, folder: Path, canaryd: Canaryd) -> None:
+    def __init__(self, folder: Path, canaryd: Canaryd, every: float = SCAN) -> None:
         self._folder = folder
         self._canaryd = canaryd
+        self._every = every
         self._runs: dict[str, str] = {}
-        self._said: dict[str, str] = {}
-        self._settled: dict[str, str] = {}
+        self._done: dict[str, str] = {}
+        self._refused: dict[str, _Refusal] = {}
+        self._compared: dict[str, str] = {}
+
+    def go_on(self) -> None:
+        """Carry out what a former daemon left unfinished, whatever became of the files."""
+        for run in self._canaryd.unfinished():
+            try:
+                self._canaryd.carry_out(run)
+            except CanarydError as error:
+                log.error("run.not_carried_out", run=run.uid, error=str(error))  # noqa: TRY400  # it is expected
+            else:
+                self._runs[str(run.plan)] = run.uid
+                log.info("run.goes_on", run=run.uid, phase=run.phase.value, split=str(run.split))
+
+    def in_flight(self) -> list[str]:
+        """The runs that have not ended."""
+        return [run.uid for uid in self._runs.values() if not (run := self._canaryd.see(uid)).final]
 
     def scan(self) -> None:
         """Read every file once and begin what is new."""
-        for file in sorted(self._folder.glob("*.y*ml")):
+        try:
+            files = sorted(self._folder.glob("*.y*ml"))
+        except OSError as error:
+            log.warning("plans.unreadable", folder=str(self._folder), error=str(error))
+            return
+        holders: dict[str, str] = {}
+        for file in files:
+            text = ""
             try:
-                plan = read_plan(file.read_text(encoding="utf-8"), file.name)
+                text = file.read_text(encoding="utf-8")
+                if self._waits(file.name, text):
+                    continue
+                plan = read_plan(text, file.name)
+                if (holder := holders.setdefault(str(plan), file.name)) != file.name:
+                    self._refuse(file.name, text, f"plan {plan} is in {holder} already; this file is left alone")
+                    continue
                 self._take(plan)
-            except Settled as settled:
-                self._say(file.name, "plan.settled", str(settled))
             except (CanarydError, OSError, UnicodeDecodeError) as error:
-                self._say(file.name, "plan.refused", str(error))
+                self._refuse(file.name, text, str(error))
+            except Exception:
+                # One plan's fault, ours perhaps, must not stop the others' runs from being looked after.
+                log.exception("plan.failed", file=file.name)
+            else:
+                self._refused.pop(file.name, None)
 
     def _take(self, plan: Plan) -> None:
+        if self._done.get(str(plan)) == plan.digest:
+            return
         run = self._run_of(plan)
-        if run is not None and not run.final:
+        if run is not None and not (run.final and run.released):
             self._compare(plan, run)
             return
-        if run is not None:
-            self._settled[str(plan)] = run.plan.spec.release
-        if self._settled.get(str(plan)) == plan.spec.release:
+        try:
+            begun = self._canaryd.begin(plan)
+        except Settled as settled:
+            self._done[str(plan)] = plan.digest
+            log.info("plan.settled", plan=str(plan), why=str(settled))
             return
-        begun = self._canaryd.begin(plan)
         self._runs[str(plan)] = begun.record.run.uid
+        self._done.pop(str(plan), None)
         for remark in begun.remarks:
             log.info("plan.remark", plan=str(plan), remark=remark)
 
@@ -83,20 +137,21 @@ class Plans:
 
     def _compare(self, plan: Plan, run: Run) -> None:
         """The file changed under a run: told, and obeyed only where it asks for the release settled before."""
-        if plan.digest == run.plan.digest or not self._news(f"{plan} {plan.digest}"):
+        if plan.digest == run.plan.digest or self._compared.get(run.uid) == plan.digest:
             return
-        if plan.spec.release == self._settled.get(str(plan)):
-            reason = f"the plan asks for release {plan.spec.release!r} again, which was settled before"
-            self._canaryd.ask(run.uid, command("abort", reason=reason, by="the plan"))
-        log.warning("plan.changed", plan=str(plan), run=run.uid, release=plan.spec.release)
+        why = self._canaryd.abort_if_reverted(plan, run)
+        self._compared[run.uid] = plan.digest
+        log.warning("plan.changed", plan=str(plan), run=run.uid, release=plan.spec.release, aborted=why)
 
-    def _say(self, name: str, event: str, sentence: str) -> None:
-        if self._said.get(name) != sentence:
-            self._said[name] = sentence
-            log.warning(event, file=name, error=sentence)
+    def _waits(self, name: str, text: str) -> bool:
+        """Whether this text was refused, and it is not yet time to try it again."""
+        refusal = self._refused.get(name)
+        return refusal is not None and refusal.text == text and time.monotonic() < refusal.again
 
-    def _news(self, key: str) -> bool:
-        if key in self._said:
-            return False
-        self._said[key] = ""
-        return True
+    def _refuse(self, name: str, text: str, sentence: str) -> None:
+        former = self._refused.get(name)
+        same = former is not None and former.text == text
+        wait = min(2 * former.wait, LONGEST_WAIT) if former is not None and same else self._every
+        self._refused[name] = _Refusal(text, sentence, wait, time.monotonic() + wait)
+        if former is None or not same or former.sentence != sentence:
+            log.warning("plan.refused", file=name, error=sentence)

@@ -7,11 +7,12 @@ run's own copy and told, never silently obeyed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import uuid4
 
 from canaryd.engine.ports import Clock, Mesh, Metrics, Store
-from canaryd.errors import CanarydError
+from canaryd.errors import CanarydError, Unavailable
 from canaryd.model.cells import Segment, Sought
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -34,34 +35,73 @@ class Settled(CanarydError):  # noqa: N818  # it is an answer, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run to carry out: ``resumed`` from a former process or new, with what a person should know."""
+    """
+    A run to carry out: ``resumed`` from a former process or new, with what a person should know.
+
+    ``reverted`` says why the run is to be aborted at once, because its plan asks for what was there before; empty
+    otherwise.
+    """
 
     record: Record
     resumed: bool
     remarks: tuple[str, ...] = ()
+    reverted: str = ""
 
 
 def begin(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, clock: Clock, again: bool = False) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
-    Raises Refused with every reason why it cannot start, Settled when its release was settled before.
+    A run that ended but left its marker in the mesh is unfinished. Raises Refused with every reason why it cannot
+    start, Settled when its release was settled before.
     """
-    former = [record for record in store.records() if record.run.plan.name == plan.name]
-    former = [record for record in former if record.run.plan.namespace == plan.namespace]
+    former = _of(plan, store.records())
     for record in former:
-        if not record.run.final:
-            return Begun(record, resumed=True, remarks=_differences(plan, record.run))
+        if not _over(record.run):
+            return Begun(record, True, _differences(plan, record.run), reverted(plan, record.run, store.records()))
     if former and former[-1].run.plan.spec.release == plan.spec.release and not again:
         raise Settled(former[-1])
-    admission = mesh.admit(plan)
+    try:
+        admission = mesh.admit(plan)
+    except Unavailable as error:
+        raise Refused([_silent(error)]) from error
     if problems := _unmeasurable(plan, admission, mesh, metrics):
         raise Refused(problems)
     return Begun(store.save(Record(_new(plan, admission, clock.now()))), resumed=False, remarks=admission.remarks)
 
 
+def last_settled(plan: Plan, records: Iterable[Record]) -> Run | None:
+    """The run of ``plan`` that ended last; None if there is none."""
+    return next((record.run for record in reversed(_of(plan, records)) if _over(record.run)), None)
+
+
+def reverted(plan: Plan, run: Run, records: Iterable[Record]) -> str:
+    """
+    Why ``run`` is to be aborted: ``plan`` now asks for the release that was settled before it, as a ``git revert``
+    in mid-run does. Empty if it does not.
+    """
+    before = last_settled(plan, records)
+    release = plan.spec.release
+    if before is None or run.final or release == run.plan.spec.release or release != before.plan.spec.release:
+        return ""
+    return f"the plan asks for release {release!r} again, which run {before.uid} had settled"
+
+
+def _of(plan: Plan, records: Iterable[Record]) -> list[Record]:
+    """The records of this plan's runs, the oldest first."""
+    return [record for record in records if str(record.run.plan) == str(plan)]
+
+
+def _over(run: Run) -> bool:
+    return run.final and run.released
+
+
+def _silent(error: Unavailable) -> Problem:
+    return Problem("--kubeconfig", str(error), "a Kubernetes API that answers", "check with: kubectl cluster-info")
+
+
 def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
-    if plan.digest == run.plan.digest:
+    if plan.digest == run.plan.digest or run.final:
         return ()
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"

@@ -96,6 +96,32 @@ class FolderStore:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """One beginning at a time, over all processes: two that look at the same moment would begin a plan twice."""
+        with _on_disk():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._folder / "begin.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def attended(self, uid: str) -> bool:
+        """Whether a process carries the run out now."""
+        with _on_disk():
+            if not (self._folder / uid / "owner.lock").exists():
+                return False
+            descriptor = os.open(self._folder / uid / "owner.lock", os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(descriptor)
+            return False
+
     def _file(self, uid: str) -> Path:
         return self._folder / uid / "run.json"
 
