@@ -131,7 +131,7 @@ class FolderStore:
             return Record(_RUN.validate_python(content["run"]), content["version"])
         except FileNotFoundError as error:
             raise Rejected(f"there is no run {uid} in {self._folder}") from error
-        except (ValueError, KeyError, ValidationError) as error:
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
             raise Rejected(f"{self._file(uid)} is not a run that this canaryd wrote: {error}") from error
 
     @contextmanager

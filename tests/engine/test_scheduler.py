@@ -1,0 +1,145 @@
+"""When runs are ticked: no wake is lost, no run is ticked twice at once, and one run's fault is nobody else's."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from canaryd.engine.scheduler import Scheduler
+
+
+@contextmanager
+def running(tick: Callable[[str], object], workers: int = 4) -> Iterator[Scheduler]:
+    scheduler = Scheduler(tick, workers=workers)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+
+
+def eventually(fact: Callable[[], bool], within: float = 10.0) -> None:
+    end = time.monotonic() + within
+    while not fact():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
+class Slow:
+    """A tick that waits until it is let go, and watches who else is in it."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.most = 0
+        self.go = threading.Semaphore(0)
+        self._inside: list[str] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, uid: str) -> None:
+        with self._lock:
+            self.begun.append(uid)
+            self._inside.append(uid)
+            self.most = max(self.most, self._inside.count(uid))
+        self.go.acquire()
+        with self._lock:
+            self._inside.remove(uid)
+
+
+def test_a_wake_during_a_tick_makes_it_run_again_at_once() -> None:
+    """An abort that comes while the tick reads the commands waits for no due time."""
+    tick = Slow()
+    with running(tick) as scheduler:
+        scheduler.add("a", every=3600)
+        eventually(lambda: len(tick.begun) == 1)
+        scheduler.wake("a")
+        scheduler.wake("a")
+        tick.go.release()
+        eventually(lambda: len(tick.begun) == 2)
+        tick.go.release(5)
+        time.sleep(0.05)
+    assert (len(tick.begun), tick.most) == (2, 1)
+
+
+def test_a_run_has_one_tick_at_a_time() -> None:
+    """However many workers and wakes there are."""
+    tick = Slow()
+    tick.go.release(10_000)
+    with running(tick, workers=8) as scheduler:
+        scheduler.add("a", every=0.01)
+        for _ in range(300):
+            scheduler.wake("a")
+        eventually(lambda: len(tick.begun) > 20)
+    assert tick.most == 1
+
+
+def test_runs_are_ticked_beside_each_other() -> None:
+    """One that waits for its mesh does not keep the others waiting."""
+    tick = Slow()
+    with running(tick) as scheduler:
+        for uid in "abc":
+            scheduler.add(uid, every=3600)
+        eventually(lambda: sorted(tick.begun) == ["a", "b", "c"])
+        tick.go.release(10)
+
+
+def test_a_tick_that_fails_ends_no_worker() -> None:
+    """With one worker: the other run is still ticked, and the failing one again."""
+    ticked: list[str] = []
+
+    def tick(uid: str) -> None:
+        ticked.append(uid)
+        if uid == "bad":
+            raise RuntimeError("a fault of ours")
+
+    with running(tick, workers=1) as scheduler:
+        scheduler.add("bad", every=0.05)
+        scheduler.add("good", every=0.05)
+        eventually(lambda: ticked.count("bad") > 2 and ticked.count("good") > 2)
+
+
+def test_a_due_time_that_comes_late_is_not_dropped() -> None:
+    """APScheduler drops a job that is a second late by default; a tick longer than its interval makes it so."""
+    ticked: list[float] = []
+
+    def tick(uid: str) -> None:
+        ticked.append(time.monotonic())
+        time.sleep(1.3 if len(ticked) == 1 else 0)
+
+    with running(tick, workers=1) as scheduler:
+        scheduler.add("a", every=0.2)
+        eventually(lambda: len(ticked) > 3)
+        assert scheduler._due._job_defaults["misfire_grace_time"] is None
+
+
+def test_a_removed_run_is_left_alone() -> None:
+    """Neither due nor woken."""
+    ticked: list[str] = []
+    with running(ticked.append) as scheduler:
+        scheduler.add("a", every=3600)
+        eventually(lambda: ticked == ["a"])
+        scheduler.remove("a")
+        scheduler.remove("a")
+        scheduler.wake("a")
+        scheduler.wake("unknown")
+        time.sleep(0.05)
+    assert ticked == ["a"]
+
+
+def test_stopping_waits_for_ticks_and_begins_none() -> None:
+    """What is in the queue by then is for the next process."""
+    tick = Slow()
+    scheduler = Scheduler(tick, workers=1)
+    scheduler.start()
+    scheduler.add("a", every=3600)
+    eventually(lambda: tick.begun == ["a"])
+    scheduler.add("b", every=3600)
+    stopping = threading.Thread(target=scheduler.stop)
+    stopping.start()
+    eventually(scheduler._stopping.is_set)
+    assert stopping.is_alive()
+    tick.go.release(5)
+    stopping.join(5)
+    assert not stopping.is_alive()
+    assert tick.begun == ["a"]
