@@ -76,7 +76,7 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     sides, missing = _sides(route, around)
     problems += missing
     sighting = split_of(virtual_service, route)
-    if not any(problem.path.startswith(f"{route} http[") for problem in resolution.problems):
+    if sighting.split is not None or not any(one.path.startswith(f"{route} http[") for one in resolution.problems):
         problems += _start(plan, virtual_service, route, sighting)
     unstaffed, waits = _staffing(route, around, sides)
     problems += unstaffed
