@@ -5,10 +5,10 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check format trials kills rules reference clean
+.PHONY: bench-retreat help setup demo test lint check format trials kills rules reference clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "canaryd needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -34,6 +34,15 @@ check: lint test ## everything that CI checks
 
 trials: $(STAMP) ## what is promised, tried again and again on the lab (half an hour; ONLY="drained grpc" for some)
 	$(BIN)/python -m canaryd.lab.trials $(if $(ONLY),--only $(ONLY)) $(if $(LABS),--labs $(LABS))
+
+bench-retreat: $(STAMP) ## seconds from a verdict to the retreat that the API server has accepted
+	$(BIN)/python bench/retreat.py
+
+rules: $(STAMP) ## plants violations of the rules in a copy of the code; each must be caught by a test
+	$(BIN)/python tools/plant.py $(ONLY)
+
+kills: $(STAMP) ## 200 kills by failpoint on real adapters: nothing is lost, and every end is as without them
+	$(BIN)/python -m tests.kills.trial 200
 
 reference: $(STAMP) ## docs/plan-reference.md, anew from the models
 	$(BIN)/python tools/reference.py
