@@ -22,8 +22,18 @@ app = typer.Typer(
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A rollout plan (YAML).")]
 Kubeconfig = Annotated[Path | None, typer.Option(help="A kubeconfig file.", show_default="$KUBECONFIG or the pod's")]
 Context = Annotated[str | None, typer.Option(help="The context in the kubeconfig.", show_default="its current one")]
-PrometheusUrl = Annotated[str | None, typer.Option("--prometheus", help="Where the Prometheus API begins.")]
-State = Annotated[Path | None, typer.Option(help="The folder of runs and journals.", show_default=".canaryd")]
+PrometheusUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus",
+        help="The URL under which /api/v1/query answers.",
+        show_default="$CANARYD_PROMETHEUS or http://prometheus.istio-system:9090",
+    ),
+]
+State = Annotated[
+    Path | None,
+    typer.Option(help="The folder where runs and journals are kept.", show_default="$CANARYD_STATE or .canaryd"),
+]
 Config = Annotated[Path | None, typer.Option(help="A file with settings, like config/canaryd.yaml.")]
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A plan's name, or a run's.")]
 Reason = Annotated[str, typer.Option(help="Why, for the journal.")]
@@ -46,7 +56,12 @@ def _root(
 
 @app.command()
 def validate(plan: PlanFile) -> None:
-    """Say everything that is wrong with a plan, without asking a cluster."""
+    """
+    Check a plan, asking no cluster.
+
+    Everything that is wrong is said at once, each with its path, what was found, and what was expected. Exit codes:
+    0 valid, 13 not valid, 2 the file cannot be read.
+    """
     from canaryd.cli.output import plan_in
 
     read = plan_in(plan)
@@ -65,14 +80,20 @@ def run(
     on_exit: Annotated[
         Literal["leave", "rollback"] | None,
         typer.Option(
-            help="What SIGINT and SIGTERM do to a run in flight.", show_default="leave; without a terminal rollback"
+            help="What ctrl-C, SIGTERM and SIGHUP do to a run in flight.",
+            show_default="leave; without a terminal rollback",
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Run a release that was settled before once more.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Where the report goes.", show_default="beside the run")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where the report goes.", show_default="STATE/RUN/report.html")
+    ] = None,
 ) -> None:
     """
-    Carry out one plan in the foreground, as a pipeline job would; started again it goes on.
+    Carry out one plan in the foreground.
+
+    As a pipeline job would: it ends when the canary is promoted or rolled back. Started again with the same plan and
+    state it goes on where it was. Told to end, it rolls back or leaves the traffic as it is, as --on-exit says.
 
     Exit codes: 0 promoted, 1 internal error, 2 usage, 10 rolled back by verdict, 11 aborted, 12 inconclusive,
     13 refused, 14 left in flight.
@@ -89,14 +110,21 @@ def run(
 
 @app.command()
 def serve(
-    plans: Annotated[Path, typer.Argument(help="A folder of plans (*.yaml).")],
+    plans: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder of plans (*.yaml), such as a mounted ConfigMap.")
+    ],
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     prometheus: PrometheusUrl = None,
     state: State = None,
     config: Config = None,
 ) -> None:
-    """The daemon: carry out every plan in a folder, each new release once."""
+    """
+    The daemon: every plan in a folder.
+
+    Each new release is run once. A run in flight goes on at the next start, whatever has become of its file; a plan
+    that asks again for the release settled before aborts its run. SIGTERM leaves runs in flight.
+    """
     from canaryd.cli.output import explained
     from canaryd.cli.serve import serve as serve_folder
     from canaryd.settings import read_settings
@@ -113,7 +141,7 @@ def serve(
 
 @app.command()
 def status(state: State = None, config: Config = None) -> None:
-    """Every run in the state folder, and what each waits for."""
+    """List the runs and what they wait for."""
     from canaryd.cli.ask import list_runs
     from canaryd.cli.output import explained
     from canaryd.settings import read_settings
@@ -124,7 +152,11 @@ def status(state: State = None, config: Config = None) -> None:
 
 @app.command()
 def explain(run: Which, state: State = None, config: Config = None) -> None:
-    """Why a run is where it is, what happens next, and what a person can do."""
+    """
+    Say why a run is where it is.
+
+    And what happens next, and what a person can do now.
+    """
     from canaryd.cli.ask import explain_run
     from canaryd.cli.output import explained
     from canaryd.settings import read_settings
@@ -162,7 +194,11 @@ def approve(run: Which, reason: Reason = "", state: State = None, config: Config
 
 @app.command()
 def resume(run: Which, reason: Reason = "", state: State = None, config: Config = None) -> None:
-    """Go on after somebody else changed the weights: set them again as the run wants them."""
+    """
+    Go on after a change by hand.
+
+    The weights are set again as the run wants them.
+    """
     _ask("resume", run, reason, state, config)
 
 
@@ -173,7 +209,11 @@ def promote(
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Promote a run at its last step without proof, by a person's word."""
+    """
+    Promote a run without proof.
+
+    By a person's word, at the last step; the run is marked with the reason for ever.
+    """
     _ask("promote", run, reason, state, config)
 
 
