@@ -583,6 +583,16 @@ def test_cells_of_a_step_that_fails_at_once_stay_under_their_own_split() -> None
     assert [segment.split for segment in stage.run.segments] == [NOTHING, FIVE, QUARTER, NOTHING]
 
 
+def test_a_step_that_may_have_arrived_keeps_its_segment() -> None:
+    """An abort while the mesh cannot be read: whether traffic followed the last shift is not known."""
+    stage = at("baking")
+    stage.baking(1)
+    stage.ask("abort")
+    stage.hidden = "no answer"
+    stage.tick()
+    assert [segment.split for segment in stage.run.segments] == [NOTHING, FIVE, QUARTER, NOTHING]
+
+
 def test_a_step_seen_to_arrive_in_the_tick_of_the_abort_keeps_its_segment() -> None:
     """The sighting says that traffic followed the write."""
     stage = at("shifting")

@@ -55,6 +55,8 @@ def test_a_wake_during_a_tick_makes_it_run_again_at_once() -> None:
         eventually(lambda: len(tick.begun) == 1)
         scheduler.wake("a")
         scheduler.wake("a")
+        time.sleep(0.05)
+        assert len(tick.begun) == 1
         tick.go.release()
         eventually(lambda: len(tick.begun) == 2)
         tick.go.release(5)

@@ -1,0 +1,268 @@
+"""
+Plant violations of the rules, one at a time, and see that a test catches each.
+
+    python tools/plant.py            plant all of them, two at a time; prints a table
+    python tools/plant.py latch      only those whose name contains a word
+    python tools/plant.py --check    only whether each still applies
+
+A test that passes whatever the code does guards nothing. Each plant is a change of the product's text in a copy of the
+tree; the tests named with it must fail there. A plant whose text is not found any more is an error, too: move it along
+when the code moves. Exits non-zero when a plant survives or does not apply.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+TREE = Path(__file__).resolve().parent.parent
+COPIED = ("canaryd", "tests", "tools", "pyproject.toml", "README.md")
+AT_ONCE = 2
+DEADLINE = 300.0
+
+MACHINE = "tests/test_machine.py"
+ENGINE = "tests/engine/test_reconciler.py"
+DEATHS = "tests/engine/test_deaths.py"
+STORE = "tests/contracts/test_store.py"
+SCHEDULER = "tests/engine/test_scheduler.py"
+WEIGHTS = "tests/mesh/test_weights.py"
+PARSE = "tests/metrics/test_parse.py"
+METRICS = "tests/contracts/test_metrics.py"
+JUDGE = "tests/judge"
+
+
+@dataclass(frozen=True)
+class Plant:
+    """``old`` becomes ``new`` in ``file``, once; one of ``tests`` has to fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = (MACHINE,)
+    only: str = ""
+    """An expression for pytest's -k."""
+
+
+def machine(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/machine.py", old, new, tests or (MACHINE,))
+
+
+def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+PLANTS = (
+    # rule 3: the mesh is only observed
+    machine(
+        "marker not compared",
+        "    if seen.split != marker.split:\n        return Standing.DRIFT\n",
+        "",
+    ),
+    machine(
+        "split compared with the observed one",
+        "return Standing.ARRIVED if marker.split == run.split else Standing.DRIFT",
+        "return Standing.ARRIVED",
+    ),
+    machine(
+        "old object put back is sent again",
+        "return Standing.LOST if run.arrived_at is None else Standing.DRIFT",
+        "return Standing.LOST",
+    ),
+    machine("retreat with a lost save not adopted", "    run = _adopt(run, seen, told)\n", ""),
+    machine("latch not adopted", "        return replace(run, latch=Latch(kind, marker.reason, marker.at))\n", "        return run\n"),
+    machine("newer marker that rises adopted", " or marker.split > run.split", ""),
+    # rule 4: order, latch
+    reconciler(
+        "patch before save toward the canary",
+        "        saved = self._saved(changed)\n        if saved.version",
+        "        if isinstance(seen.mesh, Sighting):\n            self._mesh.shift(changed.run.route, write.marker, seen.mesh)\n"
+        "        saved = self._saved(changed)\n        if saved.version",
+    ),
+    reconciler(
+        "save before patch toward stable",
+        "            self._fall_back(decision.run, write)\n            record = self._saved(changed)\n",
+        "            record = self._saved(changed)\n            self._fall_back(decision.run, write)\n",
+    ),
+    reconciler("failed save ignored toward the canary", "saved.version == changed.version or ", ""),
+    reconciler(
+        "failed save stops a rollback",
+        "        except CanarydError as error:\n            log.warning(\"store.save_failed\"",
+        "        except Rejected as error:\n            log.warning(\"store.save_failed\"",
+    ),
+    machine(
+        "latch dropped",
+        "answer = _roll_back(run, seen) if run.latch else _go_on",
+        "answer = _roll_back(run, seen) if run.latch and run.evidence and run.evidence.failure else _go_on",
+    ),
+    machine(
+        "abort does not latch",
+        "    return replace(run, latch=Latch(\"abort\", reason, seen.now, command.force))\n",
+        "    return run\n",
+    ),
+    # rule 5: only PASS advances
+    machine("PASS without proof", "run.last_step and not evidence.proven", "False and not evidence.proven"),
+    machine("suspicious ignored", "    if evidence.suspicious:\n", "    if False and evidence.suspicious:\n"),
+    machine("objective in doubt ignored", "    if not evidence.objectives_hold:\n        return", "    if False:\n        return"),
+    machine("too few requests pass", "    if evidence.canary_requests < least:\n", "    if evidence.canary_requests < 0:\n"),
+    machine("canary not ready gets more", "if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:", "if False:"),
+    machine("doubt of the judge ignored", "    if evidence.doubt:\n", "    if False:\n"),
+    machine("proof from an earlier weight", "evidence is None or evidence.segment != run.segment.index", "evidence is None"),
+    machine("limit raises the weight", "hold.then != \"rollback\":\n        return None", "hold.then != \"never\":\n        return None"),
+    machine("gate not asked", "    if not run.last_step or _gated(run):\n        return _pass", "    if not run.last_step:\n        return _pass"),
+    machine("gate open at once", "    if _gated(run) and gate is not None:\n", "    if False and gate is not None:\n"),
+    machine("promoted without watching", "        return Decision(replace(run, waiting=f\"watching at 100 % for", "        pass\n    if False:\n        return Decision(replace(run, waiting=f\"watching at 100 % for"),
+    machine("weight from outside the plan", "_shifted(ahead, seen, ahead.current_step.weight,", "_shifted(ahead, seen, Split(min(99_000, ahead.current_step.weight.canary * 2)),"),
+    # rule 6: gaps and dead canaries
+    Plant("gap counted as a cell of the bake", "canaryd/model/run.py", "if isinstance(cell, Cell) and cell.settled and", "if cell.settled and"),
+    machine("blind advances", "    return seen.blind or gap or (", "    return gap or ("),
+    machine("unready canary ignored", "run.unready >= UNREADY_TWICE", "run.unready >= 10_000"),
+    machine("unready once is dead", "UNREADY_TWICE = 2", "UNREADY_TWICE = 1"),
+    Plant("unsettled cells baked", "canaryd/model/cells.py", "segment.ours and start >= segment.origin + settle", "segment.ours"),
+    # rule 7: nothing blocks a rollback
+    machine("no way back ignored", "    if why := _no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
+    machine("retreat in flight taken for granted", "    return run.split == NOTHING and run.arrived_at is not None\n", "    return True\n"),
+    machine("final without settle", ">= _settle(run)\n", ">= 0\n"),
+    Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        version", "    if guard:\n        version", (WEIGHTS,)),
+    reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
+    reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),
+    # rule 8: drift
+    machine("drift up kept", "writable and mesh.split > run.split and", "writable and False and"),
+    machine("drift up not held", "reason=why)\n        held = _held(sent.run, seen, \"drift\", why, sticky=True)", "reason=why)\n        held = sent.run"),
+    machine("drift down overwritten", "(resumed or policy == \"reassert\")", "True"),
+    machine("marker taken out is no drift", "        return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT", "        return Standing.ARRIVED"),
+    Plant("foreign segment counted as bake", "canaryd/model/cells.py", "segment.ours and start >=", "start >="),
+    # rule 10: cells
+    Plant("a cell across a weight change", "canaryd/model/cells.py", "<= limit:", "<= limit + cell / 2:", (MACHINE, DEATHS)),
+    Plant("cells evaluated twice", "canaryd/model/cells.py", "position = round((done[1] - segment.origin) / cell)", "position = max(0, round((done[1] - segment.origin) / cell) - 1)", (MACHINE, "tests/test_machine_properties.py")),
+    machine("history drops a segment that had traffic", "standing(run, mesh) is not Standing.LOST", "False"),
+    # rules 11 to 13, commands
+    machine("new canary image ignored", "if changed := _canary_changed(run, seen):", "if False and (changed := _canary_changed(run, seen)):"),
+    machine("new stable image ignored", "if changed := _stable_changed(run, seen):", "if False and (changed := _stable_changed(run, seen)):"),
+    machine("command obeyed twice", "command.id in run.obeyed or", "False or"),
+    machine("stale command obeyed", "command.step is not None and command.step != run.step", "False"),
+    machine("final moves on", "    if run.final:\n        return", "    if run.final and run.released:\n        return"),
+    # the shell
+    Plant("wake during a tick lost", "canaryd/engine/scheduler.py", "                self._again.add(uid)\n", "", (SCHEDULER,)),
+    Plant("two ticks of one run", "canaryd/engine/scheduler.py", "                self._again.add(uid)\n                return\n", "                pass\n", (SCHEDULER,)),
+    Plant("collector asks in a hot loop", "canaryd/engine/collector.py", "news = uid not in self._blind", "news = True", (ENGINE,)),
+    Plant("save without compare", "canaryd/store/folder.py", "if present != record.version:", "if False:", (STORE,)),
+    Plant("save without rename", "canaryd/store/folder.py", "    fresh = path.with_suffix(\".new\")\n", "    fresh = path\n", (STORE,)),
+    # metrics and judge
+    Plant("gRPC failure on HTTP 200 not counted", "canaryd/metrics/parse.py", "status.isdigit() and int(status) in grpc_failures", "False", (PARSE,)),
+    Plant("failures without a workload ignored", "canaryd/metrics/parse.py", "_workload(row) == UNKNOWN and failed(", "False and failed(", (METRICS,), only="memory"),
+    Plant("injected delays counted as latency", "canaryd/metrics/parse.py", " and not {\"FI\", \"DI\"} & _flags(row)", "", (METRICS,), only="memory"),
+    Plant("sign of the e-value", "canaryd/judge/errors.py", "log1p(-tolerance.times * rho * bet)", "log1p(tolerance.times * rho * bet)", (JUDGE,)),
+    Plant("bound of harm ten times too low", "canaryd/judge/verdict.py", "    if state.harm < 1 / analysis.alpha:\n", "    if state.harm < 0.1 / analysis.alpha:\n", (JUDGE,)),
+    Plant("leap within one cell not confirmed", "canaryd/judge/verdict.py", "    if harm > clip and", "    if False and", (JUDGE,)),
+    Plant("proof kept across weights", "canaryd/judge/comparison.py", "return replace(one, proof=Proof(), level=Tally(), note=\"\")", "return replace(one, level=Tally(), note=\"\")", (JUDGE,)),
+)  # fmt: skip
+
+
+def misplaced(plants: tuple[Plant, ...] = PLANTS, tree: Path = TREE) -> list[str]:
+    """Plants whose text is not in its file exactly once, and why."""
+    found = []
+    for plant in plants:
+        times = (tree / plant.file).read_text().count(plant.old)
+        if times != 1:
+            found.append(f"{plant.name}: its text is in {plant.file} {times} times, wanted once: {plant.old!r}")
+    return found
+
+
+def caught(plant: Plant, tree: Path) -> tuple[bool, str]:
+    """Whether the tests fail with the plant in ``tree``; and the first test that did."""
+    file = tree / plant.file
+    healthy = file.read_text()
+    file.write_text(healthy.replace(plant.old, plant.new) if plant.old else healthy)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        plant.only,
+        *plant.tests,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True, f"not done after {DEADLINE:g} s"
+    finally:
+        file.write_text(healthy)
+    if done.returncode == 1:
+        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+        return True, failed[0].split(" ")[1].split("::", 1)[-1] if failed else "a test"
+    if done.returncode == 0:
+        return False, "every test passed"
+    return False, f"pytest itself ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-200:]}"
+
+
+def plant_all(plants: tuple[Plant, ...]) -> int:
+    """Plant each in a copy of the tree, AT_ONCE of them at a time; the number of those that survived."""
+    with tempfile.TemporaryDirectory(prefix="plants-") as place:
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for number in range(AT_ONCE):
+            trees.put(_copy(Path(place) / str(number)))
+
+        def one(plant: Plant) -> tuple[Plant, bool, str, float]:
+            tree, begun = trees.get(), time.monotonic()
+            try:
+                return (plant, *caught(plant, tree), time.monotonic() - begun)
+            finally:
+                trees.put(tree)
+
+        nothing = Plant(
+            "nothing", PLANTS[0].file, "", "", tuple(sorted({test for one in plants for test in one.tests}))
+        )
+        first = trees.get()
+        sick, how = caught(nothing, first)
+        trees.put(first)
+        if sick or how != "every test passed":
+            print(f"the tests fail with nothing planted: {how}", file=sys.stderr)
+            return len(plants)
+        survived = 0
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for plant, found, how, seconds in pool.map(one, plants):
+                survived += not found
+                print(f"{'caught' if found else 'SURVIVED':9} {plant.name:44} {seconds:5.1f} s  {how}", flush=True)
+    print(f"\n{len(plants) - survived} of {len(plants)} planted violations caught")
+    return survived
+
+
+def _copy(tree: Path) -> Path:
+    tree.mkdir()
+    for name in COPIED:
+        source = TREE / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy2(source, tree / name)
+    return tree
+
+
+def main(arguments: list[str]) -> int:
+    words = [argument for argument in arguments if not argument.startswith("--")]
+    plants = tuple(plant for plant in PLANTS if all(word in plant.name for word in words))
+    if faults := misplaced(plants):
+        print("\n".join(faults), file=sys.stderr)
+        return 2
+    return 0 if "--check" in arguments else int(plant_all(plants) > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
