@@ -22,7 +22,7 @@ from canaryd.model.run import Command, Record, Run
 from canaryd.model.traffic import NOTHING, Split
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import ROUTE, at, surroundings
-from tests.metrics.book import Series
+from tests.metrics.book import Book, Series
 from tests.metrics.load import Load
 from tests.metrics.memory import MemoryMetrics
 from tests.store.memory import MemoryJournal, MemoryStore
@@ -117,6 +117,10 @@ class Few(Load):
     def series(self) -> list[Series]:
         return [one for one in super().series() if one.labels.get("le", "50") in ("50", "250", "+Inf")]
 
+    def book(self, scrape: float) -> Book:
+        """Of a Prometheus that is no older than the load: looking for what came before costs time."""
+        return Book(scrape, self.series(), born=self.since)
+
 
 class Remembered(MemoryMetrics):
     """Counts of a load that is a function of time, worked out once for all worlds with the same load."""
@@ -124,7 +128,7 @@ class Remembered(MemoryMetrics):
     answers: ClassVar[dict[tuple[float, Sought, Window], Cell | Gap]] = {}
 
     def __init__(self, canary_errors: float) -> None:
-        load = Few(since=START - 600)
+        load = Few(since=START - 60)
         load.turn(START, rate=2000.0, canary_errors=canary_errors)
         super().__init__(MemoryMetrics.of(load)._book)
         self._canary_errors = canary_errors
