@@ -62,9 +62,10 @@ def validate(plan: PlanFile) -> None:
     Everything that is wrong is said at once, each with its path, what was found, and what was expected. Exit codes:
     0 valid, 13 not valid, 2 the file cannot be read.
     """
-    from canaryd.cli.output import plan_in
+    from canaryd.cli.output import explained, plan_in
 
-    read = plan_in(plan)
+    with explained():
+        read = plan_in(plan)
     steps = ", ".join(str(step.weight) for step in read.spec.steps)
     typer.echo(f"{plan}: plan {read} is valid: {read.spec.target.host} by steps of {steps}")
 
@@ -102,7 +103,8 @@ def run(
     from canaryd.cli.run import carry_out
     from canaryd.settings import read_settings
 
-    read = plan_in(plan)
+    with explained():
+        read = plan_in(plan)
     with explained(f"plan {read}"):
         settings = read_settings(config, kubeconfig=kubeconfig, context=context, prometheus=prometheus, state=state)
         raise typer.Exit(carry_out(read, plan, settings, on_exit=on_exit, again=again, report=report))

@@ -57,19 +57,22 @@ def carry_out(
     quiet = "log_level" not in settings.model_fields_set
     set_up(settings.log_format, ("error" if console.is_terminal else "warning") if quiet else settings.log_level)
     mode = on_exit or ("leave" if sys.stdin.isatty() and console.is_terminal else "rollback")
-    with Canaryd(world(settings), workers=settings.workers) as canaryd, _signals() as signals:
-        while True:
-            try:
-                begun = canaryd.begin(plan, again=again)
-            except Settled as settled:
-                typer.echo(f"canaryd: {settled}", err=True)
-                return Exit.PROMOTED if settled.record.run.outcome is Outcome.PROMOTED else Exit.REFUSED
-            _introduce(begun, settings)
-            run = _Watch(canaryd, begun.record.run.uid, console, signals, mode, _PlanFile(file, plan)).until_the_end()
-            if not (begun.record.run.final and run.released):
-                break  # else there only was to be tidied up after a former process
-    _write_report(run, settings, report)
-    return _ending(plan, begun, run)
+    # The signals' block is the outer one: a second ctrl-C must not cut the way out short.
+    with _signals() as signals:
+        with Canaryd(world(settings), workers=settings.workers) as canaryd:
+            while True:
+                try:
+                    begun = canaryd.begin(plan, again=again)
+                except Settled as settled:
+                    typer.echo(f"canaryd: {settled}", err=True)
+                    return Exit.PROMOTED if settled.record.run.outcome is Outcome.PROMOTED else Exit.REFUSED
+                _introduce(begun, settings)
+                uid = begun.record.run.uid
+                run = _Watch(canaryd, uid, console, signals, mode, _PlanFile(file, plan)).until_the_end()
+                if not (begun.record.run.final and run.released):
+                    break  # else there only was to be tidied up after a former process
+        _write_report(run, settings, report)
+        return _ending(plan, begun, run)
 
 
 def _introduce(begun: Begun, settings: Settings) -> None:
@@ -83,7 +86,7 @@ def _introduce(begun: Begun, settings: Settings) -> None:
 
 def _ending(plan: Plan, begun: Begun, run: Run) -> Exit:
     if not run.final or run.outcome is None:
-        _say(f"left in flight at {run.split}, {run.phase.value}; the same command goes on with it")
+        _say(f"left in flight at {run.split}, {run.phase.value}; nobody watches it until the same command goes on")
         return Exit.LEFT_IN_FLIGHT
     _say(f"{run.phase.value}: {run.reason}")
     if begun.resumed and plan.spec.release != run.plan.spec.release:

@@ -139,7 +139,7 @@ def test_killed_while_it_rolls_back_it_rolls_back(stage: Stage) -> None:
     settled_at_stable(stage)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_told_to_end_it_rolls_back(stage: Stage, number: signal.Signals) -> None:
     """Without a terminal that is the default: a pipeline that was cancelled leaves no canary behind."""
     process = baking(stage)
@@ -173,6 +173,15 @@ def test_a_second_ctrl_c_leaves_a_rollback_that_is_not_accepted(stage: Stage) ->
     assert process.ended() == LEFT, process.output
     stage.start_api()
     assert stage.start("run", stage.plan(steps=LONG)).ended() == ABORTED
+    settled_at_stable(stage)
+
+
+def test_an_abort_is_heard_though_it_cannot_be_written_down(stage: Stage) -> None:
+    """A full disk, or a broken one, must not stand between a signal and its rollback."""
+    process = baking(stage)
+    (stage.state / stage.run().uid / "commands.jsonl").mkdir()
+    process.send(signal.SIGTERM)
+    assert process.ended() == ABORTED, process.output
     settled_at_stable(stage)
 
 
@@ -337,6 +346,9 @@ def test_a_run_is_carried_out_by_one_process(stage: Stage) -> None:
     process = baking(stage)
     said = stage.try_run(stage.plan(steps=LONG))
     assert (said.code, "already being carried out by another canaryd" in said.err) == (REFUSED, True)
+    elsewhere = canaryd("run", stage.folder / "reviews.yaml", *stage.options(), "--state", stage.folder / "elsewhere")
+    assert (elsewhere.code, f"run {stage.run().uid}" in elsewhere.err) == (REFUSED, True), "the marker is a claim"
+    assert stage.weights() == (90, 10)
     status = canaryd("status", "--state", stage.state).out
     assert stage.run().uid in status
     assert "no canaryd carries it out" not in status
