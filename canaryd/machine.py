@@ -21,6 +21,7 @@ from enum import Enum, auto
 from canaryd.model.cells import Gap, Segment
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen, Write
 from canaryd.model.duration import render_seconds
+from canaryd.model.passing import finding, lack, objection
 from canaryd.model.run import Command, Hold, HoldKind, Latch, LatchKind, Outcome, Phase, Pin, Run, Then
 from canaryd.model.traffic import EVERYTHING, NOTHING, Marker, Sides, Sighting, Split
 
@@ -487,7 +488,7 @@ def _pass(run: Run, seen: Observation) -> Decision:
         limit = gate.approve
         why = f"waiting for a person's approval at {run.split}: canaryd approve {run.plan.name}"
         return Decision(_held(run, seen, "gate", why, limit.limit, limit.otherwise))
-    passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.split}: {_finding(run)}")
+    passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.split}: {finding(run.evidence)}")
     ahead = replace(run, step=run.step + 1, hold=None)
     shift = _shifted(ahead, seen, ahead.current_step.weight, Phase.SHIFTING)
     return replace(shift, events=(passed, *shift.events))
@@ -529,7 +530,7 @@ def _watch(run: Run, seen: Observation) -> Decision:
         return Decision(replace(run, waiting=f"watching at 100 % for another {left}{blind}"))
     if run.evidence and not run.evidence.objectives_hold:
         limit = run.plan.spec.on_inconclusive
-        doubt = f"an objective is in doubt at 100 %: {_finding(run)}"
+        doubt = f"an objective is in doubt at 100 %: {finding(run.evidence)}"
         return Decision(_held(run, seen, "inconclusive", doubt, limit.hold, limit.then))
     ended = replace(run, phase=Phase.PROMOTED, outcome=Outcome.PROMOTED, ended=seen.now, waiting="", hold=None)
     return Decision(ended, release=True, events=(Event(Told.PROMOTED, run.reason),))
@@ -568,32 +569,17 @@ def _doubt(run: Run, seen: Observation) -> str:
         return f"the pods cannot be seen: {seen.sides.why}"
     if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:
         return f"the canary is not ready for more: {seen.sides.canary.why or 'no ready pod'}"
-    if evidence.doubt:
-        return evidence.doubt
-    if evidence.suspicious:
-        bounds = f"holds at {evidence.hold_bound:g}, fails at {evidence.harm_bound:g}"
-        return f"evidence of harm is building: {evidence.harm:.3g} ({bounds})"
-    if not evidence.objectives_hold:
-        return f"an objective is in doubt: {_finding(run)}"
-    least = run.plan.spec.analysis.min_requests
-    if evidence.canary_requests < least:
-        return f"only {evidence.canary_requests:.0f} canary requests at {run.split}; the plan wants {least}"
-    if run.last_step and not evidence.proven and not run.plan.spec.accept_unproven:
-        return (
-            f"not yet proven to be within the margin: proof {evidence.proof:.3g} of {evidence.proof_bound:g} "
-            f"after {len(run.baked)} cells at {run.split}"
-        )
-    return ""
+    if why := objection(evidence):
+        return why
+    spec = run.plan.spec
+    promotes = run.last_step and not spec.accept_unproven
+    return lack(evidence, run.split, spec.analysis.min_requests, len(run.baked), promotes=promotes)
 
 
 def _proof(run: Run) -> str:
     if run.evidence and run.evidence.proven:
-        return f"proven at {run.split}: {_finding(run)}"
+        return f"proven at {run.split}: {finding(run.evidence)}"
     return f"unproven, accepted by the plan: {run.plan.spec.accept_unproven}"
-
-
-def _finding(run: Run) -> str:
-    return "; ".join(reading.sentence for reading in run.evidence.readings) if run.evidence else "no evidence"
 
 
 def _needed(run: Run) -> int:

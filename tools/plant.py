@@ -56,6 +56,10 @@ def machine(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/machine.py", old, new, tests or (MACHINE,))
 
 
+def passing(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/model/passing.py", old, new, tests or (MACHINE,))
+
+
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
 
@@ -109,12 +113,12 @@ PLANTS = (
         "    return run\n",
     ),
     # rule 5: only PASS advances
-    machine("PASS without proof", "run.last_step and not evidence.proven", "False and not evidence.proven"),
-    machine("suspicious ignored", "    if evidence.suspicious:\n", "    if False and evidence.suspicious:\n"),
-    machine("objective in doubt ignored", "    if not evidence.objectives_hold:\n        return", "    if False:\n        return"),
-    machine("too few requests pass", "    if evidence.canary_requests < least:\n", "    if evidence.canary_requests < 0:\n"),
+    passing("PASS without proof", "promotes and not evidence.proven", "False and not evidence.proven"),
+    passing("suspicious ignored", "    if evidence.suspicious:\n", "    if False and evidence.suspicious:\n"),
+    passing("objective in doubt ignored", "    if not evidence.objectives_hold:\n        return", "    if False:\n        return"),
+    passing("too few requests pass", "    if evidence.canary_requests < least:\n", "    if evidence.canary_requests < 0:\n"),
     machine("canary not ready gets more", "if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:", "if False:"),
-    machine("doubt of the judge ignored", "    if evidence.doubt:\n", "    if False:\n"),
+    passing("doubt of the judge ignored", "    if evidence.doubt:\n", "    if False:\n"),
     machine("proof from an earlier weight", "evidence is None or evidence.segment != run.segment.index", "evidence is None"),
     machine("limit raises the weight", "hold.then != \"rollback\":\n        return None", "hold.then != \"never\":\n        return None"),
     machine("gate not asked", "    if not run.last_step or _gated(run):\n        return _pass", "    if not run.last_step:\n        return _pass"),

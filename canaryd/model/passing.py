@@ -1,0 +1,45 @@
+"""
+What keeps a step from passing: the same words and rules for a run of the daemon and for ``canaryd judge``.
+
+Two kinds, and the difference matters: an objection stands against the canary now, whatever has been gathered; a lack is
+only that too little has been gathered yet. A failure is neither: it is the evidence's own word, and final.
+"""
+
+from __future__ import annotations
+
+from canaryd.model.evidence import Evidence
+from canaryd.model.traffic import Split
+
+
+def objection(evidence: Evidence) -> str:
+    """Why the weight may not rise now, or an empty text."""
+    if evidence.doubt:
+        return evidence.doubt
+    if evidence.suspicious:
+        bounds = f"holds at {evidence.hold_bound:g}, fails at {evidence.harm_bound:g}"
+        return f"evidence of harm is building: {evidence.harm:.3g} ({bounds})"
+    if not evidence.objectives_hold:
+        return f"an objective is in doubt: {finding(evidence)}"
+    return ""
+
+
+def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: bool) -> str:
+    """
+    What a whole bake at ``split`` still lacks, or an empty text.
+
+    ``least`` are the canary requests that a step needs, ``baked`` the cells gathered, and ``promotes`` says that what
+    follows is the promotion, which needs proof.
+    """
+    if evidence.canary_requests < least:
+        return f"only {evidence.canary_requests:.0f} canary requests at {split}; the plan wants {least}"
+    if promotes and not evidence.proven:
+        return (
+            f"not yet proven to be within the margin: proof {evidence.proof:.3g} of {evidence.proof_bound:g} "
+            f"after {baked} cells at {split}"
+        )
+    return ""
+
+
+def finding(evidence: Evidence | None) -> str:
+    """What every check says, in one line."""
+    return "; ".join(reading.sentence for reading in evidence.readings) if evidence else "no evidence"
