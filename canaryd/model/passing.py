@@ -33,10 +33,10 @@ def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: 
     if evidence.canary_requests < least:
         return f"only {evidence.canary_requests:.0f} canary requests at {split}; the plan wants {least}"
     if promotes and not evidence.proven:
-        return (
-            f"not yet proven to be within the margin: proof {evidence.proof:.3g} of {evidence.proof_bound:g} "
-            f"after {baked} cells at {split}"
-        )
+        gathered = f"proof {evidence.proof:.3g} of {evidence.proof_bound:g} after {baked} cells at {split}"
+        if evidence.proof >= evidence.proof_bound:
+            return f"too early to promote: {gathered}, and so few cells may be a lucky stretch"
+        return f"not yet proven to be within the margin: {gathered}"
     return ""
 
 

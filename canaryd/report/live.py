@@ -222,7 +222,8 @@ def _proof(run: Run, evidence: Evidence, bar: int) -> Text:
     proven = counts and evidence.proven
     text = _bar(_log_share(proof, evidence.proof_bound), bar, "green" if proven else "")
     text.append(f" {wording.evidence(proof) if counts else '–':>7} ")
-    text.append(f"{'proven' if proven else 'not yet':<12}", "bold green" if proven else "dim")
+    word = "proven" if proven else "too early" if proof >= evidence.proof_bound else "not yet"
+    text.append(f"{word:<12}", "bold green" if proven else "dim")
     return text.append(f"needs {evidence.proof_bound:g} at this weight", "dim")
 
 
