@@ -99,6 +99,7 @@ def test_no_step_passes_before_its_bake_is_full_of_settled_cells() -> None:
     run = stage.baking(1)
     baked = [cell for cell in run.cells if cell.segment == 1 and cell.settled]
     assert len(baked) == 6
+    assert baked[0].start >= run.segments[1].origin + 20
     assert all(isinstance(cell, Cell) for cell in baked)
 
 
@@ -111,6 +112,17 @@ def test_a_gap_does_not_fill_a_bake() -> None:
     assert (run.phase, run.step, run.hold is not None) == (Phase.BAKING, 0, True)
     assert run.hold is not None
     assert run.hold.why == "no data: no series"
+
+
+def test_gaps_between_good_cells_do_not_fill_a_bake() -> None:
+    """The last cell may be good, and the six before it gaps."""
+    stage = Stage()
+    stage.baking()
+    stage.gap = "no series"
+    stage.rest(150)
+    stage.gap = ""
+    stage.until(lambda run: len(run.baked) == 1)
+    assert stage.rest(15).split == FIVE
 
 
 def test_settled_cells_of_another_segment_fill_no_bake() -> None:
@@ -633,6 +645,16 @@ def test_a_full_bake_does_not_pass_while_blind() -> None:
     stage.blind = "connection refused"
     stage.rest(120)
     assert stage.run.split == FIVE
+
+
+def test_a_bake_that_is_full_in_a_tick_that_is_blind_does_not_pass() -> None:
+    """The last cell came, and the next question went unanswered: never advance while blind."""
+    stage = at("baking")
+    stage.until(lambda run: len(run.baked) == 5)
+    stage.now += 15
+    full = stage.see()
+    assert decide(stage.run, full).write is not None
+    assert decide(stage.run, replace(full, blind="connection refused")).write is None
 
 
 def test_a_downtime_of_ours_is_nobodys_gap() -> None:

@@ -36,7 +36,7 @@ from tests.mesh.objects import ROUTE, at, deployment, destination_rule, pod, ser
 from tests.metrics.recorded import Recorded
 from tests.world import Few, small_plan
 
-SPEED = 16.0
+SPEED = 8.0
 STORIES = {"healthy": 0.001, "faulty": 0.3}
 CALLS = {"load": 14, "save": 9, "patch": 2, "tell": 14}
 """Calls of each point that every story makes before it is over, at least."""
