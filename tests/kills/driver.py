@@ -86,7 +86,7 @@ class Failpoint:
         raise AssertionError("killed")
 
 
-def live(life: Life, uid: str = "run-1", within: float = 60.0) -> int:
+def live(life: Life, uid: str = "run-1", within: float = 100.0) -> int:
     """Tick the run until it is over; this does not return where the life ends before."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     clock = Scaled(life.since, life.speed)
