@@ -142,6 +142,22 @@ def serve(
 
 
 @app.command()
+def judge() -> None:
+    """
+    The judge alone: cells as JSON lines on standard input, a decision for each on standard output.
+
+    First line {"bounds_ms": [...], "plan"?: {...}}, then {"run", "t", "duration_s", "weight", "stable": {"requests",
+    "errors", "buckets", "pods"?}, "canary": {...}} per cell, of as many runs as you like. docs/judge.md says more.
+    Exit codes: 0 every line was read, 2 some were not.
+    """
+    from canaryd.cli.judge import judge_stdin
+    from canaryd.cli.output import explained
+
+    with explained():
+        raise typer.Exit(judge_stdin())
+
+
+@app.command()
 def status(state: State = None, config: Config = None) -> None:
     """List the runs and what they wait for."""
     from canaryd.cli.ask import list_runs
