@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.model.traffic import NOTHING, Split
 from tests.kills.driver import POINTS
-from tests.kills.trial import Kill, Nursery, furnish, trial
+from tests.kills.trial import Kill, Nursery, furnish, kills, trial
 from tests.mesh.objects import ROUTE, marker
 
 DOZEN = [
@@ -47,6 +48,12 @@ def test_a_killed_canaryd_goes_on_as_if_it_had_lived(kill: Kill, nursery: Nurser
 def test_the_dozen_kills_at_every_point_in_both_stories() -> None:
     """A point that is left out is a point that is not tried."""
     assert {(kill.point, kill.story) for kill in DOZEN} == {(p, s) for p in POINTS for s in ("healthy", "faulty")}
+
+
+def test_two_hundred_kills_are_spread_over_every_point_and_story() -> None:
+    """The table of `make kills` means what it says."""
+    spread = Counter((kill.point, kill.story) for kill in kills(200))
+    assert spread == {(point, story): 25 for point in POINTS for story in ("healthy", "faulty")}
 
 
 def test_an_accepted_retreat_is_two_requests(tmp_path: Path) -> None:

@@ -57,17 +57,14 @@ class Kill:
 
 def kills(number: int) -> Iterator[Kill]:
     """``number`` kills: the points in turn, and of each every story, side and call."""
-    each = {
-        point: itertools.cycle(
-            Kill(story, point, n, when)
-            for n in range(CALLS[point])
-            for when in ("before", "after")
-            for story in STORIES
-        )
-        for point in POINTS
-    }
+    each = {point: itertools.cycle(_at(point)) for point in POINTS}
     for point in itertools.islice(itertools.cycle(POINTS), number):
         yield next(each[point])
+
+
+def _at(point: str) -> list[Kill]:
+    sides = itertools.product(range(CALLS[point]), ("before", "after"), STORIES)
+    return [Kill(story, point, n, when) for n, when, story in sides]
 
 
 class Nursery:
