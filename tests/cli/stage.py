@@ -50,9 +50,9 @@ PLAN: Json = {
             "stable": {"subset": "v1"},
             "canary": {"subset": "v3"},
         },
-        "steps": [{"weight": 10, "bake": "1s"}, {"weight": 50, "bake": "1s"}],
-        "analysis": {"scrape": "250ms", "cell": "500ms", "settle": "500ms", "warmup": "0s", "proofCells": 2},
-        "watch": "500ms",
+        "steps": [{"weight": 10, "bake": "500ms"}, {"weight": 50, "bake": "1s"}],
+        "analysis": {"scrape": "250ms", "cell": "500ms", "settle": "0s", "warmup": "0s", "proofCells": 2},
+        "watch": "250ms",
     },
 }
 
@@ -295,20 +295,20 @@ class Process:
             self._process.kill()
         self._process.wait()
 
-    def ended(self, deadline: float = 30.0) -> int:
+    def ended(self, deadline: float = 60.0) -> int:
         """Its exit code, waited for."""
         try:
             return self._process.wait(deadline)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"canaryd did not end within {deadline:g} s:\n{self.output}") from None
 
-    def says(self, words: str, deadline: float = 20.0) -> None:
+    def says(self, words: str, deadline: float = 60.0) -> None:
         """Wait until the words are in its output."""
         wait_for(lambda: words in self.output or not self.running, f"{words!r} in the output", deadline, self)
         assert words in self.output, f"{words!r} is not in:\n{self.output}"
 
 
-def wait_for(fact: Callable[[], bool], what: str, deadline: float = 20.0, process: Process | None = None) -> None:
+def wait_for(fact: Callable[[], bool], what: str, deadline: float = 60.0, process: Process | None = None) -> None:
     end = time.monotonic() + deadline
     while not fact():
         assert time.monotonic() < end, f"not within {deadline:g} s: {what}\n{process.output if process else ''}"

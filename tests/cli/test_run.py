@@ -25,7 +25,7 @@ from tests.cli.stage import PLAN, Process, Stage, canaryd, wait_for
 
 PROMOTED, ROLLED_BACK, ABORTED, INCONCLUSIVE, REFUSED, LEFT = 0, 10, 11, 12, 13, 14
 MARKER = "marker.canaryd.io/reviews"
-LONG = [{"weight": 10, "bake": "30s"}, {"weight": 50, "bake": "1s"}]
+LONG = [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "1s"}]
 """Steps that stay at 10 % for longer than a test lasts."""
 GATED = [{"weight": 10, "bake": "500ms", "gate": {"approve": {"limit": "1h"}}}, {"weight": 50, "bake": "1s"}]
 
@@ -36,6 +36,12 @@ def baking(stage: Stage, *options: str, steps: list[dict[str, object]] | None = 
     wait_for(lambda: bool(stage.runs()) and len(stage.run().baked) >= 1, "a cell", process=process)
     assert stage.weights() == (90, 10)
     return process
+
+
+def goes_on(stage: Stage, process: Process) -> None:
+    """It measures again, and nothing holds it."""
+    cells = len(stage.run().baked)
+    wait_for(lambda: stage.run().hold is None and len(stage.run().baked) > cells, "more cells", process=process)
 
 
 def settled_at_stable(stage: Stage) -> None:
@@ -151,15 +157,15 @@ def test_told_to_end_it_rolls_back(stage: Stage, number: signal.Signals) -> None
 
 def test_told_to_end_it_leaves_if_that_was_chosen(stage: Stage) -> None:
     """Exit 14 with the traffic as it was, and the same command goes on."""
-    process = baking(stage, "--on-exit", "leave", steps=[{"weight": 10, "bake": "3s"}, {"weight": 50, "bake": "1s"}])
+    process = baking(stage, "--on-exit", "leave")
     process.send(signal.SIGTERM)
     assert process.ended() == LEFT, process.output
     assert "left in flight at 10 %" in process.output
     assert stage.weights() == (90, 10)
     [run] = stage.runs()
     process = stage.start("run", stage.folder / "reviews.yaml")
-    assert process.ended() == PROMOTED, process.output
-    assert f"run {run.uid} goes on" in process.output
+    process.says(f"run {run.uid} goes on")
+    goes_on(stage, process)
 
 
 def test_a_second_ctrl_c_leaves_a_rollback_that_is_not_accepted(stage: Stage) -> None:
@@ -203,22 +209,23 @@ def test_a_reader_that_goes_away_does_not_end_the_run(stage: Stage) -> None:
 
 def test_while_prometheus_is_away_traffic_holds_and_the_output_says_why(stage: Stage) -> None:
     """And it goes on when it is back."""
-    process = baking(stage, steps=[{"weight": 10, "bake": "4s"}, {"weight": 50, "bake": "1s"}])
+    process = baking(stage)
     stage.prometheus.status, stage.prometheus.body = 503, b"it starts"
     process.says("no data: Prometheus at")
     assert "HTTP 503" in process.output
     assert stage.weights() == (90, 10)
     stage.prometheus.status = 200
-    assert process.ended() == PROMOTED, process.output
+    goes_on(stage, process)
 
 
 def test_while_the_api_is_away_the_run_waits_for_it(stage: Stage) -> None:
     """Tried again and again, and said so."""
-    process = baking(stage, steps=[{"weight": 10, "bake": "4s"}, {"weight": 50, "bake": "1s"}])
+    process = baking(stage)
     stage.stop_api()
     process.says("the mesh cannot be read, trying again: the Kubernetes API at")
     stage.start_api()
-    assert process.ended() == PROMOTED, process.output
+    wait_for(lambda: "cannot be read" not in stage.run().waiting, "the mesh in sight", process=process)
+    goes_on(stage, process)
 
 
 @pytest.mark.parametrize(("why", "code"), [("harm", ROLLED_BACK), ("abort", ABORTED)])
@@ -291,14 +298,17 @@ def test_a_plan_that_asks_for_the_release_settled_before_aborts_the_run(stage: S
 
 
 def test_another_release_is_not_begun_while_a_run_is_unfinished(stage: Stage) -> None:
-    """The old run is carried to its end; that it went well must not be read as the new release's success."""
-    process = baking(stage, "--on-exit", "leave", steps=[{"weight": 10, "bake": "2s"}, {"weight": 50, "bake": "1s"}])
+    """The old run is carried to its end; how that went must not be read as the new release's success."""
+    process = baking(stage, "--on-exit", "leave")
     process.send(signal.SIGTERM)
     assert process.ended() == LEFT
     process = stage.start("run", stage.plan(release="v5"))
+    process.says("the plan was edited since run")
+    assert canaryd("promote", "reviews", "--reason", "x", "--state", stage.state).code == REFUSED
+    assert canaryd("abort", "reviews", "--state", stage.state).code == 0
     assert process.ended() == REFUSED, process.output
     assert "release 'v5' was not begun: run" in process.output
-    assert stage.run().phase is Phase.PROMOTED
+    assert stage.run().phase is Phase.ROLLED_BACK
 
 
 def test_a_run_that_ended_with_its_marker_left_is_tidied_up(stage: Stage) -> None:
@@ -333,7 +343,7 @@ def test_a_gate_opens_on_approval_and_a_person_may_promote(stage: Stage) -> None
     wait_for(lambda: stage.weights() == (50, 50), "the next weight", process=process)
     assert "has no gate" in canaryd("approve", "reviews", *state).err
     assert "resume is for weights that somebody else changed" in canaryd("resume", "reviews", *state).err
-    process.says("not yet proven")
+    wait_for(lambda: (hold := stage.run().hold) is not None and hold.kind == "inconclusive", "doubt", process=process)
     assert canaryd("promote", "reviews", *state).code == 2, "a reason is asked for"
     assert canaryd("promote", "reviews", "--reason", "the CEO waits", *state).code == 0
     assert process.ended() == PROMOTED, process.output
@@ -360,8 +370,10 @@ def test_a_run_is_carried_out_by_one_process(stage: Stage) -> None:
 
 
 def test_two_that_begin_at_once_begin_one_run(stage: Stage) -> None:
-    """Two jobs of one pipeline."""
+    """Two jobs of one pipeline; each looks at the objects for so long that both would find no run yet."""
     plan = stage.plan(steps=LONG)
+    assert stage.api is not None
+    stage.api.faults.hang("get", "virtualservices", 3, times=2, perform=True)
     both = [stage.start("run", plan) for _ in range(2)]
     wait_for(lambda: any(not process.running for process in both), "one that gives up")
     [loser] = [process for process in both if not process.running]

@@ -47,7 +47,7 @@ def test_a_new_file_starts_a_run_and_a_broken_one_stops_nothing(stage: Stage, pl
     (plans / "broken.yaml").write_text("kind: [CanaryPlan\n")
     write(stage)
     process.says("plan.refused")
-    process.says("run.promoted", 40)
+    process.says("run.promoted")
     assert "broken.yaml, line 2" in process.output
     assert stage.weights() == (0, 100)
     process.send(signal.SIGTERM)
@@ -59,7 +59,7 @@ def test_a_settled_release_is_not_started_again_by_a_new_daemon(stage: Stage, pl
     """Known from the state folder; the next release is another run."""
     write(stage)
     process = serving(stage, plans)
-    process.says("run.promoted", 40)
+    process.says("run.promoted")
     wait_for(lambda: stage.run().released, "the end")
     process.kill()
     stage.set_weights(100, 0)
@@ -82,7 +82,7 @@ def test_sigterm_leaves_runs_in_flight_and_a_new_daemon_goes_on(stage: Stage, pl
     assert stage.run().uid in process.output.splitlines()[-1]
     (plans / "reviews.yaml").unlink()
     process = serving(stage, plans)
-    process.says("run.promoted", 40)
+    process.says("run.promoted")
     assert "run.goes_on" in events(process)
     assert len(stage.runs()) == 1
 
@@ -93,7 +93,7 @@ def test_a_revert_in_mid_run_aborts_it(stage: Stage, plans: Path, restarted: boo
     stage.clients.fail("v3", 0.5)
     write(stage)
     process = serving(stage, plans)
-    process.says("run.rolled_back", 40)
+    process.says("run.rolled_back")
     wait_for(lambda: stage.run().released, "the end", process=process)
     stage.clients.fail("v3", 0.0)
     write(stage, release="v4", steps=LONG)
@@ -114,7 +114,7 @@ def test_an_edit_in_mid_run_is_told_once_and_not_obeyed(stage: Stage, plans: Pat
     """The run has its own copy of the plan."""
     write(stage, steps=GATED)
     process = serving(stage, plans)
-    process.says("canaryd approve reviews", 40)
+    process.says("canaryd approve reviews")
     write(stage, steps=[{"weight": 90}])
     process.says("plan.changed")
     assert stage.weights() == (90, 10)
