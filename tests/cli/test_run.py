@@ -373,7 +373,7 @@ def test_two_that_begin_at_once_begin_one_run(stage: Stage) -> None:
     """Two jobs of one pipeline; each looks at the objects for so long that both would find no run yet."""
     plan = stage.plan(steps=LONG)
     assert stage.api is not None
-    stage.api.faults.hang("get", "virtualservices", 3, times=2, perform=True)
+    stage.api.faults.hang("list", "deployments", 3, times=2, perform=True)
     both = [stage.start("run", plan) for _ in range(2)]
     wait_for(lambda: any(not process.running for process in both), "one that gives up")
     [loser] = [process for process in both if not process.running]
