@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: bench-retreat help setup demo test lint check format trials kills rules reference clean
+.PHONY: bench-judge bench-retreat help setup demo test lint check format trials kills rules reference clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ check: lint test ## everything that CI checks
 
 trials: $(STAMP) ## what is promised, tried again and again on the lab (half an hour; ONLY="drained grpc" for some)
 	$(BIN)/python -m canaryd.lab.trials $(if $(ONLY),--only $(ONLY)) $(if $(LABS),--labs $(LABS))
+
+bench-judge: $(STAMP) ## the judge beside its targets and its peers, simulated (REPS="400 150" SEED=1 TICKS="60 15" ONLY=...)
+	$(BIN)/python -m bench.judge $(if $(REPS),--reps $(REPS)) $(if $(SEED),--seed $(SEED)) $(if $(TICKS),--ticks $(TICKS)) $(if $(ONLY),--only $(ONLY))
 
 bench-retreat: $(STAMP) ## seconds from a verdict to the retreat that the API server has accepted
 	$(BIN)/python bench/retreat.py
