@@ -76,8 +76,10 @@ class Canaryd:
         self._retreats = ThreadPoolExecutor(max(4, workers // 2), "retreat")
         self._store = Ears(world.store)
         self._scheduler = Scheduler(self._tick, workers=workers)
-        collector = Collector(world.metrics, world.clock, self._collectors, self._scheduler.wake)
-        self._reconciler = Reconciler(self._store, world.mesh, collector, world.journal, world.clock, self._retreats)
+        self._collector = Collector(world.metrics, world.clock, self._collectors, self._scheduler.wake)
+        self._reconciler = Reconciler(
+            self._store, world.mesh, self._collector, world.journal, world.clock, self._retreats
+        )
         self._runs: dict[str, Run] = {}
         self._open = ExitStack()
 
@@ -88,6 +90,7 @@ class Canaryd:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._collector.end()
         self._scheduler.stop()
         self._collectors.shutdown(cancel_futures=True)
         self._retreats.shutdown()

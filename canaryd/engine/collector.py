@@ -38,6 +38,7 @@ class Collector:
         self._inbox: dict[str, dict[Window, Cell | Gap]] = {}
         self._blind: dict[str, str] = {}
         self._busy: set[str] = set()
+        self._ended = False
 
     def ask(self, run: Run, sought: Sought) -> None:
         """Begin to gather what ``run`` lacks, unless that is going on already."""
@@ -66,6 +67,10 @@ class Collector:
             self._inbox.pop(uid, None)
             self._blind.pop(uid, None)
 
+    def end(self) -> None:
+        """Ask for no further window: what has not been gathered is gathered by the next process."""
+        self._ended = True
+
     def _until(self, run: Run) -> float:
         return self._clock.now() - run.plan.spec.analysis.lag.total_seconds()
 
@@ -79,6 +84,8 @@ class Collector:
             with self._lock:
                 missing = self._missing(run)
             for window in missing:
+                if self._ended:
+                    break
                 answered, told = self._fetch(run.uid, sought, window)
                 news = news or told
                 if not answered:

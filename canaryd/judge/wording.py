@@ -6,9 +6,10 @@ A release manager reads them: what was measured, on how many requests, how sure 
 
 from __future__ import annotations
 
+from canaryd.model.evidence import render_evidence
 from canaryd.model.judgement import Tally
 
-OVER = 1e6
+evidence = render_evidence
 
 
 def number(value: float) -> str:
@@ -29,15 +30,6 @@ def percent(part: float, whole: float) -> str:
 def share(value: float) -> str:
     """A share as in a plan, without digits that say nothing."""
     return f"{100 * value:.6g} %"
-
-
-def evidence(value: float) -> str:
-    """A betting capital: a number that is at or above its bound is never rounded below it."""
-    if value >= OVER:
-        return "over a million"
-    if value >= 10:
-        return f"{int(value):,}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.01 else "under 0.01"
 
 
 def span(seconds: float) -> str:

@@ -345,7 +345,8 @@ def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Pr
         problems.append(_unstaffed(route, route.stable, stable))
     if not canary_missing and not sides.canary.ready:
         if sides.canary.desired:
-            remarks.append(f"{route.canary} selects no ready pod yet; the run waits for it: {sides.canary.why}")
+            why = f": {sides.canary.why}" if sides.canary.why else ""
+            remarks.append(f"{route.canary} selects no ready pod yet; the run waits for it{why}")
         else:
             problems.append(_unstaffed(route, route.canary, canary))
     if not (stable_missing or canary_missing) and (both := overlap(stable, canary, around.pods)):

@@ -10,6 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OVER = 1e6
+
+
+def render_evidence(value: float) -> str:
+    """An e-value as a person reads it: one that is at or above its bound is never rounded below it."""
+    if value >= OVER:
+        return "over a million"
+    if value >= 10:
+        return f"{int(value):,}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.01 else "under 0.01"
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

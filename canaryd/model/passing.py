@@ -7,7 +7,7 @@ only that too little has been gathered yet. A failure is neither: it is the evid
 
 from __future__ import annotations
 
-from canaryd.model.evidence import Evidence
+from canaryd.model.evidence import Evidence, render_evidence
 from canaryd.model.traffic import Split
 
 
@@ -17,7 +17,7 @@ def objection(evidence: Evidence) -> str:
         return evidence.doubt
     if evidence.suspicious:
         bounds = f"holds at {evidence.hold_bound:g}, fails at {evidence.harm_bound:g}"
-        return f"evidence of harm is building: {evidence.harm:.3g} ({bounds})"
+        return f"evidence of harm is building: {render_evidence(evidence.harm)} ({bounds})"
     if not evidence.objectives_hold:
         return f"an objective is in doubt: {finding(evidence)}"
     return ""
@@ -33,7 +33,7 @@ def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: 
     if evidence.canary_requests < least:
         return f"only {evidence.canary_requests:.0f} canary requests at {split}; the plan wants {least}"
     if promotes and not evidence.proven:
-        gathered = f"proof {evidence.proof:.3g} of {evidence.proof_bound:g} after {baked} cells at {split}"
+        gathered = f"proof {render_evidence(evidence.proof)} of {evidence.proof_bound:g} after {baked} cells at {split}"
         if evidence.proof >= evidence.proof_bound:
             return f"too early to promote: {gathered}, and so few cells may be a lucky stretch"
         return f"not yet proven to be within the margin: {gathered}"
