@@ -275,24 +275,23 @@ def shift(canary: Floats, stable: Floats, level: float = 0.98) -> tuple[float, f
         return float(canary[0] - stable[0]), float(canary[0] - stable[0])
     least, most = float(canary.min() - stable.max()), float(canary.max() - stable.min())
     z = float(norm.ppf(1 - (1 - level) / 2))
-    correct = 0.5
 
-    def statistic(mu: float, quantile_: float, correction: float) -> float:
+    def statistic(mu: float, quantile_: float) -> float:
         ranks = rankdata(np.concatenate([canary - mu, stable]))
         n, m = len(canary), len(stable)
         w = ranks[:n].sum() - n * (n + 1) / 2 - n * m / 2
         _, ties = np.unique(ranks, return_counts=True)
         spread = sqrt(max(0.0, n * m / 12 * ((n + m + 1) - (ties**3 - ties).sum() / ((n + m) * (n + m - 1)))))
-        return inf if not spread else float((w - correction) / spread - quantile_)
+        return inf if not spread else float((w - 0.5 * np.sign(w)) / spread - quantile_)
 
-    def root(quantile_: float, correction: float) -> float:
-        if statistic(least, quantile_, correction) <= 0:
+    def root(quantile_: float) -> float:
+        if statistic(least, quantile_) <= 0:
             return least
-        if statistic(most, quantile_, correction) >= 0:
+        if statistic(most, quantile_) >= 0:
             return most
-        return float(brentq(lambda mu: statistic(mu, quantile_, correction), least, most, xtol=1e-4))
+        return float(brentq(statistic, least, most, args=(quantile_,), xtol=1e-4))
 
-    return root(z, correct), root(0.0, 0.0)
+    return root(z), root(0.0)
 
 
 class Fixed(Rule):
