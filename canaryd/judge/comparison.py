@@ -25,7 +25,7 @@ SOMEBODY = 0.5
 
 def components(check: Check, bounds: int = 0) -> int:
     """How many alternatives the check bets on, with ``bounds`` bucket bounds."""
-    return len(errors.RATIOS) if check.metric == "error-rate" else bounds * len(latency.ODDS)
+    return len(errors.RATIOS) if check.metric == "error-rate" else latency.components(bounds)
 
 
 def fresh(one: CheckState) -> CheckState:
@@ -49,7 +49,7 @@ def judged(check: Check, one: CheckState, cell: Cell, history: History, warm: bo
         return _errors(check, one, cell)
     if waiting := _latency_waits(check, cell, history, warm):
         return replace(one, waiting=waiting)
-    return _latency(check, one, cell, shape_of(history.bounds, history.buckets))
+    return _latency(check, one, cell, shape_of(history.bounds, history.basis))
 
 
 def proof_of(proof: Proof) -> float:
@@ -78,9 +78,8 @@ def place_shown(check: Check, one: CheckState, rising: bool) -> int:
         few = SHOWN * fsum(one.level.stable)
         return next((index for index in every if split_at(one.level.stable, index)[0] <= few), 0)
     weights = [total((capital,)) for capital in one.wager.capital]
-    per_bound = [
-        fsum(weights[start : start + len(latency.ODDS)]) for start in range(0, len(weights), len(latency.ODDS))
-    ]
+    steps = range(0, len(weights) - len(latency.SLOWER), len(latency.ODDS))
+    per_bound = [fsum(weights[start : start + len(latency.ODDS)]) for start in steps]
     return per_bound.index(max(per_bound)) if per_bound else 0
 
 
@@ -117,23 +116,22 @@ def _errors(check: Check, one: CheckState, cell: Cell) -> CheckState:
 
 
 def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape) -> CheckState:
-    canary, stable = cell.canary.buckets, cell.stable.buckets
-    active = active_bounds(shape)
-    one = tallied(one, cell.seconds, canary, stable)
+    canary, stable = latency.side(cell.canary.buckets), latency.side(cell.stable.buckets)
+    one = tallied(one, cell.seconds, canary.buckets, stable.buckets)
     wager = one.wager
-    if active:
-        nulls = latency.nulls(shape, active, check.accepted.times)
-        wager = lay(wager, cell.split.canary, cell.seconds, latency.prior(nulls, len(shape.bounds)))
-        wager = grow(wager, latency.harm(canary, stable, nulls, check.accepted))
+    played = latency.bets(shape, check.accepted, cell.split)
+    if played.nulls:
+        wager = lay(wager, cell.split.canary, cell.seconds, latency.prior(played))
+        wager = grow(wager, latency.harm(canary, stable, played, check.accepted))
     proof = one.proof
     if cell.settled:
         # The bounds are those of the segment's first judged cell: one that left later must not take its doubt along.
-        bounds = proof.bounds or active
+        bounds = proof.bounds or active_bounds(shape)
         rows = proof.rows or (latency.fresh_row(),) * len(bounds)
         proof = Proof(
             tuple(
                 _paid(row, latency.proof(canary, stable, shape, null, check.allowed))
-                for row, null in zip(rows, latency.nulls(shape, bounds, check.allowed.times), strict=True)
+                for row, null in zip(rows, latency.margins(shape, bounds, check.allowed.times), strict=True)
             ),
             bounds,
         )
@@ -149,7 +147,7 @@ def _latency_waits(check: Check, cell: Cell, history: History, warm: bool) -> st
         return f"the bucket bounds {low} and {high} are less than {check.allowed.times:g} times apart, the margin"
     if not warm:
         return "the canary is warming up"
-    known = fsum(history.buckets)
+    known = fsum(history.basis)
     if known < ENOUGH:
         return f"stable has {wording.number(known)} of the {ENOUGH:.0f} requests needed to know its shape"
     canary, stable = fsum(cell.canary.buckets), fsum(cell.stable.buckets)

@@ -9,7 +9,9 @@ too generous.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import fsum, log
 from statistics import NormalDist
@@ -21,15 +23,29 @@ ENOUGH = 200.0
 UPPER, LOWER, BEYOND, LIMIT_MS = 0.98, 0.002, 4, 10_000.0
 """Bounds that are judged: survival at most UPPER, up to BEYOND bounds past LOWER, none above LIMIT_MS."""
 
+SMOOTH, SHARP = 1.5, 2.5
+"""A bucket this many times as steep as what is around it begins to look like a spike, and certainly is one."""
+FEW, MANY = 0.1, 0.3
+"""Shares of the two buckets at a bound: what so few do is not asked, and so many may be a spike."""
+KEPT = 256
+"""Shapes and bets that are kept ready; they are made anew whenever they are missing, with the same bits."""
+
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Recent stable at its bounds: ``below`` is the share of requests at or below each, kept off 0 and 1."""
+    """
+    Recent stable at its bounds.
+
+    ``below`` is the share of requests at or below each, kept off 0 and 1; ``probits`` are its normal quantiles, and
+    ``slopes`` how much they rise per unit of log latency in the bucket that ends at each.
+    """
 
     bounds: tuple[float, ...]
     below: tuple[float, ...]
+    probits: tuple[float, ...]
+    slopes: tuple[float, ...]
 
     def above(self, index: int) -> float:
         """Share of requests above the bound."""
@@ -40,6 +56,7 @@ class Shape:
         return self.below[index] - (self.below[index - 1] if index else 0.0)
 
 
+@lru_cache(maxsize=KEPT)
 def shape_of(bounds: tuple[float, ...], buckets: tuple[float, ...]) -> Shape:
     """The shape of a histogram with requests in it (not cumulative, one bucket more than bounds)."""
     requests = fsum(buckets)
@@ -48,7 +65,11 @@ def shape_of(bounds: tuple[float, ...], buckets: tuple[float, ...]) -> Shape:
     for count in buckets[:-1]:
         sum_ += count
         below.append(min(max(sum_ / requests, least), 1 - least))
-    return Shape(bounds, tuple(below))
+    probits = tuple(map(_NORMAL.inv_cdf, below))
+    slopes = [(probits[0] - _NORMAL.inv_cdf(below[0] / 2)) / log(2)]  # the first bucket is taken as uniform
+    for (former, start), (bound, end) in pairwise(zip(bounds, probits, strict=True)):
+        slopes.append((end - start) / log(bound / former))
+    return Shape(bounds, tuple(below), probits, tuple(slopes))
 
 
 def moved(shape: Shape, index: int, times: float) -> float:
@@ -63,12 +84,46 @@ def moved(shape: Shape, index: int, times: float) -> float:
     former, edge = shape.bounds[index - 1], bound / times
     if edge <= former:
         return 1.0
-    low, high = shape.below[index - 1], shape.below[index]
-    if high <= low:
+    held = shape.bucket(index)
+    if held <= 0:
         return min(1.0, (bound - edge) / (bound - former))
-    start, end = _NORMAL.inv_cdf(low), _NORMAL.inv_cdf(high)
-    at_edge = _NORMAL.cdf(start + (end - start) * (log(edge) - log(former)) / (log(bound) - log(former)))
-    return min(1.0, max(0.0, (high - at_edge) / (high - low)))
+    at_edge = _NORMAL.cdf(shape.probits[index] - shape.slopes[index] * log(times))
+    return min(1.0, max(0.0, (shape.below[index] - at_edge) / held))
+
+
+def crossing(shape: Shape, index: int, times: float) -> float:
+    """
+    Share of the bucket's requests that may cross its upper bound when everything takes ``times`` as long.
+
+    Never less than :func:`moved`, because a histogram cannot see how requests lie in a bucket. The slope at the bound
+    is taken to be the steeper one of the two buckets that meet there. And where these hold many requests and rise far
+    more steeply than the buckets around them, they may hold a spike (48 ms give or take 5 %, a bound at 50 ms): all of
+    it may cross. A log-normal, however wide, is as steep everywhere and loses nothing.
+    """
+    held = shape.bucket(index)
+    usual = moved(shape, index, times)
+    if held <= 0:
+        return usual
+    steepest = max(shape.slopes[index : index + 2])
+    steep = (shape.below[index] - _NORMAL.cdf(shape.probits[index] - steepest * log(times))) / held
+    usual = min(1.0, max(usual, steep))
+    around = max(shape.slopes[index - 1] if index else 0.0, *shape.slopes[index + 2 : index + 3], 0.0)
+    pair = held + (shape.bucket(index + 1) if index + 1 < len(shape.bounds) else 0.0)
+    spike = _ramp(steepest, SMOOTH * around, SHARP * around) * _ramp(pair, FEW, MANY)
+    return usual + spike * (1 - usual)
+
+
+def below_at(shape: Shape, latency: float) -> float:
+    """Share of requests at or below ``latency`` (ms, at most the last bound), interpolated."""
+    index = bisect_left(shape.bounds, latency)
+    if index == 0:
+        return shape.below[0] * latency / shape.bounds[0]
+    return _NORMAL.cdf(shape.probits[index] - shape.slopes[index] * log(shape.bounds[index] / latency))
+
+
+def _ramp(value: float, start: float, end: float) -> float:
+    """0 up to ``start``, 1 from ``end`` on, a straight line between."""
+    return min(1.0, max(0.0, (value - start) / (end - start))) if end > start else float(value > start)
 
 
 def active_bounds(shape: Shape) -> tuple[int, ...]:

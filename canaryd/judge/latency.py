@@ -1,30 +1,43 @@
 """
-Latency against stable: for each bucket bound, the share of requests above it.
+Latency against stable: how many requests lie above each bucket bound, and how far all of them have moved.
 
-The score of a request is a step: low at or below the bound, high above it. With recent stable's tolerated shape one
-asks for the odds of being above the bound to be o times what is tolerated; all bounds together test whether the canary
-is slower anywhere. A bad guess of the shape costs power and never validity: for step scores (g_lo, g_hi)
+A request scores g[j] by its bucket j, more the slower it was. Bets are of two kinds. A *step* scores low at or below
+one bound and high above it: it asks for the odds of being above to be o times what is tolerated. A *shift* scores as
+if everything took k times as long as recent stable's tolerated shape, and so gathers what is little at each bound. A
+bad guess of the shape costs power and never validity: for scores that do not fall,
 
-    log E = sum_j x_c[j] log(1 + g_j) + sum_j x_s[j] log(1 - rho g~_j) - n_c d (g_hi - g_lo),   g~ = T'g,
+    log E = sum_j x_c[j] log(1 + g[j]) + sum_j x_s[j] log(1 - rho g~[j]) - n_c d (g_max - g_min),   g~ = T'g,
 
 has an expectation of at most 1 whatever stable's distribution is in this cell, where T moves a known share ``phi`` of
-the bucket below the bound across it. g_hi > g_lo asks for harm, g_hi < g_lo for its absence.
+each bucket across the bound above it. Scores that do not rise ask the other question, for the absence of harm.
 
 Counts are of requests that did not fail: errors that are fast do not make a version fast.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from math import fsum, log, log1p
 
-from canaryd.judge.histogram import Shape, moved
+from canaryd.judge.histogram import KEPT, Shape, active_bounds, below_at, crossing, moved
 from canaryd.model.plan import Tolerance
+from canaryd.model.traffic import Split
 
 ODDS = (1.6, 3.0, 12.0, 60.0)
-"""Alternatives: how many times the tolerated odds of being above the bound. The last only where few are."""
+"""Steps: how many times the tolerated odds of being above the bound. The last only where few are."""
 RARE = 0.01
 """Survival below which the last of the odds is played."""
+SLOWER = (1.15, 1.35, 2.0)
+"""Shifts: how many times as long as tolerated everything takes."""
+CAPS = (1.5, 2.0, 3.0, 5.0, 10.0, 40.0)
+"""Likelihood ratios at which a shift is cut: an uncapped tail costs more by its share of tolerated requests."""
+FLOOR = 0.02
+"""Likelihood ratio of the fastest requests, at least: no single one of them may cost everything."""
+SHIFTS_SHARE = 0.4
+"""Share of the mass that is laid on shifts."""
 PROOF_PARTS = (0.08, 0.3, 0.6)
 """Alternatives of the proof: how far from stable towards the margin, with equal priors."""
 
@@ -33,12 +46,11 @@ NEARLY_ALL = 0.9995
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One side of a cell about one bound: requests under the bucket that ends at it, in it, above it, and all."""
+class Side:
+    """One side of a cell: requests per bucket, how many are at or below each bound, and all of them."""
 
-    under: float
-    edge: float
-    above: float
+    buckets: tuple[float, ...]
+    below: tuple[float, ...]
     requests: float
 
 
@@ -51,79 +63,190 @@ class Null:
     above: float
 
 
-def step_at(buckets: tuple[float, ...], index: int) -> Step:
-    """The counts of one side about the bound at ``index``."""
-    return Step(fsum(buckets[:index]), buckets[index], fsum(buckets[index + 1 :]), fsum(buckets))
+@dataclass(frozen=True, slots=True)
+class Bets:
+    """
+    What is played against "no slower than tolerated" in a cell: ``nulls`` of the steps, and likelihood ratios per
+    bucket for each shift, empty where one promises nothing. ``phis`` are the shares that may cross each bound.
+    """
+
+    nulls: tuple[Null, ...]
+    phis: tuple[float, ...]
+    shifts: tuple[tuple[float, ...], ...]
 
 
-def nulls(shape: Shape, indices: tuple[int, ...], times: float) -> tuple[Null, ...]:
-    """Recent stable ``times`` as slow, at each of the bounds."""
-    found = []
-    for index in indices:
-        phi = moved(shape, index, times)
-        found.append(Null(index, phi, shape.above(index) + phi * shape.bucket(index)))
-    return tuple(found)
+def side(buckets: tuple[float, ...]) -> Side:
+    """One side's counts, summed up once."""
+    below = tuple(accumulate(buckets))
+    return Side(buckets, below, below[-1])
 
 
-def log_e(canary: Step, stable: Step, phi: float, ratios: tuple[float, float], plus: float) -> float:
+@lru_cache(maxsize=KEPT)
+def bets(shape: Shape, tolerance: Tolerance, split: Split) -> Bets:
+    """The bets that recent stable suggests; ``split`` decides how high a shift may play."""
+    phis = tuple(crossing(shape, index, tolerance.times) for index in range(len(shape.bounds)))
+    nulls = tuple(_null(shape, index, phis[index]) for index in active_bounds(shape))
+    if not nulls:
+        return Bets(nulls, phis, ((),) * len(SLOWER))
+    judged = nulls[0].index, nulls[-1].index
+    return Bets(nulls, phis, tuple(_shift(shape, phis, tolerance, slower, split, judged) for slower in SLOWER))
+
+
+@lru_cache(maxsize=KEPT)
+def margins(shape: Shape, indices: tuple[int, ...], times: float) -> tuple[Null, ...]:
+    """Recent stable exactly ``times`` as slow, at each of the bounds."""
+    return tuple(_null(shape, index, moved(shape, index, times)) for index in indices)
+
+
+def components(bounds: int) -> int:
+    """How many bets there are with so many bucket bounds: steps bound by bound, then the shifts."""
+    return bounds * len(ODDS) + len(SLOWER)
+
+
+def prior(played: Bets) -> tuple[float, ...]:
+    """Shares of the mass laid now, one per component: equal among the steps, and among the shifts, that are played."""
+    steps = [0.0] * (len(played.phis) * len(ODDS))
+    for null in played.nulls:
+        for place in range(len(ODDS) if null.above < RARE else len(ODDS) - 1):
+            steps[null.index * len(ODDS) + place] = 1.0
+    shifts = [1.0 if ratios else 0.0 for ratios in played.shifts]
+    some = SHIFTS_SHARE if fsum(shifts) else 0.0
+    return (*_shared(steps, 1 - some), *_shared(shifts, some))
+
+
+def harm(canary: Side, stable: Side, played: Bets, tolerance: Tolerance) -> tuple[float, ...]:
+    """Log e-values against "no slower than tolerated", one per component; 0 where one is not played."""
+    values = [0.0] * components(len(played.phis))
+    for null in played.nulls:
+        start = null.index * len(ODDS)
+        for place, odds in enumerate(ODDS, start):
+            spread = 1 - null.above + odds * null.above
+            values[place] = step_log_e(canary, stable, null, (1 / spread, odds / spread), tolerance.plus)
+    for place, ratios in enumerate(played.shifts, len(played.phis) * len(ODDS)):
+        if ratios:
+            values[place] = shift_log_e(canary, stable, ratios, played.phis, tolerance.plus)
+    return tuple(values)
+
+
+def step_log_e(canary: Side, stable: Side, null: Null, ratios: tuple[float, float], plus: float) -> float:
     """
     The log e-value of a cell at one bound; both sides have requests.
 
-    ``ratios`` are the likelihood ratios of the alternative to the null (at or below the bound, above it), ``phi`` the
-    share of the bucket at the edge that the tolerance or margin moves across.
+    ``ratios`` are the likelihood ratios of the alternative to the null (at or below the bound, above it).
     """
     rho = canary.requests / stable.requests
     low = (ratios[0] - 1) / (1 + rho * ratios[0])
     high = (ratios[1] - 1) / (1 + rho * ratios[1])
+    ours, theirs, edge = canary.below[null.index], stable.below[null.index], stable.buckets[null.index]
     return (
-        canary.above * log1p(high)
-        + (canary.under + canary.edge) * log1p(low)
-        + stable.above * log1p(-rho * high)
-        + stable.edge * log1p(-rho * (low + phi * (high - low)))
-        + stable.under * log1p(-rho * low)
+        (canary.requests - ours) * log1p(high)
+        + ours * log1p(low)
+        + (stable.requests - theirs) * log1p(-rho * high)
+        + edge * log1p(-rho * (low + null.phi * (high - low)))
+        + (theirs - edge) * log1p(-rho * low)
         - canary.requests * plus * (high - low)
     )
 
 
-def prior(active: tuple[Null, ...], bounds: int) -> tuple[float, ...]:
-    """Shares of the mass laid now, one per (bound, odds): equal among those that are played."""
-    played = [0.0] * (bounds * len(ODDS))
-    for null in active:
-        for place in range(len(ODDS) if null.above < RARE else len(ODDS) - 1):
-            played[null.index * len(ODDS) + place] = 1.0
-    count = fsum(played)
-    return tuple(share / count for share in played) if count else tuple(played)
+def shift_log_e(canary: Side, stable: Side, ratios: tuple[float, ...], phis: tuple[float, ...], plus: float) -> float:
+    """The log e-value of a cell for likelihood ratios per bucket that do not fall; both sides have requests."""
+    rho = canary.requests / stable.requests
+    scores = tuple((ratio - 1) / (1 + rho * ratio) for ratio in ratios)
+    ours = (count * log1p(score) for count, score in zip(canary.buckets, scores, strict=True) if count)
+    theirs = (
+        count * log1p(-rho * score)
+        for count, score in zip(stable.buckets, tolerated(scores, phis), strict=True)
+        if count
+    )
+    return fsum(ours) + fsum(theirs) - canary.requests * plus * (scores[-1] - scores[0])
 
 
-def harm(
-    canary: tuple[float, ...], stable: tuple[float, ...], active: tuple[Null, ...], tolerance: Tolerance
-) -> tuple[float, ...]:
-    """Log e-values against "no slower than tolerated", one per (bound, odds); 0 where a bound is not active."""
-    values = [0.0] * ((len(canary) - 1) * len(ODDS))
-    for null in active:
-        ours, theirs = step_at(canary, null.index), step_at(stable, null.index)
-        for place, odds in enumerate(ODDS):
-            spread = 1 - null.above + odds * null.above
-            ratios = (1 / spread, odds / spread)
-            values[null.index * len(ODDS) + place] = log_e(ours, theirs, null.phi, ratios, tolerance.plus)
-    return tuple(values)
+def tolerated(scores: Sequence[float], phis: Sequence[float]) -> tuple[float, ...]:
+    """T'g: what a request of stable scores on average when a share ``phis[j]`` of bucket j crosses its bound."""
+    moved_on = (low + phi * (high - low) for phi, (low, high) in zip(phis, pairwise(scores), strict=True))
+    return (*moved_on, scores[-1])
 
 
-def proof(
-    canary: tuple[float, ...], stable: tuple[float, ...], shape: Shape, null: Null, margin: Tolerance
-) -> tuple[float, ...]:
+def proof(canary: Side, stable: Side, shape: Shape, null: Null, margin: Tolerance) -> tuple[float, ...]:
     """Log e-values against "slower than the margin at this bound", one per alternative; ``null`` is at the margin."""
     worst = min(null.above + margin.plus, NEARLY_ALL)
     now = min(shape.above(null.index), worst)
-    ours, theirs = step_at(canary, null.index), step_at(stable, null.index)
     values = []
     for part in PROOF_PARTS:
         better = now + part * (worst - now)
         ratios = ((1 - better) / (1 - worst), better / worst)
-        values.append(log_e(ours, theirs, null.phi, ratios, margin.plus))
+        values.append(step_log_e(canary, stable, null, ratios, margin.plus))
     return tuple(values)
 
 
 def fresh_row() -> tuple[float, ...]:
     """The proof's capital at a bound before its first cell: 1, in equal parts."""
     return (-log(len(PROOF_PARTS)),) * len(PROOF_PARTS)
+
+
+def _null(shape: Shape, index: int, phi: float) -> Null:
+    return Null(index, phi, shape.above(index) + phi * shape.bucket(index))
+
+
+def _shift(
+    shape: Shape, phis: tuple[float, ...], tolerance: Tolerance, slower: float, split: Split, judged: tuple[int, int]
+) -> tuple[float, ...]:
+    """
+    Likelihood ratios per bucket of "``slower`` times as slow as tolerated"; empty where no cap promises growth.
+
+    They are made not to fall, as the null asks, and are cut at the cap that promises most. What lies outside of the
+    bounds that are judged is one bucket on either side: ratios of next to nothing are noise.
+    """
+    first, last = judged
+    usual = _masses(shape.below)
+    held = map(shape.bucket, range(len(phis)))
+    null = _masses([below - phi * mass for below, phi, mass in zip(shape.below, phis, held, strict=True)])
+    there = _masses([below_at(shape, bound / (tolerance.times * slower)) for bound in shape.bounds])
+    groups = (
+        slice(0, first + 1),
+        *(slice(index, index + 1) for index in range(first + 1, last + 1)),
+        slice(last + 1, None),
+    )
+    ratios = (max(FLOOR, _ratio(fsum(there[group]), fsum(null[group]))) for group in groups)
+    low, *rising = accumulate(ratios, max)
+    rising = [low] * first + [low, *rising] + [rising[-1]] * (len(phis) - 1 - last)
+    rho = split.share / (1 - split.share) if split.share < 1 else 1.0
+    best = 0.0
+    chosen: tuple[float, ...] = ()
+    for cap in CAPS:
+        cut = [min(cap, ratio) for ratio in rising]
+        mean = fsum(share * ratio for share, ratio in zip(null, cut, strict=True))
+        scaled = tuple(ratio / mean for ratio in cut)
+        growth = _growth(usual, there, scaled, phis, rho, tolerance.plus)
+        if growth > best:
+            best, chosen = growth, scaled
+    return chosen
+
+
+def _growth(
+    usual: Sequence[float],
+    there: Sequence[float],
+    ratios: tuple[float, ...],
+    phis: tuple[float, ...],
+    rho: float,
+    plus: float,
+) -> float:
+    """Log capital that a request of the canary earns on average if it is ``there`` while stable is as ``usual``."""
+    scores = tuple((ratio - 1) / (1 + rho * ratio) for ratio in ratios)
+    ours = fsum(share * log1p(score) for share, score in zip(there, scores, strict=True))
+    theirs = fsum(share * log1p(-rho * score) for share, score in zip(usual, tolerated(scores, phis), strict=True))
+    return ours + theirs / rho - plus * (scores[-1] - scores[0])
+
+
+def _masses(below: Sequence[float]) -> tuple[float, ...]:
+    """Shares per bucket, the one above the last bound included."""
+    return tuple(max(0.0, high - low) for low, high in pairwise((0.0, *below, 1.0)))
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+def _shared(weights: list[float], whole: float) -> tuple[float, ...]:
+    sum_ = fsum(weights)
+    return tuple(whole * weight / sum_ for weight in weights) if sum_ else tuple(weights)

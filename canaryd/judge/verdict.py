@@ -31,6 +31,8 @@ CLIP = 0.2
 """Share of the bound to which a leap within one cell is cut, so that the next cell has to confirm it."""
 OUTAGE_REQUESTS, OUTAGE_SHARE, STABLE_SHARE, DEAD_REQUESTS = 10.0, 0.5, 0.1, 5.0
 """A plain outage is not cut: so many failures, such a share of the canary, while stable fails at most so much."""
+REFRESH, GROWN = 60.0, 1.5
+"""Bets are made from a histogram of stable that is this old (s) at most, and that has grown by this much at most."""
 UNATTRIBUTED = "unattributed failures"
 UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.1, 0.1
 """Shares of the evidence; the comparisons have the rest, half of it for errors and half for latency."""
@@ -133,9 +135,10 @@ def _rebounded(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     if not cell.bounds_ms or cell.bounds_ms == bounds:
         return state
     note = "the histogram's bounds changed, its evidence starts anew" if bounds else ""
+    empty = (0.0,) * (len(cell.bounds_ms) + 1)
     return replace(
         state,
-        history=replace(state.history, bounds=cell.bounds_ms, buckets=(0.0,) * (len(cell.bounds_ms) + 1)),
+        history=replace(state.history, bounds=cell.bounds_ms, buckets=empty, basis=empty),
         checks=tuple(
             comparison.rebounded(check, one, len(cell.bounds_ms), note)
             for check, one in zip(analysis.checks, state.checks, strict=True)
@@ -266,7 +269,12 @@ def _learned(history: History, cell: Cell) -> History:
     buckets = faded(history.buckets, elapsed)
     if cell.bounds_ms and cell.stable.buckets:
         buckets = add(buckets, cell.stable.buckets)
-    return replace(history, buckets=buckets, end=cell.end if history.end is None else max(history.end, cell.end))
+    end = cell.end if history.end is None else max(history.end, cell.end)
+    history = replace(history, buckets=buckets, end=end)
+    stale = history.basis_end is None or end - history.basis_end >= REFRESH
+    if stale or fsum(buckets) > GROWN * fsum(history.basis):
+        history = replace(history, basis=buckets, basis_end=end)
+    return history
 
 
 def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:

@@ -72,13 +72,18 @@ class History:
     Recent stable: what the next bets are chosen from.
 
     ``buckets`` are stable's requests per bucket of ``bounds`` (ms), halved for every half-life of wall time up to
-    ``end`` (Unix seconds). ``quiet_requests`` and ``quiet_failures`` are the service's requests, and the unattributed
+    ``end`` (Unix seconds); ``basis`` is what they were at ``basis_end``, and what the bets are made from: it changes
+    less often, so that they need not be thought out anew for every cell.
+
+    ``quiet_requests`` and ``quiet_failures`` are the service's requests, and the unattributed
     failures among them, in the cells before the canary had any share. ``rates`` are the last totals per second.
     """
 
     bounds: tuple[float, ...] = ()
     buckets: tuple[float, ...] = ()
     end: float | None = None
+    basis: tuple[float, ...] = ()
+    basis_end: float | None = None
     quiet_requests: float = 0.0
     quiet_failures: float = 0.0
     rates: tuple[float, ...] = ()

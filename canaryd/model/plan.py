@@ -208,6 +208,10 @@ class Tolerance(Part):
     """And this share of all requests on top."""
 
 
+_ACCEPTED = {"error-rate": Tolerance(times=1.1, plus=0.00005), "latency": Tolerance(times=1.05, plus=0.0003)}
+_ALLOWED = {"error-rate": Tolerance(times=1.5, plus=0.0015), "latency": Tolerance(times=1.25, plus=0.005)}
+
+
 class Check(Part):
     """One thing measured, and what is tolerated. Compared with stable, or held against an objective of its own."""
 
@@ -257,14 +261,12 @@ class Check(Part):
     @property
     def accepted(self) -> Tolerance:
         """The tolerance, or its default."""
-        errors = self.metric == "error-rate"
-        return self.tolerance or (Tolerance(times=1.1, plus=0.00005) if errors else Tolerance(times=1.05, plus=0.0003))
+        return self.tolerance or _ACCEPTED[self.metric]
 
     @property
     def allowed(self) -> Tolerance:
         """The margin of non-inferiority, or its default."""
-        errors = self.metric == "error-rate"
-        return self.margin or (Tolerance(times=1.5, plus=0.0015) if errors else Tolerance(times=1.25, plus=0.005))
+        return self.margin or _ALLOWED[self.metric]
 
 
 class Analysis(Part):

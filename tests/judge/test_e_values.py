@@ -19,8 +19,9 @@ from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import Wager, cash, grow, lay, worth
 from canaryd.model.judgement import History
 from canaryd.model.plan import Tolerance
+from canaryd.model.traffic import Split
 
-from .population import cell, counts
+from .population import BOUNDS, cell, counts, lognormal
 
 ROUNDING = 1e-9
 FEW = st.integers(1, 9)
@@ -101,11 +102,11 @@ SHARES = st.tuples(st.floats(0.05, 1), st.floats(0.05, 1), st.floats(0.05, 1)).m
 )
 SHAPES = st.tuples(st.integers(1, 400), st.integers(1, 400), st.integers(1, 400))
 EDGES = (50.0, 100.0)
+SPLITS = st.sampled_from([0.1, 1, 10, 50, 95, 100]).map(Split.percent)
 
 
-def slower(shape, index, times, shares, plus):
+def slower(phis, shares, plus):
     """Stable's shares (3 buckets), slowed by T, and ``plus`` of the requests moved from the best to the worst."""
-    phis = [latency.nulls(shape, (place,), times)[0].phi for place in (0, 1)]
     first, second, third = shares
     moved = [first * (1 - phis[0]), first * phis[0] + second * (1 - phis[1]), third + second * phis[1]]
     for place in range(3):
@@ -121,25 +122,47 @@ def latency_expectations(bets, requests, canary, stable):
     for (ours, at_ours), (theirs, at_theirs) in product(
         multinomial(requests[0], canary), multinomial(requests[1], stable)
     ):
-        values = [exp(value) * at_ours * at_theirs for value in bets(ours, theirs)]
+        sides = (latency.side(tuple(map(float, counted))) for counted in (ours, theirs))
+        values = [exp(value) * at_ours * at_theirs for value in bets(*sides)]
         totals = values if totals is None else [a + b for a, b in zip(totals, values, strict=True)]
     return totals
 
 
-@given(st.integers(1, 4), st.integers(1, 4), SHARES, SHAPES, st.floats(1, 1.9), st.floats(0, 0.2))
-@settings(max_examples=40, deadline=None)
-def test_latency_harm_expects_at_most_one_at_the_tolerance(canary, stable, shares, history, times, plus):
-    """The history may be wrong about stable: that costs power, and never earns evidence."""
+@given(st.integers(1, 4), st.integers(1, 4), SHARES, SHAPES, st.floats(1, 1.9), st.floats(0, 0.2), SPLITS)
+@settings(max_examples=60, deadline=None)
+def test_latency_harm_expects_at_most_one_at_the_tolerance(canary, stable, shares, history, times, plus, split):
+    """The history may be wrong about stable, and the split about the traffic: that costs power, and earns nothing."""
     shape = shape_of(EDGES, tuple(map(float, history)))
     tolerance = Tolerance(times=times, plus=plus)
-    active = latency.nulls(shape, (0, 1), times)
+    played = latency.bets(shape, tolerance, split)
     found = latency_expectations(
-        lambda ours, theirs: latency.harm(ours, theirs, active, tolerance),
+        lambda ours, theirs: latency.harm(ours, theirs, played, tolerance),
         (canary, stable),
-        slower(shape, 1, times, shares, plus),
+        slower(played.phis, shares, plus),
         shares,
     )
     assert max(found) <= 1 + ROUNDING
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    SHARES,
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    st.tuples(st.floats(0.1, 1), st.floats(0, 3), st.floats(0, 30)),
+    st.floats(0, 0.2),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_shift_expects_at_most_one_whatever_it_bets(canary, stable, shares, phis, raw, plus):
+    """Likelihood ratios that do not fall are all that its proof needs; where they come from does not matter."""
+    ratios = (raw[0], raw[0] + raw[1], raw[0] + raw[1] + raw[2])
+    found = latency_expectations(
+        lambda ours, theirs: [latency.shift_log_e(ours, theirs, ratios, phis, plus)],
+        (canary, stable),
+        slower(phis, shares, plus),
+        shares,
+    )
+    assert found[0] <= 1 + ROUNDING
 
 
 @given(st.integers(1, 4), st.integers(1, 4), SHARES, SHAPES, st.floats(1, 1.9), st.floats(0, 0.2), st.booleans())
@@ -149,7 +172,7 @@ def test_latency_proof_expects_at_most_one_at_the_margin(canary, stable, shares,
     index = int(last)
     shape = shape_of(EDGES, tuple(map(float, history)))
     margin = Tolerance(times=times, plus=plus)
-    null = latency.nulls(shape, (index,), times)[0]
+    null = latency.margins(shape, (index,), times)[0]
     above = sum(shares[index + 1 :]) + null.phi * shares[index] + plus
     if above >= 1:
         return
@@ -158,6 +181,26 @@ def test_latency_proof_expects_at_most_one_at_the_margin(canary, stable, shares,
         lambda ours, theirs: latency.proof(ours, theirs, shape, null, margin), (canary, stable), split, shares
     )
     assert max(found) <= 1 + ROUNDING
+
+
+@given(st.lists(st.sampled_from([0, 1, 30, 4000]) | st.integers(0, 5000), min_size=20, max_size=20), SPLITS)
+@settings(max_examples=60, deadline=None)
+def test_a_shift_never_scores_a_slower_request_lower(counted, split):
+    """The null speaks of the canary being slower, nothing else: only scores that do not fall ask about that."""
+    shape = shape_of(BOUNDS, tuple(float(count) for count in (*counted[:-1], counted[-1] + 200)))
+    for ratios in latency.bets(shape, Tolerance(times=1.05, plus=0.0003), split).shifts:
+        assert list(ratios) == sorted(ratios)
+
+
+def test_the_bets_on_latency_are_of_both_kinds():
+    """An expectation of a bet that is never made says nothing."""
+    shape = shape_of(BOUNDS, tuple(1e5 * lognormal(20, 100)))
+    played = latency.bets(shape, Tolerance(times=1.05, plus=0.0003), Split.percent(10))
+    assert len(played.nulls) > 5
+    assert all(played.shifts)
+    laid = latency.prior(played)
+    assert sum(laid) == pytest.approx(1, abs=1e-12)
+    assert sum(laid[-len(latency.SLOWER) :]) == pytest.approx(latency.SHIFTS_SHARE)
 
 
 @given(st.integers(1, 40), st.floats(0, 1))

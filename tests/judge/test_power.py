@@ -33,6 +33,23 @@ def test_a_doubled_p99_is_found_before_half_of_the_traffic():
     assert sum(ending.percent is not None and ending.percent < 50 for ending in endings) >= 19
 
 
+def test_a_median_a_fifth_longer_is_found():
+    """No single bound moves much: the shifts gather what is little at each. Steps alone need half as much again."""
+    slow = lognormal(24, 120)
+    endings = [played(World(700 + seed, shapes=lambda moment: (SAME, slow))) for seed in range(10)]
+    assert sum(ending.percent is not None and ending.percent < 50 for ending in endings) >= 9
+    assert np.median([ending.at for ending in endings]) <= 76
+
+
+@pytest.mark.parametrize("median", [23, 48, 50, 98, 245])
+@pytest.mark.parametrize("width", [0.02, 0.05])
+def test_a_narrow_latency_beside_a_bound_may_be_a_little_slower(median, width):
+    """3 % slower is less than the tolerance of 5 %, though a third of the requests crosses the bound."""
+    usual, slow = (lognormal(median * times, median * times * np.exp(2.3263 * width)) for times in (1, 1.03))
+    endings = [played(World(800 + seed, shapes=lambda moment: (usual, slow))) for seed in range(3)]
+    assert [ending.at for ending in endings] == [None] * 3
+
+
 def test_a_healthy_canary_is_left_alone():
     """0.5 % of errors on both sides, five minutes, again and again."""
     failures = [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from canaryd.judge import JudgeState, advance, begin, comparison, errors, guards, latency, weigh
-from canaryd.judge.histogram import active_bounds, shape_of
+from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import grow, lay, worth
 from canaryd.judge.verdict import UNATTRIBUTED, shares_of
 from canaryd.model.cells import Counts
@@ -87,9 +87,10 @@ def test_a_bet_on_a_cell_knows_only_the_cells_before_it():
     surprise = with_buckets(1, stable=(20.0, 200.0, 200.0, 3000.0, 900.0))
     after = advance(analysis, state, surprise)
     check, shape = analysis.checks[0], shape_of(COARSE, state.history.buckets)
-    nulls = latency.nulls(shape, active_bounds(shape), check.accepted.times)
-    wager = lay(state.checks[0].wager, surprise.split.canary, 15, latency.prior(nulls, len(COARSE)))
-    values = latency.harm(surprise.canary.buckets, surprise.stable.buckets, nulls, check.accepted)
+    played = latency.bets(shape, check.accepted, surprise.split)
+    wager = lay(state.checks[0].wager, surprise.split.canary, 15, latency.prior(played))
+    sides = latency.side(surprise.canary.buckets), latency.side(surprise.stable.buckets)
+    values = latency.harm(*sides, played, check.accepted)
     assert after.checks[0].wager == grow(wager, values)
     assert after.history.buckets != state.history.buckets
 
