@@ -198,8 +198,7 @@ def _cell(standing: Standing, sample: Sample, settled: bool) -> Cell:
 def _ruled(rules: Rules, standing: Standing, sample: Sample, evidence: Evidence) -> tuple[Standing, Ruling]:
     """The ruling after a cell, and the run with its hold begun, going on, over, or run out."""
     decision, reason = _asked(rules, standing, evidence)
-    if decision == "rollback" or standing.ruled == "rollback":
-        reason = standing.reason if standing.ruled == "rollback" else reason
+    if decision == "rollback":  # a failure stays in the evidence
         return replace(standing, ruled="rollback", reason=reason), Ruling("rollback", reason, evidence)
     if standing.ruled == "inconclusive":
         return standing, Ruling("inconclusive", standing.reason, evidence)
