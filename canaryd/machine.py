@@ -25,8 +25,8 @@ from canaryd.model.passing import finding, lack, objection
 from canaryd.model.run import Command, Hold, HoldKind, Latch, LatchKind, Outcome, Phase, Pin, Run, Then
 from canaryd.model.traffic import EVERYTHING, NOTHING, Marker, Sides, Sighting, Split
 
-UNREADY_TWICE = 2
-"""Observations in a row without a ready canary endpoint that amount to a dead canary."""
+UNREADY_FOR = 1.0
+"""Seconds between two observations without a ready canary endpoint that amount to a dead canary."""
 
 RESTART = "restart"
 """In the marker of a retreat after which the run starts over: no latch of the run."""
@@ -128,14 +128,14 @@ def _see_arrival(run: Run, seen: Observation) -> Run:
 
 
 def _take_evidence(run: Run, seen: Observation) -> Run:
-    unready = run.unready
     if isinstance(seen.sides, Sides):
-        unready = unready + 1 if seen.sides.canary.ready == 0 and run.split > NOTHING else 0
+        dead = seen.sides.canary.ready == 0 and run.split > NOTHING
+        since = run.unready_since if run.unready_since is not None else seen.now
+        run = replace(run, unready_since=since if dead else None)
     if not seen.cells:
-        return replace(run, unready=unready)
+        return run
     return replace(
         run,
-        unready=unready,
         cells=(*run.cells, *seen.cells),
         judged=seen.judged,
         evidence=seen.evidence,
@@ -189,7 +189,7 @@ def _latch_harm(run: Run, seen: Observation) -> Run:
     if run.latch or run.split == NOTHING:
         return run
     reason = run.evidence.failure if run.evidence else ""
-    if not reason and run.unready >= UNREADY_TWICE:
+    if not reason and run.unready_since is not None and seen.now - run.unready_since >= UNREADY_FOR:
         name = ", ".join(run.canary_pin.workloads) if run.canary_pin else run.route.canary
         reason = f"the canary {name} has no ready endpoint while it is sent {run.split} of the traffic"
     return replace(run, latch=Latch("fail", reason, seen.now)) if reason else run
@@ -223,7 +223,7 @@ def _roll_back(run: Run, seen: Observation) -> Decision:
         return _stuck(run, seen, why, events)
     sent = _sent(run, seen, NOTHING, latch=latch.kind, reason=latch.reason)
     waiting = "waiting for the mesh to show the canary at 0 %"
-    if why := seen.mesh.why:
+    if why := seen.refusal or seen.mesh.why:
         waiting = f"rolling back, and trying until it is accepted: {why}"
     return replace(sent, run=replace(sent.run, hold=None, waiting=waiting), events=events)
 
@@ -341,7 +341,7 @@ def _started_over(run: Run) -> Run:
         evidence=None,
         stable_pin=None,
         canary_pin=None,
-        unready=0,
+        unready_since=None,
         approved=(),
         hold=None,
         blind_since=None,
@@ -360,7 +360,7 @@ def _drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> D
     if mesh.split is not None and writable and (resumed or policy == "reassert"):
         sent = _sent(run, seen, run.split)
         return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
-    if mesh.split is not None and writable and mesh.split > run.split and not _no_way_back(run, seen):
+    if mesh.most > run.split and writable and not _no_way_back(run, seen):
         why = f"{why}; brought down to {run.split}"
         sent = _sent(run, seen, run.split, latch=DRIFT, reason=why)
         held = _held(sent.run, seen, "drift", why, sticky=True)
@@ -402,7 +402,8 @@ def _sent_again(run: Run, seen: Observation) -> Decision:
     brought_down = run.hold is not None and run.hold.kind == "drift" and run.hold.sticky
     latch = DRIFT if brought_down else RESTART if run.phase is Phase.PENDING else ""
     sent = _sent(run, seen, run.split, latch=latch, reason=run.hold.why if run.hold else "")
-    return replace(sent, run=replace(sent.run, waiting=f"sending {run.split} again: the former write did not arrive"))
+    why = seen.refusal or "the former write did not arrive"
+    return replace(sent, run=replace(sent.run, waiting=f"sending {run.split} again: {why}"))
 
 
 def _stable_changed(run: Run, seen: Observation) -> Decision | None:
@@ -436,7 +437,7 @@ def _begin(run: Run, seen: Observation) -> Decision:
         )
     if stable.ready == 0:
         return Decision(replace(run, waiting=f"waiting for stable to be ready: {stable.why or 'no ready pod'}"))
-    pinned = replace(run, stable_pin=Pin.of(stable), canary_pin=Pin.of(canary), unready=0, hold=None)
+    pinned = replace(run, stable_pin=Pin.of(stable), canary_pin=Pin.of(canary), hold=None)
     started = Event(
         Told.STARTED, f"{run.plan} release {run.plan.spec.release}: {run.route.stable} -> {run.route.canary}"
     )
@@ -637,7 +638,7 @@ def _sent(run: Run, seen: Observation, split: Split, *, latch: str = "", reason:
         latch=latch,
         reason=reason[:300],
     )
-    down = split == NOTHING or (mesh.split is not None and split < mesh.split)
+    down = split == NOTHING or split < mesh.most
     opened = _opened(_as_seen(run, mesh), split, seen.now, seq=marker.seq)
     return Decision(replace(opened, split=split), Write("stable" if down else "canary", marker))
 

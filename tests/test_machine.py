@@ -435,6 +435,15 @@ def test_a_canary_without_ready_pods_is_a_failure_the_second_time() -> None:
     assert "no ready endpoint" in stage.run.reason
 
 
+def test_two_looks_within_one_moment_are_one() -> None:
+    """A wake may tick a run twice within milliseconds; that is not twice."""
+    stage = at("baking")
+    stage.sides(canary={"ready": 0})
+    for _ in range(5):
+        assert stage.tick(0.01).run.latch is None
+    assert stage.tick(1.0).run.latch is not None
+
+
 def test_a_canary_that_is_ready_again_is_not_dead() -> None:
     """Twice in a row, not twice ever."""
     stage = at("baking")
@@ -831,6 +840,24 @@ def test_weights_raised_by_hand_are_brought_down_at_once_and_held() -> None:
     assert (stage.run.hold.kind, stage.run.split) == ("drift", FIVE)
     stage.ask("resume")
     stage.baking(1)
+
+
+def test_one_entry_raised_among_several_is_brought_down() -> None:
+    """Rule 8 counts what users meet: entries that disagree are no split, and yet too much may be above the plan's."""
+    stage = at("baking")
+    stage.by_hand(None, highest=percent(60), why="the entries disagree")
+    decision = stage.tick()
+    assert decision.write is not None
+    assert (decision.write.toward, decision.write.marker.split) == ("stable", FIVE)
+    assert decision.run.hold is not None
+
+
+def test_entries_that_disagree_below_the_plan_are_respected() -> None:
+    """Whoever takes traffic from the canary, in one entry too, has a reason."""
+    stage = at("baking")
+    stage.by_hand(None, highest=FIVE, why="the entries disagree")
+    assert stage.tick().write is None
+    assert stage.run.hold is not None
 
 
 def test_a_bring_down_that_got_lost_is_sent_again_and_still_held() -> None:

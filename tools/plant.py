@@ -128,8 +128,8 @@ PLANTS = (
     # rule 6: gaps and dead canaries
     Plant("gap counted as a cell of the bake", "canaryd/model/run.py", "if isinstance(cell, Cell) and cell.settled and", "if cell.settled and"),
     machine("blind advances", "    return seen.blind or gap or (", "    return gap or ("),
-    machine("unready canary ignored", "run.unready >= UNREADY_TWICE", "run.unready >= 10_000"),
-    machine("unready once is dead", "UNREADY_TWICE = 2", "UNREADY_TWICE = 1"),
+    machine("unready canary ignored", "seen.now - run.unready_since >= UNREADY_FOR", "False"),
+    machine("unready once is dead", "UNREADY_FOR = 1.0", "UNREADY_FOR = 0.0"),
     Plant("unsettled cells baked", "canaryd/model/cells.py", "segment.ours and start >= segment.origin + settle", "segment.ours"),
     # rule 7: nothing blocks a rollback
     machine("no way back ignored", "    if why := _no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
@@ -139,7 +139,7 @@ PLANTS = (
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),
     # rule 8: drift
-    machine("drift up kept", "writable and mesh.split > run.split and", "writable and False and"),
+    machine("drift up kept", "mesh.most > run.split and writable and", "False and"),
     machine("drift up not held", "reason=why)\n        held = _held(sent.run, seen, \"drift\", why, sticky=True)", "reason=why)\n        held = sent.run"),
     machine("drift down overwritten", "(resumed or policy == \"reassert\")", "True"),
     machine("marker taken out is no drift", "        return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT", "        return Standing.ARRIVED"),

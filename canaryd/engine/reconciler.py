@@ -49,6 +49,7 @@ class Reconciler:
         self._retreats = retreats
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
+        self._refusals: dict[str, str] = {}
 
     def tick(self, uid: str) -> Run:
         """
@@ -86,7 +87,8 @@ class Reconciler:
         commands = self._commands(run.uid)
         cells, blind = self._collector.take(run)
         judged, evidence = _weighed(run, cells)
-        return Observation(self._clock.now(), mesh, sides, cells, judged, evidence, blind, commands)
+        refusal = self._refusals.get(run.uid, "")
+        return Observation(self._clock.now(), mesh, sides, cells, judged, evidence, blind, commands, refusal)
 
     def _commands(self, uid: str) -> tuple[Command, ...]:
         try:
@@ -117,6 +119,9 @@ class Reconciler:
             self._mesh.shift(changed.run.route, write.marker, seen.mesh)
         except CanarydError as error:
             log.warning("mesh.shift_failed", split=str(write.marker.split), error=str(error))
+            self._refusals[saved.run.uid] = str(error)
+        else:
+            self._refusals.pop(saved.run.uid, None)
         return saved
 
     def _fall_back(self, run: Run, write: Write) -> None:
@@ -125,6 +130,9 @@ class Reconciler:
             self._retreats.submit(self._mesh.retreat, run.route, write.marker).result(RETREAT_DEADLINE)
         except (CanarydError, TimeoutError) as error:
             log.error("mesh.retreat_failed", split=str(write.marker.split), error=str(error))  # noqa: TRY400  # expected
+            self._refusals[run.uid] = str(error) or f"no answer within {RETREAT_DEADLINE:g} s"
+        else:
+            self._refusals.pop(run.uid, None)
 
     def _saved(self, changed: Record) -> Record:
         """The record after a save; as it was, in version, when the save failed."""

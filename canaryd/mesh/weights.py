@@ -79,9 +79,8 @@ def split_of(virtual_service: Object, route: Route) -> Sighting:
     other destination shares the rest, because that is what a rollback wants to see.
     """
     findings: list[str] = []
-    splits = {
-        _split_of_entry(found, route, findings, str(entry)) for entry, found in managed_entries(virtual_service, route)
-    }
+    entries = managed_entries(virtual_service, route)
+    splits = {_split_of_entry(found, route, findings, str(entry)) for entry, found in entries}
     if len(splits) > 1 and None not in splits:
         findings.append("the entries disagree: " + ", ".join(sorted(str(split) for split in splits)))
     try:
@@ -94,11 +93,18 @@ def split_of(virtual_service: Object, route: Route) -> Sighting:
         marker=marker,
         version=(virtual_service.get("metadata") or {}).get("resourceVersion") or "",
         why="; ".join(findings),
-        stable_missing=any(
-            found is not None and not found.to(route.stable, route.namespace)
-            for _, found in managed_entries(virtual_service, route)
-        ),
+        stable_missing=any(found and not found.to(route.stable, route.namespace) for _, found in entries),
+        highest=max((_share(found, route) for _, found in entries if found), default=None),
     )
+
+
+def _share(entry: HttpEntry, route: Route) -> Split:
+    """What the canary gets of this entry, whoever else gets some of it."""
+    canaries = entry.to(route.canary, route.namespace)
+    if len(entry.destinations) == 1:
+        return EVERYTHING if canaries else NOTHING
+    canary = sum(destination.weight for destination in canaries)
+    return _exact(Split.of_weights(canary, entry.total), canary, entry.total) if 0 < canary <= entry.total else NOTHING
 
 
 def _split_of_entry(entry: HttpEntry | None, route: Route, findings: list[str], name: str) -> Split | None:
@@ -221,10 +227,10 @@ def _retreats(virtual_service: Object, route: Route, split: Split, origins: Mapp
 
 
 def _retreat(entry: HttpEntry, route: Route, split: Split, origin: Origin | None) -> list[Operation]:
-    """What the canary has beyond ``split`` goes to stable; of two canaries the second keeps nothing."""
+    """What the canary has beyond ``split`` goes to stable; of two canaries the second keeps nothing. Never upward."""
     stable, *doubles = entry.to(route.stable, route.namespace)
     canaries = entry.to(route.canary, route.namespace)
-    if not canaries:
+    if not canaries or NOTHING < split >= _share(entry, route):
         return _identified(entry, stable)
     others = (*doubles, *entry.besides((route.stable, route.canary), route.namespace))
     if any(other.weight for other in others):

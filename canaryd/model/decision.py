@@ -30,7 +30,8 @@ class Observation:
     The world at ``now`` (Unix seconds).
 
     ``cells`` are new since the run's last, with the judge's state and evidence after them; ``blind`` says why metrics
-    do not answer, empty while they do. ``commands`` are all that people have asked, obeyed ones too.
+    do not answer, empty while they do. ``commands`` are all that people have asked, obeyed ones too. ``refusal`` says
+    why the last write was not accepted, empty if it was.
     """
 
     now: float
@@ -41,6 +42,7 @@ class Observation:
     evidence: Evidence | None = None
     blind: str = ""
     commands: tuple[Command, ...] = ()
+    refusal: str = ""
 
 
 class Told(StrEnum):

@@ -120,7 +120,8 @@ class Run:
     ``split`` is what we want; ``seq`` counts our writes and ``at`` is the Unix time of the last one's intent;
     ``arrived_at`` is when the mesh was first seen to hold it, None until then. ``segments`` is the history of splits,
     ``cells`` what was evaluated under them, in order; ``judged`` is the judge's state after the last cell, None when it
-    has to begin anew at segment ``judged_from``. ``unready`` counts observations in a row without a ready canary.
+    has to begin anew at segment ``judged_from``. ``unready_since`` is when the
+    canary was first seen without a ready endpoint, None while it has one.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -143,7 +144,7 @@ class Run:
     evidence: Evidence | None = None
     stable_pin: Pin | None = None
     canary_pin: Pin | None = None
-    unready: int = 0
+    unready_since: float | None = None
     approved: tuple[int, ...] = ()
     obeyed: tuple[str, ...] = ()
     latch: Latch | None = None

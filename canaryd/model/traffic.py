@@ -167,7 +167,8 @@ class Sighting:
     What the mesh's object says at one moment.
 
     ``split`` is what its weights amount to, or None where they amount to none of ours (entries that disagree, a
-    foreign destination, an entry that is gone); ``why`` then says what was found. ``marker`` is the annotation, if any.
+    foreign destination, an entry that is gone); ``why`` then says what was found. ``highest`` is the largest share that
+    any entry gives the canary, for where they amount to no split. ``marker`` is the annotation, if any.
     ``stable_missing`` is true where an entry has lost its stable destination: then no rollback can be done by weights.
     """
 
@@ -176,6 +177,12 @@ class Sighting:
     version: str = ""
     why: str = ""
     stable_missing: bool = False
+    highest: Split | None = None
+
+    @property
+    def most(self) -> Split:
+        """The largest share that the canary is seen to get anywhere."""
+        return max(self.split or NOTHING, self.highest or NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

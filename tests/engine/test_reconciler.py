@@ -176,3 +176,11 @@ def test_cells_taken_twice_are_the_same_and_in_order() -> None:
     world.collector.ask(shorter, world.sought(run))
     cells, _ = world.collector.take(shorter)
     assert cells[:2] == run.cells[-2:]
+
+
+def test_a_write_that_is_refused_says_so_in_what_the_run_waits_for() -> None:
+    """Rights taken away in mid-run are a person's business, and the person looks at the status, not at the log."""
+    world = World()
+    broken(world, "mesh", "shift", Rejected("canaryd may not patch virtualservices"))
+    world.tick()
+    assert "may not patch virtualservices" in world.reconciler.tick("run-1").waiting

@@ -370,3 +370,23 @@ def test_a_patch_does_not_change_the_object_it_was_made_from() -> None:
     before = copy.deepcopy(found)
     weight_patch(found, ROUTE, marker(5), Guard.OBJECT)
     assert found == before
+
+
+TWO_ENTRIES = Route("default", "reviews", "reviews", (Entry(0), Entry(1)), V1, V3)
+
+
+def disagreeing(first: int, second: int) -> Object:
+    """Two managed entries that give the canary so many percent."""
+    return virtual_service(*(entry(destination(V1, 100 - part), destination(V3, part)) for part in (first, second)))
+
+
+def test_the_highest_share_is_known_where_entries_disagree() -> None:
+    """Somebody raised one entry of two: there is no split, and still the canary has too much."""
+    seen = split_of(disagreeing(5, 60), TWO_ENTRIES)
+    assert (seen.split, seen.highest, seen.most) == (None, Split.percent(60), Split.percent(60))
+
+
+def test_a_bring_down_raises_no_entry() -> None:
+    """Another entry was taken to 0 % by a hand: that is toward stable, and respected."""
+    after = written(disagreeing(0, 60), Split.percent(25), Guard.DESTINATIONS, TWO_ENTRIES)
+    assert [weights(after, 0), weights(after, 1)] == [[100, 0], [75, 25]]
