@@ -198,7 +198,7 @@ def _result(trial: Trial, seed: int, ending: Ending, event: float | None) -> dic
 def table(results: list[dict[str, Any]]) -> str:
     """The results as a Markdown table, a line a trial."""
     rows = [
-        "| trial | expected | as expected | needed | seconds, median | largest weight | requests harmed, median |",
+        "| trial | expected | as expected | needed | seconds, median | largest weight | failed at the canary, median |",
         "|---|---|---|---|---|---|---|",
     ]
     for trial in TRIALS:
