@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -280,6 +281,14 @@ def test_memory_is_steady_over_a_long_run() -> None:
         standing, _ = play(rules, standing, sample)
         sizes.append(len(repr(replace(standing, reason=""))))
     assert max(sizes[300:]) < 1.1 * max(sizes[:300])
+
+
+def test_the_example_of_the_docs_is_read() -> None:
+    """Who copies the two lines of docs/judge.md gets an answer."""
+    page = (Path(__file__).parents[2] / "docs" / "judge.md").read_text()
+    lines = [line.encode() + b"\n" for line in page.splitlines() if line.startswith("{")]
+    code, out, err = answered(*lines)
+    assert (code, err, len(out)) == (0, "", 1)
 
 
 def test_every_line_is_answered_before_the_next_is_asked_for() -> None:
