@@ -20,7 +20,7 @@ from bench.judge.scenarios import FAULTY, HEALTHY, Scenario
 from bench.judge.walk import Outcome
 from canaryd.report.markup import append, tag
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 860.0, 236.0, 24.0, 74.0, 24.0
+WIDTH, LEFT, RIGHT, TOP, ROW = 880.0, 250.0, 44.0, 74.0, 24.0
 MISSED = 0.02
 """Share promoted from which on a mark is hollow."""
 MARKS = {
@@ -115,7 +115,7 @@ def plot(
         )
         for rule in reversed(MARKS):
             walks = results.of(scenario.name, rule, seconds)
-            if walks:
+            if walks and (scenario.faulty or rule != "oracle"):
                 found = value(walks)
                 hollow = scenario.faulty and ended(walks, "promote") > MISSED * len(walks)
                 words = f"{NAMES.get(rule, rule)}, {scenario.name}: {found:,.3g}"
@@ -138,6 +138,8 @@ def _false(walks: list[Outcome]) -> float:
 def _legend(*, faulty: bool) -> list[Element]:
     drawn, x = [], 18.0
     for rule in MARKS:
+        if rule == "oracle" and not faulty:
+            continue
         name = NAMES.get(rule, rule)
         drawn += [_mark(rule, x, 46, hollow=False, words=name), tag("text", name, x=x + 11, y=50)]
         x += 40 + 7.4 * len(name)

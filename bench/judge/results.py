@@ -82,7 +82,7 @@ def share(count: int, of: int) -> Estimate:
     z, p = 1.959964, count / of
     middle = (p + z * z / (2 * of)) / (1 + z * z / of)
     half = z / (1 + z * z / of) * sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    return Estimate(p, max(0.0, middle - half), min(1.0, middle + half))
+    return Estimate(p, middle - half if count else 0.0, middle + half if count < of else 1.0)
 
 
 def bootstrapped(samples: Sequence[Floats], statistic: Callable[[Sequence[Floats]], float]) -> Estimate:
