@@ -50,7 +50,7 @@ def excess(below, times, slower):
     )
 
 
-@pytest.mark.parametrize("rest", [0, 0.001, 0.01, 0.05, 0.2, 0.4])
+@pytest.mark.parametrize("rest", [0, 0.001, 0.01, 0.05, 0.2])
 @pytest.mark.parametrize("sigma", [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
 def test_a_harmless_slow_down_is_within_the_tolerance_wherever_the_bounds_are(sigma, rest):
     """
@@ -60,7 +60,7 @@ def test_a_harmless_slow_down_is_within_the_tolerance_wherever_the_bounds_are(si
     """
     for median in np.geomspace(3, 3000, 41):
         for rest_median in (20, median) if rest else (20,):
-            assert excess(mixed(median, sigma, rest, rest_median), 1.05, 1.03) < (0.012 if rest < 0.3 else 0.025)
+            assert excess(mixed(median, sigma, rest, rest_median), 1.05, 1.03) < 0.012
 
 
 def test_a_narrow_latency_at_a_bound_is_within_the_tolerance():
