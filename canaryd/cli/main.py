@@ -144,7 +144,7 @@ def serve(
 @app.command()
 def judge() -> None:
     """
-    The judge alone: cells as JSON lines on standard input, a decision for each on standard output.
+    Judge cells of any origin, JSON lines in and out.
 
     First line {"bounds_ms": [...], "plan"?: {...}}, then {"run", "t", "duration_s", "weight", "stable": {"requests",
     "errors", "buckets", "pods"?}, "canary": {...}} per cell, of as many runs as you like. docs/judge.md says more.
