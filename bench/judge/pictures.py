@@ -59,7 +59,7 @@ HARM = Axis(
     tuple((10.0**power, f"{10**power:,}") for power in range(6)),
     logarithmic=True,
 )
-MINUTES = Axis("minutes until the end, median", 0, 60, tuple((float(n), str(n)) for n in range(0, 61, 10)))
+MINUTES = Axis("minutes until the end, median", 0, 90, tuple((float(n), str(n)) for n in range(0, 91, 10)))
 FALSE = Axis("healthy ones rolled back, percent", 0, 100, tuple((float(n), f"{n} %") for n in range(0, 101, 20)))
 
 

@@ -60,7 +60,7 @@ def _of_ticks(results: Results, seconds: int) -> Iterator[Target]:
     for name, coarse, finer in (("0.1 -> 5 % at 100 rps", 9, 6), ("0.1 -> 100 % at 100 rps", 61, 17)):
         found = _median(column(results.of(name, OURS, seconds), "failed"))
         yield Target(f"failed until rollback, {name}", seconds, finer if fine else coarse, found, "requests")
-    yield from _promotion(results, plain, seconds, 41 if fine else 44)
+    yield from _promotion(results, plain, seconds, 45 if fine else 44)
     slow = [one for one in HEALTHY if one.rps == 1]
     yield _worst(results, slow, "rolled back at 1 rps, each", "rollback", seconds, 0.01)
     if not fine:
@@ -100,6 +100,7 @@ def _over(results: Results, name: str, seconds: int, most: float) -> Target:
 
 
 def _promotion(results: Results, plain: list[Scenario], seconds: int, most: float) -> Iterator[Target]:
+    """Proof takes three minutes at 50 %, after 40 minutes of ramp and the settle time: 43.5 is the least at 15 s."""
     quiet = [one for one in plain if one.rps >= 100 and "incident" not in one.name]
     walks = [one for scenario in quiet for one in results.of(scenario.name, OURS, seconds)]
     promoted = [one for one in walks if one.end == "promote"]
@@ -107,7 +108,7 @@ def _promotion(results: Results, plain: list[Scenario], seconds: int, most: floa
         "minute of promotion, plain at >= 100 rps, median", seconds, most, _median(column(promoted, "minutes"))
     )
     late = np.quantile(column(promoted, "minutes"), 0.95) if promoted else float("nan")
-    yield Target("the same, 95th percentile", seconds, most, Estimate(float(late), float(late), float(late)))
+    yield Target("the same, 95th percentile, within the ramp", seconds, 50, Estimate(float(late), float(late), float(late)))
     name = "inconclusive, plain at >= 100 rps, each"
     yield _worst(results, quiet, name, "inconclusive", seconds, 0.0)
 
