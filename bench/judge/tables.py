@@ -108,7 +108,9 @@ def _promotion(results: Results, plain: list[Scenario], seconds: int, most: floa
         "minute of promotion, plain at >= 100 rps, median", seconds, most, _median(column(promoted, "minutes"))
     )
     late = np.quantile(column(promoted, "minutes"), 0.95) if promoted else float("nan")
-    yield Target("the same, 95th percentile, within the ramp", seconds, 50, Estimate(float(late), float(late), float(late)))
+    yield Target(
+        "the same, 95th percentile, within the ramp", seconds, 50, Estimate(float(late), float(late), float(late))
+    )
     name = "inconclusive, plain at >= 100 rps, each"
     yield _worst(results, quiet, name, "inconclusive", seconds, 0.0)
 
