@@ -53,7 +53,10 @@ class Plant:
 
 
 def machine(name: str, old: str, new: str, *tests: str) -> Plant:
-    return Plant(name, "canaryd/machine.py", old, new, tests or (MACHINE,))
+    """A plant in whichever room of the machine holds its text."""
+    rooms = [path for path in sorted((TREE / "canaryd/machine").glob("*.py")) if old in path.read_text()]
+    file = rooms[0].relative_to(TREE).as_posix() if len(rooms) == 1 else "canaryd/machine/__init__.py"
+    return Plant(name, file, old, new, tests or (MACHINE,))
 
 
 def passing(name: str, old: str, new: str, *tests: str) -> Plant:
@@ -104,8 +107,8 @@ PLANTS = (
     ),
     machine(
         "latch dropped",
-        "answer = _roll_back(run, seen) if run.latch else _go_on",
-        "answer = _roll_back(run, seen) if run.latch and run.evidence and run.evidence.failure else _go_on",
+        "answer = roll_back(run, seen) if run.latch else _go_on",
+        "answer = roll_back(run, seen) if run.latch and run.evidence and run.evidence.failure else _go_on",
     ),
     machine(
         "abort does not latch",
@@ -124,7 +127,7 @@ PLANTS = (
     machine("gate not asked", "    if not run.last_step or _gated(run):\n        return _pass", "    if not run.last_step:\n        return _pass"),
     machine("gate open at once", "    if _gated(run) and gate is not None:\n", "    if False and gate is not None:\n"),
     machine("promoted without watching", "        return Decision(replace(run, waiting=f\"watching at 100 % for", "        pass\n    if False:\n        return Decision(replace(run, waiting=f\"watching at 100 % for"),
-    machine("weight from outside the plan", "_shifted(ahead, seen, ahead.current_step.weight,", "_shifted(ahead, seen, Split(min(99_000, ahead.current_step.weight.canary * 2)),"),
+    machine("weight from outside the plan", "shifted_to(ahead, seen, ahead.current_step.weight,", "shifted_to(ahead, seen, Split(min(99_000, ahead.current_step.weight.canary * 2)),"),
     # rule 6: gaps and dead canaries
     Plant("gap counted as a cell of the bake", "canaryd/model/run.py", "if isinstance(cell, Cell) and cell.settled and", "if cell.settled and"),
     machine("blind advances", "    return seen.blind or gap or (", "    return gap or ("),
@@ -132,15 +135,15 @@ PLANTS = (
     machine("unready once is dead", "UNREADY_FOR = 1.0", "UNREADY_FOR = 0.0"),
     Plant("unsettled cells baked", "canaryd/model/cells.py", "segment.ours and start >= segment.origin + settle", "segment.ours"),
     # rule 7: nothing blocks a rollback
-    machine("no way back ignored", "    if why := _no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
+    machine("no way back ignored", "    if why := no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
     machine("retreat in flight taken for granted", "    return run.split == NOTHING and run.arrived_at is not None\n", "    return True\n"),
-    machine("final without settle", ">= _settle(run)\n", ">= 0\n"),
+    machine("final without settle", ">= run.settle\n", ">= 0\n"),
     Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        version", "    if guard:\n        version", (WEIGHTS,)),
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),
     # rule 8: drift
     machine("drift up kept", "mesh.most > run.split and writable and", "False and"),
-    machine("drift up not held", "reason=why)\n        held = _held(sent.run, seen, \"drift\", why, sticky=True)", "reason=why)\n        held = sent.run"),
+    machine("drift up not held", "reason=why)\n        held = held_for(sent.run, seen, \"drift\", why, sticky=True)", "reason=why)\n        held = sent.run"),
     machine("drift down overwritten", "(resumed or policy == \"reassert\")", "True"),
     machine("marker taken out is no drift", "        return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT", "        return Standing.ARRIVED"),
     Plant("foreign segment counted as bake", "canaryd/model/cells.py", "segment.ours and start >=", "start >="),
@@ -149,8 +152,8 @@ PLANTS = (
     Plant("cells evaluated twice", "canaryd/model/cells.py", "position = round((done[1] - segment.origin) / cell)", "position = max(0, round((done[1] - segment.origin) / cell) - 1)", (MACHINE, "tests/test_machine_properties.py")),
     machine("history drops a segment that had traffic", "standing(run, mesh) is not Standing.LOST", "False"),
     # rules 11 to 13, commands
-    machine("new canary image ignored", "if changed := _canary_changed(run, seen):", "if False and (changed := _canary_changed(run, seen)):"),
-    machine("new stable image ignored", "if changed := _stable_changed(run, seen):", "if False and (changed := _stable_changed(run, seen)):"),
+    machine("new canary image ignored", "if changed := canary_changed(run, seen):", "if False and (changed := canary_changed(run, seen)):"),
+    machine("new stable image ignored", "if changed := stable_changed(run, seen):", "if False and (changed := stable_changed(run, seen)):"),
     machine("command obeyed twice", "command.id in run.obeyed or", "False or"),
     machine("stale command obeyed", "command.step is not None and command.step != run.step", "False"),
     machine("final moves on", "    if run.final:\n        return", "    if run.final and run.released:\n        return"),

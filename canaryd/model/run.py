@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import Literal
 
 from canaryd.model.cells import Cell, Gap, Segment, Window, due_windows
@@ -187,6 +188,16 @@ class Run:
             for cell in self.cells
             if isinstance(cell, Cell) and cell.settled and cell.segment == self.segment.index
         )
+
+    @property
+    def needed(self) -> int:
+        """How many settled cells without a gap fill the bake of the current step."""
+        return max(1, ceil(self.current_step.bake / self.plan.spec.analysis.cell))
+
+    @property
+    def settle(self) -> float:
+        """Seconds after a write before what is measured may count for PASS, or an end as final."""
+        return self.plan.spec.analysis.settle.total_seconds()
 
     def windows(self, until: float) -> Iterator[Window]:
         """

@@ -28,7 +28,6 @@ from canaryd.report.outlook import (
     held_for,
     hold_terms,
     is_unproven,
-    needed,
     standing,
     watch_over,
 )
@@ -176,7 +175,7 @@ def _phase(run: Run) -> Text:
 def _bake(run: Run, now: float, bar: int) -> Text:
     if run.phase is not Phase.BAKING:
         return Text("–")
-    have, want = gathered(run), needed(run)
+    have, want = gathered(run), run.needed
     text = _bar(min(1.0, have / want), bar, "")
     text.append(f" {have} of {want} cells" if have < want else f" full, {have} cells for {want}")
     if have < want:

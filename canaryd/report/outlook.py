@@ -63,11 +63,6 @@ def held_for(hold: Hold) -> str:
     return hold.kind.replace("-", " ")
 
 
-def needed(run: Run) -> int:
-    """Settled cells without a gap that the present step has to gather: the machine's rule, shown."""
-    return max(1, math.ceil(run.current_step.bake / run.plan.spec.analysis.cell))
-
-
 def gathered(run: Run) -> int:
     """Settled cells without a gap under the present split; 0 before the first split."""
     return len(run.baked) if run.segments else 0
@@ -80,7 +75,7 @@ def bake_over(run: Run) -> float:
     origin = run.segment.origin
     first = origin + math.ceil(analysis.settle.total_seconds() / cell) * cell
     done = run.done[1] if run.done and run.done[0] == run.segment.index else origin
-    missing = max(0, needed(run) - gathered(run))
+    missing = max(0, run.needed - gathered(run))
     return max(first, done) + missing * cell + analysis.lag.total_seconds()
 
 
@@ -138,7 +133,7 @@ def _once_baked(run: Run, now: float | None) -> str:
         bound = f"{1 / run.plan.spec.analysis.beta:g}"
         approval += f" and the proof that {run.route.canary} is not worse has reached {bound}"
     goal = f"{run.route.canary} gets {next_split(run)}"
-    missing = needed(run) - gathered(run)
+    missing = run.needed - gathered(run)
     if missing <= 0:
         return f"The bake is full; when the step has passed{approval}, {goal}."
     return (

@@ -1,0 +1,190 @@
+"""
+The one function that decides: ``decide(run, observation) -> Decision``.
+
+It reads no clock, does no I/O and logs nothing; the same run and observation give the same decision. What a newcomer
+would get wrong: the run says what we *want*, the sighting what *is*. They are compared, and never copied onto each
+other, but for one case: a marker of our own that is newer than the run is a retreat whose save was lost.
+
+    pending --> shifting --> baking --> shifting --> ... --> promoting --> watching --> promoted
+       \\____________\\___________\\__________________________\\___________\\--> rolling back --> rolled back
+
+FAIL, abort and a hold that ran out latch the run: from then on the split never rises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from canaryd.machine.changes import after_drift, canary_changed, drifted, stable_changed, started_over
+from canaryd.machine.retreat import roll_back
+from canaryd.machine.standing import Standing, standing
+from canaryd.machine.steps import PROGRESS
+from canaryd.machine.writes import DRIFT, RESTART, held_for, with_segment, written_again
+from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
+from canaryd.model.duration import render_seconds
+from canaryd.model.run import Command, Latch, LatchKind, Phase, Run
+from canaryd.model.traffic import NOTHING, Sides, Sighting
+
+__all__ = ["Standing", "decide", "standing"]
+
+
+UNREADY_FOR = 1.0
+"""Seconds between two observations without a ready canary endpoint that amount to a dead canary."""
+
+LATCHES: dict[str, LatchKind] = {"fail": "fail", "abort": "abort", "inconclusive": "inconclusive"}
+
+
+def decide(run: Run, seen: Observation) -> Decision:
+    """
+    What ``run`` becomes after ``seen``, and the one write that follows from it.
+
+    The order is the order of what matters: what the mesh knows better than we do, evidence, people, harm, then drift,
+    and progress last.
+    """
+    if run.final:
+        return Decision(run, release=not run.released)
+    told: list[Event] = []
+    run = _adopt(run, seen, told)
+    run = _see_arrival(run, seen)
+    run = _take_evidence(run, seen)
+    run, resumed = _obey(run, seen, told)
+    run = _latch_harm(run, seen)
+    answer = roll_back(run, seen) if run.latch else _go_on(run, seen, resumed=resumed)
+    if answer.run.latch is None and (ran_out := _ran_out(answer.run, seen)):
+        answer = roll_back(replace(run, latch=ran_out), seen)
+    if answer.run.hold and (run.hold is None or run.hold.kind != answer.run.hold.kind):
+        told.append(Event(Told.HELD, answer.run.hold.why))
+    if run.hold and answer.run.hold is None and not answer.run.latch:
+        told.append(Event(Told.RESUMED, f"no longer held: {run.hold.why}"))
+    return replace(answer, events=(*told, *answer.events))
+
+
+def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
+    """
+    Our own marker is newer than the run: a write toward stable whose save was lost. The mesh is right.
+
+    A newer marker that *rises* cannot be ours, for toward the canary we save first; it is left to be drift.
+    """
+    if isinstance(seen.mesh, Unseen) or standing(run, seen.mesh) is not Standing.AHEAD:
+        return run
+    marker = seen.mesh.marker
+    if marker is None or marker.split > run.split:
+        return run
+    told.append(Event(Told.ADOPTED, f"the mesh holds our write {marker.seq} ({marker.split}); its save was lost"))
+    run = replace(with_segment(run, marker.split, marker.at, seq=marker.seq), split=marker.split)
+    if marker.latch == RESTART:
+        return started_over(run)
+    if marker.latch == DRIFT:
+        return held_for(run, seen, "drift", marker.reason, sticky=True)
+    if (kind := LATCHES.get(marker.latch)) and run.latch is None:
+        return replace(run, latch=Latch(kind, marker.reason, marker.at))
+    return run
+
+
+def _see_arrival(run: Run, seen: Observation) -> Run:
+    """Note when our last write was first seen in the mesh; from then on its segment has traffic."""
+    if run.seq == 0 or run.arrived_at is not None or isinstance(seen.mesh, Unseen):
+        return run
+    return replace(run, arrived_at=seen.now) if standing(run, seen.mesh) is Standing.ARRIVED else run
+
+
+def _take_evidence(run: Run, seen: Observation) -> Run:
+    if isinstance(seen.sides, Sides):
+        dead = seen.sides.canary.ready == 0 and run.split > NOTHING
+        since = run.unready_since if run.unready_since is not None else seen.now
+        run = replace(run, unready_since=since if dead else None)
+    if not seen.cells:
+        return run
+    return replace(
+        run,
+        cells=(*run.cells, *seen.cells),
+        judged=seen.judged,
+        evidence=seen.evidence,
+    )
+
+
+def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
+    """Obey each new command once; whether one of them said to resume."""
+    resumed = False
+    for command in seen.commands:
+        if command.id in run.obeyed or (command.verb == "resume" and not _can_resume(run, seen)):
+            continue
+        run = replace(run, obeyed=(*run.obeyed, command.id))
+        if command.verb == "abort":
+            run = _aborted(run, command, seen)
+        elif command.step is not None and command.step != run.step:
+            told.append(
+                Event(Told.COMMAND_VOID, f"{command.verb} was meant for step {command.step + 1}; it has passed")
+            )
+        elif command.verb == "approve":
+            run = replace(run, approved=(*run.approved, run.step))
+        elif command.verb == "resume" and run.hold and run.hold.kind == "drift":
+            resumed = True
+        elif command.verb == "resume":
+            told.append(Event(Told.COMMAND_VOID, "resume counts only after drift, and there is none"))
+        elif run.last_step and run.phase is Phase.BAKING:
+            run = replace(run, unproven=f"{_by(command)}: {command.reason}")
+        else:
+            told.append(Event(Told.COMMAND_VOID, "promote counts only at the last step of the plan"))
+    return run, resumed
+
+
+def _can_resume(run: Run, seen: Observation) -> bool:
+    """A resume that cannot be carried out in this tick is obeyed in a later one."""
+    return isinstance(seen.mesh, Sighting) and standing(run, seen.mesh) is not Standing.LOST
+
+
+def _by(command: Command) -> str:
+    return command.by or "somebody"
+
+
+def _aborted(run: Run, command: Command, seen: Observation) -> Run:
+    if run.latch:
+        return replace(run, latch=replace(run.latch, forced=run.latch.forced or command.force))
+    reason = f"aborted by {_by(command)}" + (f": {command.reason}" if command.reason else "")
+    return replace(run, latch=Latch("abort", reason, seen.now, command.force))
+
+
+def _latch_harm(run: Run, seen: Observation) -> Run:
+    """FAIL: the judge's verdict, or a canary without a single ready endpoint while it is sent traffic."""
+    if run.latch or run.split == NOTHING:
+        return run
+    reason = run.evidence.failure if run.evidence else ""
+    if not reason and run.unready_since is not None and seen.now - run.unready_since >= UNREADY_FOR:
+        name = ", ".join(run.canary_pin.workloads) if run.canary_pin else run.route.canary
+        reason = f"the canary {name} has no ready endpoint while it is sent {run.split} of the traffic"
+    return replace(run, latch=Latch("fail", reason, seen.now)) if reason else run
+
+
+def _ran_out(run: Run, seen: Observation) -> Latch | None:
+    hold = run.hold
+    if hold is None or hold.limit is None or seen.now < hold.limit or hold.then != "rollback":
+        return None
+    waited = render_seconds(seen.now - hold.since)
+    return Latch("inconclusive", f"inconclusive after {waited} of holding: {hold.why}", seen.now)
+
+
+def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
+    if changed := canary_changed(run, seen):
+        return changed
+    if isinstance(seen.mesh, Unseen):
+        return _unseen(run, seen, seen.mesh)
+    where = standing(run, seen.mesh)
+    if where is Standing.LOST:
+        return written_again(run, seen)
+    if where is not Standing.ARRIVED:
+        return drifted(run, seen, seen.mesh, resumed=resumed)
+    if run.hold and run.hold.kind == "drift":
+        return after_drift(run, seen, run.hold, resumed=resumed)
+    if changed := stable_changed(run, seen):
+        return changed
+    if run.hold and run.hold.kind in ("stable-changed", "no-way-back"):
+        run = replace(run, hold=None)
+    return PROGRESS[run.phase](run, seen)
+
+
+def _unseen(run: Run, seen: Observation, mesh: Unseen) -> Decision:
+    """The mesh cannot be read. A retreat that was not seen to arrive is sent again all the same."""
+    if run.seq > 0 and run.split == NOTHING and run.arrived_at is None:
+        return written_again(run, seen)
+    return Decision(replace(run, waiting=f"the mesh cannot be read, trying again: {mesh.why}"))

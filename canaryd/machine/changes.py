@@ -1,0 +1,121 @@
+"""
+What others change in mid-run: the weights, the canary's image, stable's image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from canaryd.machine.retreat import no_way_back, roll_back, stuck
+from canaryd.machine.writes import DRIFT, RESTART, held_for, with_segment, written
+from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
+from canaryd.model.run import Hold, Latch, Phase, Pin, Run
+from canaryd.model.traffic import NOTHING, Sighting
+
+
+def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> Decision:
+    """Somebody else wrote the weights. Above what the plan allows: down at once. Toward stable: respected."""
+    why = _drift(run, mesh)
+    event = () if run.hold and run.hold.kind == "drift" else (Event(Told.DRIFTED, why),)
+    policy = run.plan.spec.on_drift
+    if policy == "abort":
+        return roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
+    writable = run.seq > 0 and not mesh.stable_missing
+    if mesh.split is not None and writable and (resumed or policy == "reassert"):
+        sent = written(run, seen, run.split)
+        return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
+    if mesh.most > run.split and writable and not no_way_back(run, seen):
+        why = f"{why}; brought down to {run.split}"
+        sent = written(run, seen, run.split, latch=DRIFT, reason=why)
+        held = held_for(sent.run, seen, "drift", why, sticky=True)
+        return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
+    return Decision(held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why), events=event)
+
+
+def _drift(run: Run, mesh: Sighting) -> str:
+    if mesh.split is None:
+        return f"{run.route} no longer has the entry as the run began it: {mesh.why}"
+    if mesh.marker is not None and mesh.marker.run != run.uid:
+        return f"{run.route} carries the marker of another run, {mesh.marker.run}"
+    if mesh.split != run.split:
+        return f"somebody set the canary to {mesh.split} in {run.route}; the run wants {run.split}"
+    return f"somebody took canaryd's marker out of {run.route}"
+
+
+def _under_foreign_split(run: Run, seen: Observation, mesh: Sighting) -> Run:
+    """What is measured under a split that is not ours is evidence of harm, and never a bake."""
+    if mesh.split is None or not run.segments or (run.segment.split == mesh.split and not run.segment.ours):
+        return run
+    return with_segment(run, mesh.split, seen.now, seq=run.seq, ours=False, arrived=True)
+
+
+def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> Decision:
+    """
+    The weights are ours again.
+
+    Where a hand put them back, the run goes on with a fresh bake. Where we brought them down, a person has to say so.
+    """
+    if hold.sticky and not resumed:
+        return Decision(replace(run, waiting=f"{hold.why}; `canaryd resume {run.plan.name}` goes on"))
+    phase = Phase.BAKING if run.phase is Phase.SHIFTING else run.phase
+    return Decision(replace(with_segment(run, run.split, seen.now, seq=run.seq, arrived=True), phase=phase, hold=None))
+
+
+def canary_changed(run: Run, seen: Observation) -> Decision | None:
+    """A new image of the canary in mid-run voids the evidence: to 0 % at once, then over again, or for good."""
+    if run.canary_pin is None or isinstance(seen.sides, Unseen) or not run.canary_pin.differs_from(seen.sides.canary):
+        return None
+    why = (
+        f"the canary's pod template changed from {_names(run.canary_pin.hashes)} to {_names(seen.sides.canary.hashes)}"
+    )
+    if run.plan.spec.on_canary_change == "abort":
+        return roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
+    if nowhere := no_way_back(run, seen):
+        return stuck(run, seen, f"{why}, and {nowhere}")
+    sent = written(run, seen, NOTHING, latch=RESTART, reason=why)
+    waiting = "the canary changed; waiting for it to be rolled out before starting over"
+    return replace(sent, run=replace(started_over(sent.run), waiting=waiting), events=(Event(Told.RESTARTED, why),))
+
+
+def _names(hashes: tuple[str, ...]) -> str:
+    return ", ".join(hashes) or "none"
+
+
+def started_over(run: Run) -> Run:
+    """The run before its first step again; cells of the former canary count for nothing."""
+    return replace(
+        run,
+        phase=Phase.PENDING,
+        step=0,
+        split=NOTHING,
+        judged=None,
+        judged_from=len(run.segments),
+        evidence=None,
+        stable_pin=None,
+        canary_pin=None,
+        unready_since=None,
+        approved=(),
+        hold=None,
+        blind_since=None,
+        unproven="",
+    )
+
+
+def stable_changed(run: Run, seen: Observation) -> Decision | None:
+    """A new stable image: hold, and when it is rolled out compare with it from anew."""
+    if run.stable_pin is None or isinstance(seen.sides, Unseen) or not run.stable_pin.differs_from(seen.sides.stable):
+        return None
+    why = f"stable's pod template changed from {_names(run.stable_pin.hashes)} to {_names(seen.sides.stable.hashes)}"
+    if not seen.sides.stable.rolled_out:
+        return Decision(held_for(run, seen, "stable-changed", f"{why}; waiting for it to be rolled out"))
+    fresh = with_segment(run, run.split, seen.now, seq=run.seq, arrived=True)
+    fresh = replace(
+        fresh,
+        stable_pin=Pin.of(seen.sides.stable),
+        judged=None,
+        judged_from=fresh.segment.index,
+        evidence=None,
+        hold=None,
+        waiting="stable changed; measuring this step from anew",
+    )
+    return Decision(fresh, events=(Event(Told.STABLE_CHANGED, why),))

@@ -1,0 +1,45 @@
+"""
+Where a write of ours stands: the marker and the weights in the mesh, held against what the run wrote last.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from canaryd.model.run import Run
+from canaryd.model.traffic import Sighting
+
+
+class Standing(Enum):
+    """What the mesh's marker and weights say of our last write."""
+
+    ARRIVED = auto()
+    """They are what we wrote last."""
+    LOST = auto()
+    """They are what we wrote before that; the last write has never been seen."""
+    AHEAD = auto()
+    """The marker is ours, and newer than what we know of."""
+    DRIFT = auto()
+    """Anything else: somebody else wrote."""
+
+
+def standing(run: Run, seen: Sighting) -> Standing:
+    """Compare what the mesh shows with what ``run`` wrote last, never with what it showed before."""
+    marker = seen.marker
+    if marker is None or marker.run != run.uid:
+        untouched = marker is None and seen.split == run.started_from
+        if run.seq == 0:
+            return Standing.ARRIVED if untouched else Standing.DRIFT
+        return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT
+    if marker.seq > run.seq:
+        return Standing.AHEAD
+    if seen.split != marker.split:
+        return Standing.DRIFT
+    if marker.seq == run.seq:
+        return Standing.ARRIVED if marker.split == run.split else Standing.DRIFT
+    # An older marker once the newer one was seen: somebody has put an old state of the object back.
+    return Standing.LOST if run.arrived_at is None else Standing.DRIFT
+
+
+def _never_arrived(run: Run) -> bool:
+    return run.arrived_at is None and all(segment.seq in (0, run.seq) for segment in run.segments)

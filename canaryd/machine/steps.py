@@ -1,0 +1,170 @@
+"""
+Progress, phase by phase, and what a step needs to pass.
+
+PASS advances, and nothing else does: a limit that runs out, a gap or a missing answer never raises a weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from canaryd.machine.writes import held_for, shifted_to
+from canaryd.model.cells import Gap
+from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
+from canaryd.model.duration import render_seconds
+from canaryd.model.passing import finding, lack, objection
+from canaryd.model.run import Outcome, Phase, Pin, Run
+from canaryd.model.traffic import EVERYTHING
+
+
+def _begin(run: Run, seen: Observation) -> Decision:
+    """Pending: the run starts when both sides are ready and the canary is wholly rolled out."""
+    if isinstance(seen.sides, Unseen):
+        return Decision(replace(run, waiting=f"the pods cannot be seen, trying again: {seen.sides.why}"))
+    stable, canary = seen.sides.stable, seen.sides.canary
+    if not canary.rolled_out or canary.ready == 0:
+        return Decision(
+            replace(run, waiting=f"waiting for the canary to be rolled out: {canary.why or 'no ready pod'}")
+        )
+    if stable.ready == 0:
+        return Decision(replace(run, waiting=f"waiting for stable to be ready: {stable.why or 'no ready pod'}"))
+    pinned = replace(run, stable_pin=Pin.of(stable), canary_pin=Pin.of(canary), hold=None)
+    started = Event(
+        Told.STARTED, f"{run.plan} release {run.plan.spec.release}: {run.route.stable} -> {run.route.canary}"
+    )
+    shift = shifted_to(pinned, seen, run.current_step.weight, Phase.SHIFTING)
+    return replace(shift, events=(started, *shift.events))
+
+
+def _arrive(run: Run, _: Observation) -> Decision:
+    """Shifting: the marker and the weights are there."""
+    baking = replace(run, phase=Phase.BAKING, waiting=f"settling at {run.split}")
+    return Decision(baking, events=(Event(Told.SHIFTED, f"{run.route} sends {run.split} to {run.route.canary}"),))
+
+
+def _bake(run: Run, seen: Observation) -> Decision:
+    """Baking: PASS advances, and nothing else does."""
+    if why := _without_data(run, seen):
+        return _blind(run, seen, why)
+    run = replace(run, blind_since=None)
+    if run.unproven:
+        return _promote(run, seen, f"promoted by a person's word: {run.unproven}")
+    baked, needed = len(run.baked), run.needed
+    if baked < needed:
+        return Decision(replace(run, hold=None, waiting=f"baking at {run.split}: {baked} of {needed} cells"))
+    if not _at_gate(run) and (doubt := _doubt(run, seen)):
+        limit = run.plan.spec.on_inconclusive
+        return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
+    if not run.last_step or _gated(run):
+        return _pass(run, seen)
+    return _promote(run, seen, _proof(run))
+
+
+def _blind(run: Run, seen: Observation, why: str) -> Decision:
+    """
+    Nothing can be measured: traffic stays, within the plan's limit.
+
+    The limit counts from when we noticed, for a downtime of ours is nobody's gap. A hold that is there for another
+    reason goes on with its own limit, so that a gap now and then cannot prolong it for ever.
+    """
+    limit, since = run.plan.spec.on_no_data, run.blind_since if run.blind_since is not None else seen.now
+    run = replace(run, blind_since=since)
+    if run.hold and run.hold.kind in ("gate", "inconclusive") and seen.now < since + limit.hold.total_seconds():
+        return Decision(replace(run, waiting=f"{run.hold.why}; no data: {why}"))
+    return Decision(held_for(run, seen, "no-data", f"no data: {why}", limit.hold, limit.then, since))
+
+
+def _pass(run: Run, seen: Observation) -> Decision:
+    gate = run.current_step.gate
+    if _gated(run) and gate is not None:
+        limit = gate.approve
+        why = f"waiting for a person's approval at {run.split}: canaryd approve {run.plan.name}"
+        return Decision(held_for(run, seen, "gate", why, limit.limit, limit.otherwise))
+    passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.split}: {finding(run.evidence)}")
+    ahead = replace(run, step=run.step + 1, hold=None)
+    shift = shifted_to(ahead, seen, ahead.current_step.weight, Phase.SHIFTING)
+    return replace(shift, events=(passed, *shift.events))
+
+
+def _at_gate(run: Run) -> bool:
+    """The step has passed and waits for a person; whether it still passes is asked when the person has come."""
+    return _gated(run) and run.hold is not None and run.hold.kind == "gate"
+
+
+def _gated(run: Run) -> bool:
+    return run.current_step.gate is not None and run.step not in run.approved
+
+
+def _promote(run: Run, seen: Observation, proof: str) -> Decision:
+    proven = run.evidence is not None and run.evidence.proven
+    unproven = run.unproven or ("" if proven else run.plan.spec.accept_unproven)
+    shift = shifted_to(replace(run, hold=None, reason=proof, unproven=unproven), seen, EVERYTHING, Phase.PROMOTING)
+    return replace(shift, events=(Event(Told.PROMOTING, proof),))
+
+
+def _proof(run: Run) -> str:
+    if run.evidence and run.evidence.proven:
+        return f"proven at {run.split}: {finding(run.evidence)}"
+    return f"unproven, accepted by the plan: {run.plan.spec.accept_unproven}"
+
+
+def _settle_at_everything(run: Run, seen: Observation) -> Decision:
+    if seen.now - (run.arrived_at or seen.now) < run.settle:
+        return Decision(replace(run, waiting="the canary has 100 %; settling"))
+    watching = replace(run, phase=Phase.WATCHING, waiting="watching at 100 %")
+    return Decision(
+        watching, events=(Event(Told.WATCHING, "the canary has 100 %; objectives are watched, rollback armed"),)
+    )
+
+
+def _watch(run: Run, seen: Observation) -> Decision:
+    """Watching: there is nothing to compare with any more; objectives, readiness and people may still roll back."""
+    over = (run.arrived_at or seen.now) + run.settle + run.plan.spec.watch.total_seconds()
+    if seen.blind:
+        over += run.plan.spec.on_no_data.hold.total_seconds()
+    if seen.now < over:
+        left = render_seconds(over - seen.now)
+        blind = f", blind: {seen.blind}" if seen.blind else ""
+        return Decision(replace(run, waiting=f"watching at 100 % for another {left}{blind}"))
+    if run.evidence and not run.evidence.objectives_hold:
+        limit = run.plan.spec.on_inconclusive
+        doubt = f"an objective is in doubt at 100 %: {finding(run.evidence)}"
+        return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
+    ended = replace(run, phase=Phase.PROMOTED, outcome=Outcome.PROMOTED, ended=seen.now, waiting="", hold=None)
+    return Decision(ended, release=True, events=(Event(Told.PROMOTED, run.reason),))
+
+
+def _without_data(run: Run, seen: Observation) -> str:
+    """Why nothing is known of the traffic of now; empty if something is."""
+    last = run.cells[-1] if run.cells else None
+    gap = last.why if isinstance(last, Gap) and last.segment == run.segment.index else ""
+    analysis = run.plan.spec.analysis
+    measured = max((cell.end for cell in run.cells if not isinstance(cell, Gap)), default=run.created)
+    measured = max(measured, run.segment.origin, run.arrived_at or 0.0)
+    late = seen.now - measured > 4 * analysis.cell.total_seconds() + analysis.lag.total_seconds()
+    return seen.blind or gap or ("no cell has been measured for a while" if late else "")
+
+
+def _doubt(run: Run, seen: Observation) -> str:
+    """Why a full bake is not a PASS; empty if it is."""
+    evidence = run.evidence
+    if evidence is None or evidence.segment != run.segment.index:
+        return "no evidence yet under this split"
+    if isinstance(seen.sides, Unseen):
+        return f"the pods cannot be seen: {seen.sides.why}"
+    if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:
+        return f"the canary is not ready for more: {seen.sides.canary.why or 'no ready pod'}"
+    if why := objection(evidence):
+        return why
+    spec = run.plan.spec
+    promotes = run.last_step and not spec.accept_unproven
+    return lack(evidence, run.split, spec.analysis.min_requests, len(run.baked), promotes=promotes)
+
+
+PROGRESS = {
+    Phase.PENDING: _begin,
+    Phase.SHIFTING: _arrive,
+    Phase.BAKING: _bake,
+    Phase.PROMOTING: _settle_at_everything,
+    Phase.WATCHING: _watch,
+}

@@ -1,0 +1,104 @@
+"""
+The next write, and the small changes of a run that go with it: its segment, its hold.
+
+Every write has a new sequence and a time, and opens a segment whose grid of cells starts then. Which way it goes
+decides the order of save and patch; it is told from what users may be meeting now, not from what we last wanted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from canaryd.machine.standing import Standing, standing
+from canaryd.model.cells import Segment
+from canaryd.model.decision import Decision, Event, Observation, Told, Write
+from canaryd.model.run import Hold, HoldKind, Phase, Run, Then
+from canaryd.model.traffic import NOTHING, Marker, Sighting, Split
+
+RESTART = "restart"
+"""In the marker of a retreat after which the run starts over: no latch of the run."""
+
+DRIFT = "drift"
+"""In the marker of a write that brought somebody else's weights down: the run is held."""
+
+
+def held_for(
+    run: Run,
+    seen: Observation,
+    kind: HoldKind,
+    why: str,
+    limit: timedelta | None = None,
+    then: Then = "hold",
+    since: float | None = None,
+    *,
+    sticky: bool = False,
+) -> Run:
+    """``run`` holding for ``why``; a hold of the same kind keeps the time it began at, a sticky one its reason too."""
+    same = run.hold if run.hold and run.hold.kind == kind else None
+    if same and same.sticky:
+        return run
+    if kind == "drift":
+        limit, then = run.plan.spec.on_inconclusive.hold, run.plan.spec.on_inconclusive.then
+    begun = since if since is not None else (same.since if same else seen.now)
+    end = None if limit is None else begun + limit.total_seconds()
+    return replace(run, hold=Hold(kind, why, begun, end, then, sticky), waiting=why)
+
+
+def shifted_to(run: Run, seen: Observation, split: Split, phase: Phase) -> Decision:
+    sent = written(run, seen, split)
+    moved = replace(sent.run, phase=phase, waiting=f"shifting to {split}")
+    return replace(sent, run=moved, events=(Event(Told.SHIFTING, f"from {run.split} to {split}"),))
+
+
+def written(run: Run, seen: Observation, split: Split, *, latch: str = "", reason: str = "") -> Decision:
+    """The next write of ``split``: a new sequence, and a segment whose grid starts now."""
+    mesh = seen.mesh if isinstance(seen.mesh, Sighting) else Sighting(None, None)
+    theirs = mesh.marker.seq if mesh.marker and mesh.marker.run == run.uid else 0
+    marker = Marker(
+        run=run.uid,
+        seq=max(run.seq, theirs) + 1,
+        split=split,
+        was=mesh.split if mesh.split is not None else run.split,
+        stable=run.route.stable,
+        canary=run.route.canary,
+        at=seen.now,
+        latch=latch,
+        reason=reason[:300],
+    )
+    down = split == NOTHING or split < mesh.most
+    opened = with_segment(_as_seen(run, mesh), split, seen.now, seq=marker.seq)
+    return Decision(replace(opened, split=split), Write("stable" if down else "canary", marker))
+
+
+def written_again(run: Run, seen: Observation) -> Decision:
+    """Our last write never reached the mesh; what it said of the run it says again."""
+    brought_down = run.hold is not None and run.hold.kind == "drift" and run.hold.sticky
+    latch = DRIFT if brought_down else RESTART if run.phase is Phase.PENDING else ""
+    sent = written(run, seen, run.split, latch=latch, reason=run.hold.why if run.hold else "")
+    why = seen.refusal or "the former write did not arrive"
+    return replace(sent, run=replace(sent.run, waiting=f"sending {run.split} again: {why}"))
+
+
+def with_segment(run: Run, split: Split, origin: float, *, seq: int, ours: bool = True, arrived: bool = False) -> Run:
+    """``run`` with a new segment."""
+    segment = Segment(len(run.segments), seq, split, origin, ours)
+    return replace(run, seq=seq, at=origin, segments=(*run.segments, segment), arrived_at=origin if arrived else None)
+
+
+def _as_seen(run: Run, mesh: Sighting) -> Run:
+    """
+    The history of splits as the mesh tells it, where our last write was lost.
+
+    No traffic ever followed the lost write. An earlier attempt that had been given up may have landed late: then it is
+    the mesh's marker, and knows when it was sent.
+    """
+    if standing(run, mesh) is not Standing.LOST:
+        return run
+    marker = mesh.marker
+    arrived = marker.seq if marker else 0
+    measured, until = run.done or (0, 0.0)
+    kept = tuple(segment for segment in run.segments if segment.seq <= arrived or segment.index <= measured)
+    if marker and kept and kept[-1].seq < marker.seq:
+        kept = (*kept, Segment(len(kept), marker.seq, marker.split, max(marker.at, until)))
+    return replace(run, segments=kept)
