@@ -58,7 +58,8 @@ def _tell(console: Console, lab: Lab, story: Story, folder: Path) -> Ending:
 
 def _table(endings: list[Ending]) -> Table:
     """What a release manager asks first; the reasons are sentences and stand below."""
-    table = Table(title="Both stories", title_justify="left")
+    caption = "harmed: failed at the canary, or took more than twice as long as 99.9 % did at stable"
+    table = Table(title="Both stories", title_justify="left", caption=caption, caption_justify="left")
     for column in ("story", "ended", "time", "weights"):
         table.add_column(column)
     for column in ("requests\nserved", "by the\ncanary", "requests\nharmed"):
@@ -71,7 +72,7 @@ def _table(endings: list[Ending]) -> Table:
             _weights(ending),
             f"{ending.served:,}",
             f"{ending.canary_served:,}",
-            f"{ending.canary_failed:,}",
+            f"{ending.harmed:,}",
         )
     return table
 

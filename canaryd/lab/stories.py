@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from canaryd.lab.lab import Lab
-from canaryd.lab.load import Counts
+from canaryd.lab.load import Tally
 from canaryd.lab.processes import mortal
 from canaryd.model.run import Run
 from canaryd.store.folder import FolderStore
@@ -43,7 +43,11 @@ class Story:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a story ended: canaryd's exit code and run, and what the clients saw of each version meanwhile."""
+    """
+    How a story ended: canaryd's exit code and run, and what the clients saw of the canary meanwhile.
+
+    ``harmed`` are requests that failed at the canary, or took more than twice as long as 999 of 1,000 did at stable.
+    """
 
     story: Story
     exit_code: int
@@ -52,6 +56,7 @@ class Ending:
     served: int
     canary_served: int
     canary_failed: int
+    harmed: int
     report: Path
 
 
@@ -70,14 +75,16 @@ def play(lab: Lab, story: Story, folder: Path, *, plan: Path = PLAN, show: bool 
         exit_code = _attend(process, lab, story, state)
     run = newest_run(state)
     after = lab.counts()
+    stable, canary = (_since(before.of(version), after.of(version)) for version in (STABLE, CANARY))
     return Ending(
         story,
         exit_code,
         run,
         time.monotonic() - began,
         after.answered - before.answered,
-        _grown(before, after, "answered"),
-        _grown(before, after, "failed"),
+        canary.answered,
+        canary.failed,
+        canary.failed + _slow(canary, 2 * stable.quantile(0.999)),
         report,
     )
 
@@ -113,6 +120,16 @@ def _attend(process: subprocess.Popen[bytes], lab: Lab, story: Story, state: Pat
     return process.wait(60)
 
 
-def _grown(before: Counts, after: Counts, what: str) -> int:
-    grown: int = getattr(after.of(CANARY), what) - getattr(before.of(CANARY), what)
-    return grown
+def _since(before: Tally, after: Tally) -> Tally:
+    """What was answered between two counts."""
+    return Tally(
+        after.answered - before.answered,
+        after.failed - before.failed,
+        after.by_status - before.by_status,
+        after.by_millisecond - before.by_millisecond,
+    )
+
+
+def _slow(tally: Tally, milliseconds: float) -> int:
+    """The requests that took longer than that."""
+    return sum(count for millisecond, count in tally.by_millisecond.items() if millisecond > milliseconds)

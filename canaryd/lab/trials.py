@@ -188,7 +188,8 @@ def _result(trial: Trial, seed: int, ending: Ending, event: float | None) -> dic
         "reached": reached(run).canary if run else 0,
         "served": ending.served,
         "canary": ending.canary_served,
-        "harmed": ending.canary_failed,
+        "failed": ending.canary_failed,
+        "harmed": ending.harmed,
         "detected": round(run.latch.at - event, 2) if run and run.latch and event else None,
         "reason": run.reason if run else "no run",
     }
@@ -198,7 +199,7 @@ def _result(trial: Trial, seed: int, ending: Ending, event: float | None) -> dic
 def table(results: list[dict[str, Any]]) -> str:
     """The results as a Markdown table, a line a trial."""
     rows = [
-        "| trial | expected | as expected | needed | seconds, median | largest weight | failed at the canary, median |",
+        "| trial | expected | as expected | needed | seconds, median | largest weight | requests harmed, median |",
         "|---|---|---|---|---|---|---|",
     ]
     for trial in TRIALS:
