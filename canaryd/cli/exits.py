@@ -1,4 +1,4 @@
-"""Exit codes. ``docs/reference.md`` lists them; a pipeline may rely on them."""
+"""Exit codes. The README lists them; a pipeline may rely on them."""
 
 from __future__ import annotations
 
