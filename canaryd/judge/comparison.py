@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import fsum
 
 from canaryd.judge import errors, latency, wording
+from canaryd.judge.dispersion import Dispersion, of_errors, over_time, tempered
 from canaryd.judge.histogram import ENOUGH, Shape, active_bounds, shape_of, too_close
 from canaryd.judge.mixture import CEILING, cash, grow, lay, total, worth
 from canaryd.model.cells import Cell
@@ -43,13 +44,18 @@ def rebounded(check: Check, one: CheckState, bounds: int, note: str) -> CheckSta
     return CheckState(one.name, wager, note=note)
 
 
-def judged(check: Check, one: CheckState, cell: Cell, history: History, warm: bool) -> CheckState:
-    """The check after a cell; ``history`` is that before it, ``warm`` says that latency may be judged."""
+def judged(check: Check, one: CheckState, cell: Cell, history: History, warm: bool, assumed: float) -> CheckState:
+    """
+    The check after a cell.
+
+    ``history`` is that before it, ``warm`` says that latency may be judged, ``assumed`` is the clump of failures where
+    history says nothing of them.
+    """
     if check.metric == "error-rate":
-        return _errors(check, one, cell)
+        return _errors(check, one, cell, of_errors(history.failing, history.pods, assumed, cell.canary, cell.stable))
     if waiting := _latency_waits(check, cell, history, warm):
         return replace(one, waiting=waiting)
-    return _latency(check, one, cell, shape_of(history.bounds, history.basis))
+    return _latency(check, one, cell, shape_of(history.bounds, history.basis), over_time(history.slow) or assumed)
 
 
 def proof_of(proof: Proof) -> float:
@@ -95,7 +101,7 @@ def add(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-def _errors(check: Check, one: CheckState, cell: Cell) -> CheckState:
+def _errors(check: Check, one: CheckState, cell: Cell, by: Dispersion) -> CheckState:
     canary, stable = cell.canary, cell.stable
     if min(canary.requests, stable.requests) < SOMEBODY:
         return replace(one, waiting=_nobody(canary.requests))
@@ -107,22 +113,22 @@ def _errors(check: Check, one: CheckState, cell: Cell) -> CheckState:
         (stable.requests - stable.errors, stable.errors),
     )
     wager = lay(one.wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)
-    wager = grow(wager, errors.harm(failed, requests, check.accepted))
+    wager = grow(wager, errors.harm(failed, requests, check.accepted, by))
     proof = one.proof
     if cell.settled:
         row = proof.rows[0] if proof.rows else errors.fresh_row()
-        proof = Proof((_paid(row, errors.proof(failed, requests, check.allowed)),))
+        proof = Proof((_paid(row, errors.proof(failed, requests, check.allowed, by)),))
     return replace(one, wager=wager, proof=proof, waiting="")
 
 
-def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape) -> CheckState:
+def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape, clump: float) -> CheckState:
     canary, stable = latency.side(cell.canary.buckets), latency.side(cell.stable.buckets)
     one = tallied(one, cell.seconds, canary.buckets, stable.buckets)
     wager = one.wager
     played = latency.bets(shape, check.accepted, cell.split)
     if played.nulls:
         wager = lay(wager, cell.split.canary, cell.seconds, latency.prior(played))
-        wager = grow(wager, latency.harm(canary, stable, played, check.accepted))
+        wager = grow(wager, tempered(latency.harm(canary, stable, played, check.accepted), clump))
     proof = one.proof
     if cell.settled:
         # The bounds are those of the segment's first judged cell: one that left later must not take its doubt along.
@@ -130,7 +136,7 @@ def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape) -> CheckSt
         rows = proof.rows or (latency.fresh_row(),) * len(bounds)
         proof = Proof(
             tuple(
-                _paid(row, latency.proof(canary, stable, shape, null, check.allowed))
+                _paid(row, tempered(latency.proof(canary, stable, shape, null, check.allowed), clump))
                 for row, null in zip(rows, latency.margins(shape, bounds, check.allowed.times), strict=True)
             ),
             bounds,

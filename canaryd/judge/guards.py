@@ -7,7 +7,7 @@ cannot bend a verdict either way.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import isfinite, sqrt
 from statistics import median
 
@@ -36,7 +36,7 @@ def fault(cell: Cell) -> str:
         return "bucket bounds that do not rise"
     sides = (("stable", cell.stable), ("canary", cell.canary))
     for name, counts in sides:
-        if not all(map(_countable, (counts.requests, counts.errors, *counts.buckets))):
+        if not all(map(_countable, (counts.requests, counts.errors, *counts.buckets, *chain(*counts.pods)))):
             return f"counts of {name} that are not numbers between 0 and {HUGE:.0e}"
         if counts.errors > counts.requests * (1 + 1e-9):
             return f"more errors of {name} ({number(counts.errors)}) than requests ({number(counts.requests)})"

@@ -140,6 +140,12 @@ def active_bounds(shape: Shape) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+def nearest(buckets: tuple[float, ...], share: float) -> int:
+    """Index of the bound above which the share of requests is nearest to ``share``."""
+    requests, places = fsum(buckets), range(len(buckets) - 1)
+    return min(places, key=lambda index: abs(fsum(buckets[index + 1 :]) / requests - share))
+
+
 def too_close(bounds: tuple[float, ...], times: float) -> tuple[float, float] | None:
     """The first two bounds (ms) that are less than ``times`` apart: a request could then cross both at once."""
     return next(((low, high) for low, high in pairwise(bounds) if high < low * times), None)

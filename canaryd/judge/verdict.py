@@ -17,11 +17,12 @@ from math import fsum, sqrt
 
 from canaryd.judge import comparison, guards, objectives, unattributed, wording
 from canaryd.judge.comparison import add, fresh, tallied
-from canaryd.judge.histogram import faded
+from canaryd.judge.dispersion import over_time, scattered, scattered_pods, tempered
+from canaryd.judge.histogram import faded, nearest
 from canaryd.judge.mixture import grow, lay, shrink, stake_of, worth
 from canaryd.model.cells import Cell, Gap
 from canaryd.model.evidence import Evidence, Reading
-from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Tally, Wager
+from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Scatter, Tally, Wager
 from canaryd.model.plan import Analysis, Check
 from canaryd.model.traffic import NOTHING, Split
 
@@ -33,6 +34,8 @@ OUTAGE_REQUESTS, OUTAGE_SHARE, STABLE_SHARE, DEAD_REQUESTS = 10.0, 0.5, 0.1, 5.0
 """A plain outage is not cut: so many failures, such a share of the canary, while stable fails at most so much."""
 REFRESH, GROWN = 60.0, 1.5
 """Bets are made from a histogram of stable that is this old (s) at most, and that has grown by this much at most."""
+TYPICAL = 0.1
+"""Stable's share of slow requests that tells how latencies scatter: neither rare nor usual."""
 UNATTRIBUTED = "unattributed failures"
 UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.1, 0.1
 """Shares of the evidence; the comparisons have the rest, half of it for errors and half for latency."""
@@ -153,9 +156,9 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
         since = cell.start
     warm = since is not None and cell.start >= since + analysis.warmup.total_seconds()
     checks = tuple(
-        comparison.judged(check, one, cell, state.history, warm)
+        comparison.judged(check, one, cell, state.history, warm, analysis.clump)
         if check.compare
-        else _held_against(check, one, cell, warm)
+        else _held_against(check, one, cell, warm, over_time(_scatter(check, state.history)) or analysis.clump)
         for check, one in zip(analysis.checks, state.checks, strict=True)
     )
     state = replace(
@@ -172,7 +175,11 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     )
 
 
-def _held_against(check: Check, one: CheckState, cell: Cell, warm: bool) -> CheckState:
+def _scatter(check: Check, history: History) -> Scatter:
+    return history.failing if check.metric == "error-rate" else history.slow
+
+
+def _held_against(check: Check, one: CheckState, cell: Cell, warm: bool, clump: float) -> CheckState:
     """An absolute objective after a cell."""
     if check.metric == "error-rate":
         bad, requests, bound = cell.canary.errors, cell.canary.requests, check.at_most or 0.0
@@ -187,7 +194,7 @@ def _held_against(check: Check, one: CheckState, cell: Cell, warm: bool) -> Chec
         return replace(one, waiting="no requests of the canary")
     wager = lay(one.wager, cell.split.canary, cell.seconds, objectives.PRIOR)
     one = tallied(one, cell.seconds, (requests - bad, bad), ())
-    return replace(one, wager=grow(wager, objectives.harm(bad, requests, bound)), waiting="")
+    return replace(one, wager=grow(wager, tempered(objectives.harm(bad, requests, bound), clump)), waiting="")
 
 
 def _reached(one: CheckState, cell: Cell, history: History) -> CheckState:
@@ -266,6 +273,12 @@ def _learned(history: History, cell: Cell) -> History:
             quiet_failures=history.quiet_failures + cell.unattributed,
         )
     elapsed = 0.0 if history.end is None else cell.end - history.end
+    stable = cell.stable
+    history = replace(
+        history,
+        failing=scattered(history.failing, stable.errors, stable.requests),
+        pods=scattered_pods(history.pods, stable, elapsed),
+    )
     buckets = faded(history.buckets, elapsed)
     if cell.bounds_ms and cell.stable.buckets:
         buckets = add(buckets, cell.stable.buckets)
@@ -274,7 +287,11 @@ def _learned(history: History, cell: Cell) -> History:
     stale = history.basis_end is None or end - history.basis_end >= REFRESH
     if stale or fsum(buckets) > GROWN * fsum(history.basis):
         history = replace(history, basis=buckets, basis_end=end)
-    return history
+    if not stable.buckets or not fsum(history.basis):
+        return history
+    place = nearest(history.basis, TYPICAL)
+    slow, served = comparison.split_at(stable.buckets, place)
+    return replace(history, slow=scattered(history.slow, slow, served, place))
 
 
 def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:
@@ -287,6 +304,9 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     sentence += f"; evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
     if check.compare:
         sentence += f", of no harm {wording.evidence(proof)} (bound {wording.evidence(1 / analysis.beta)})"
+    if check.compare and (scatter := over_time(_scatter(check, state.history)) or 1) > 1:
+        what = "failures" if check.metric == "error-rate" else "slow requests"
+        sentence += f"; stable's {what} vary {scatter:.1f} times as much as independent ones, and that is allowed for"
     if one.waiting:
         sentence += f"; not judged now: {one.waiting}"
     if one.note:

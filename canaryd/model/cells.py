@@ -21,12 +21,15 @@ class Counts:
 
     ``requests`` that ended in the cell, ``errors`` among them (see ``metrics/parse.py`` for what is an error),
     ``buckets``: the requests that did not fail by duration, per bucket and not cumulative; one entry for each bound of
-    the cell and a last one above the last bound. Exact deltas may be fractional with some Prometheus set-ups.
+    the cell and a last one above the last bound. Exact deltas may be fractional with some Prometheus set-ups. ``pods``
+    are (requests, errors) of each pod as the pods themselves count them, where that is known; they tell only how much
+    pods differ.
     """
 
     requests: float
     errors: float
     buckets: tuple[float, ...] = ()
+    pods: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

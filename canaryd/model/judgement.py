@@ -67,6 +67,34 @@ class CheckState:
 
 
 @dataclass(frozen=True, slots=True)
+class Scatter:
+    """
+    How stable varies from cell to cell.
+
+    ``bad`` of ``requests`` are being gathered until there are enough to compare with the ``former`` ones; ``squares``
+    are the last squared differences, each divided by what independent requests would give. ``place`` is the bucket
+    bound that tells bad from good.
+    """
+
+    place: int = 0
+    bad: float = 0.0
+    requests: float = 0.0
+    former_bad: float = 0.0
+    former_requests: float = 0.0
+    squares: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodScatter:
+    """How stable's pods differ: sums of chi-squared, of its freedom, of freedom times requests, and of failures."""
+
+    squares: float = 0.0
+    freedom: float = 0.0
+    spread: float = 0.0
+    failures: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """
     Recent stable: what the next bets are chosen from.
@@ -77,6 +105,7 @@ class History:
 
     ``quiet_requests`` and ``quiet_failures`` are the service's requests, and the unattributed
     failures among them, in the cells before the canary had any share. ``rates`` are the last totals per second.
+    ``failing``, ``slow`` and ``pods`` tell how stable's failures and slow requests scatter.
     """
 
     bounds: tuple[float, ...] = ()
@@ -87,6 +116,9 @@ class History:
     quiet_requests: float = 0.0
     quiet_failures: float = 0.0
     rates: tuple[float, ...] = ()
+    failing: Scatter = Scatter()
+    slow: Scatter = Scatter()
+    pods: PodScatter = PodScatter()
 
 
 @dataclass(frozen=True, slots=True)

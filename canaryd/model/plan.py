@@ -288,6 +288,8 @@ class Analysis(Part):
     """Canary requests that a step must have seen before it can pass."""
     proof_cells: Annotated[int, Field(ge=1)] = 12
     """Settled cells that the last step must hold before its proof counts (12 cells of 15 s are three minutes)."""
+    clump: Annotated[float, Field(ge=1, le=50)] = 1.5
+    """How many failures, or slow requests, may come together while stable's history is too short to tell."""
     grpc_failures: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (2, 4, 12, 13, 14, 15)
     """gRPC status codes that are the server's failures, whatever the HTTP status says."""
     checks: Annotated[tuple[Check, ...], Field(min_length=1)] = (

@@ -8,13 +8,14 @@ expectation is greatest; inside the null there is room, and an error in a sign, 
 from __future__ import annotations
 
 from itertools import product
-from math import comb, exp, factorial, isclose
+from math import comb, exp, expm1, factorial, inf, isclose, log1p
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from canaryd.judge import errors, latency, objectives, unattributed
+from canaryd.judge.dispersion import Dispersion, harm_bet, proof_bet, tempered
 from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import Wager, cash, grow, lay, worth
 from canaryd.model.judgement import History
@@ -85,6 +86,75 @@ def test_errors_proof_expects_at_most_one_at_the_margin(canary, stable, rate, ti
         lambda failed: errors.proof(failed, requests, margin), (canary, stable), (min(worst, 1.0), rate)
     )
     assert max(found) <= 1 + ROUNDING
+
+
+SCALES = st.sampled_from([0.0, 0.1, 0.9, 4.0, 30.0, 1e9])
+DISPERSIONS = st.sampled_from([1.0, 1.5, 2.0, 3.0, 50.0]).flatmap(
+    lambda clump: (
+        st.just(Dispersion(clump))
+        | st.builds(lambda one, other: Dispersion(clump, clump - 1 + one, clump - 1 + other), SCALES, SCALES)
+    )
+)
+
+
+def growing_together(scale, value):
+    """Log of the negative binomial's E[exp(value x)] per expected failure; infinite where that does not exist."""
+    up = expm1(value)
+    if not scale:
+        return up
+    return -log1p(-scale * up) / scale if scale * up < 1 else inf
+
+
+@given(st.floats(1e-5, 1e4), TIMES, DISPERSIONS)
+@settings(max_examples=300, deadline=None)
+def test_errors_that_come_together_earn_no_evidence_at_the_tolerance(rho, times, by):
+    """
+    The moment generating functions of negative-binomial counts and of clumps, in closed form, at the boundary.
+
+    With ``p`` stable's rate, the log expectation per ``p`` and request is r rho A'(a) + A'(b) - r rho A, and per ``d``
+    it is A'(a) - A; both must be at most 0, for either shape and every smaller one.
+    """
+    for ratio in errors.RATIOS:
+        a, b, paid = harm_bet((rho * 1000, 1000), times, ratio, by)
+        assert a > 0 > b
+        for part in (1, 0.5, 0):
+            scaled = growing_together(part * by.canary, a), growing_together(part * by.stable, b)
+            size = 1 + part * (by.clump - 1)
+            clumped = expm1(size * a) / size, expm1(size * b) / size
+            for ours, theirs in (scaled, clumped):
+                assert times * rho * ours + theirs <= ROUNDING * (1 + times * rho)
+                assert ours <= paid * (1 + ROUNDING)
+
+
+@given(st.floats(1e-5, 1e4), TIMES, DISPERSIONS)
+@settings(max_examples=300, deadline=None)
+def test_errors_that_come_together_prove_nothing_at_the_margin(rho, times, by):
+    """The same the other way round, where the allowance is paid out instead of in."""
+    for bet in errors.PROOF_BETS:
+        a, b, paid = proof_bet((rho * 1000, 1000), times, bet, by)
+        assert b > 0 > a
+        for part in (1, 0.5, 0):
+            scaled = growing_together(part * by.canary, a), growing_together(part * by.stable, b)
+            size = 1 + part * (by.clump - 1)
+            clumped = expm1(size * a) / size, expm1(size * b) / size
+            for ours, theirs in (scaled, clumped):
+                assert times * rho * ours + theirs <= ROUNDING * (1 + times * rho)
+                assert ours <= paid * (1 - ROUNDING)
+
+
+def test_latency_that_comes_in_clumps_expects_at_most_one():
+    """Clumps of two, whole: the square root of the e-value for independent requests."""
+    shape = shape_of(EDGES, (300.0, 60.0, 40.0))
+    tolerance = Tolerance(times=1.1, plus=0.01)
+    played = latency.bets(shape, tolerance, Split.percent(50))
+
+    def bets(ours, theirs):
+        twice = (latency.side(tuple(2 * count for count in one.buckets)) for one in (ours, theirs))
+        return tempered(latency.harm(*twice, played, tolerance), 2.0)
+
+    stable = (0.75, 0.15, 0.1)
+    found = latency_expectations(bets, (3, 3), slower(played.phis, stable, 0.01), stable)
+    assert 0.8 < max(found) <= 1 + ROUNDING
 
 
 def test_errors_harm_is_the_conditional_likelihood_ratio():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from canaryd.judge import JudgeState, advance, begin, comparison, errors, guards, latency, weigh
+from canaryd.judge.dispersion import Dispersion, tempered
 from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import grow, lay, worth
 from canaryd.judge.verdict import UNATTRIBUTED, shares_of
@@ -91,14 +92,14 @@ def test_a_bet_on_a_cell_knows_only_the_cells_before_it():
     wager = lay(state.checks[0].wager, surprise.split.canary, 15, latency.prior(played))
     sides = latency.side(surprise.canary.buckets), latency.side(surprise.stable.buckets)
     values = latency.harm(*sides, played, check.accepted)
-    assert after.checks[0].wager == grow(wager, values)
+    assert after.checks[0].wager == grow(wager, tempered(values, analysis.clump))
     assert after.history.buckets != state.history.buckets
 
 
 def test_mass_is_laid_before_the_cell_is_counted():
     """Mass laid after a cell would never have been at risk in it; laid late on purpose it would be at none."""
     after = advance(ERRORS, begin(ERRORS), both(0, canary_errors=3))
-    values = errors.harm((3.0, 0.0), (100.0, 300.0), ERRORS.checks[0].accepted)
+    values = errors.harm((3.0, 0.0), (100.0, 300.0), ERRORS.checks[0].accepted, Dispersion(clump=ERRORS.clump))
     wager = grow(lay(begin(ERRORS).checks[0].wager, 25000, 15, errors.RATIO_PRIOR), values)
     assert after.checks[0].wager == wager
 
@@ -366,13 +367,13 @@ def test_hostile_numbers_never_crash_the_judge(requests, failed, theirs, their_f
     assert weigh(LAB, after).readings
 
 
-@given(HOSTILE, st.integers(0, 6), st.sampled_from([0, 1]))
+@given(HOSTILE, st.integers(0, 7), st.sampled_from([0, 1]))
 def test_hostile_numbers_strengthen_no_verdict(value, place, side):
     """A cell with one impossible number is a gap as a whole, whichever number it is."""
     state = folded(LAB, [with_buckets(index) for index in range(3)])
-    numbers = [1000.0, 900.0, *FEW]
+    numbers = [1000.0, 900.0, *FEW, 1.0]
     numbers[place] = value
-    bad = Counts(numbers[0], numbers[1], tuple(numbers[2:]))
+    bad = Counts(numbers[0], numbers[1], tuple(numbers[2:7]), ((500.0, 1.0), (500.0, numbers[7])))
     sides = (bad, counts(4000, 0, FEW)) if side else (counts(1000, 0, FEW), bad)
     after = advance(LAB, state, cell(3, canary=sides[0], stable=sides[1], bounds=COARSE))
     assert after.checks == state.checks
@@ -394,7 +395,8 @@ def test_fractions_are_counts():
 
 def test_a_failure_names_both_sides_their_sizes_and_the_evidence():
     """The sentence goes to a page at night: it has to hold everything."""
-    state = folded(ERRORS, [both(index, 5, canary_errors=2, stable_errors=2, requests=2000) for index in range(3)])
+    cells = [both(index, 5, canary_errors=2, stable_errors=2, requests=2000) for index in range(3)]
+    state = folded(ERRORS.model_copy(update={"clump": 1}), cells)
     assert state.failure == (
         "errors: canary 2.0 % of 300 requests, stable 0.11 % of 5,700 in the last 45 s; "
         "evidence of harm 324 against a bound of 100"

@@ -181,7 +181,9 @@ def test_evidence_is_drawn_beside_its_bounds_on_a_logarithmic_scale():
         if text.get("class") == "label end" and text.text[0].isdigit()
     }
     decade = (ticks[10] - ticks[1000]) / 2
-    assert ticks[1000] - ticks[100_000] == pytest.approx(2 * decade, abs=0.1)
+    assert max(ticks) > 1000 or min(ticks) < 1
+    for value, height in ticks.items():
+        assert height == pytest.approx(ticks[10] - decade * math.log10(value / 10), abs=0.1)
     assert labels["rolls back at 100"] + 4 == pytest.approx(ticks[10] - decade, abs=0.1)
     assert labels["holds at 5"] + 4 == pytest.approx(ticks[10] + decade * math.log10(2), abs=0.1)
 

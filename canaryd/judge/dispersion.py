@@ -1,0 +1,143 @@
+"""
+How much more requests vary together than independent ones would.
+
+Retries, a pod that hiccups or a burst make failures come together; an e-value that takes them for independent then
+promises more than it keeps. What is assumed here are two shapes at once, and an e-value that is valid for either:
+failures in clumps of at most ``clump``, and negative-binomial counts (a chance to fail that differs from pod to pod or
+from cell to cell) whose variance is 1 + ``canary`` and 1 + ``stable`` times that of independent requests.
+
+How large these are is *estimated* from recent stable, so the promise on alpha is approximate where they are above
+nothing. An estimate that is too large costs requests, never validity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, expm1, fsum, log1p, sqrt
+
+from canaryd.judge.histogram import HALF_LIFE
+from canaryd.model.cells import Counts
+from canaryd.model.judgement import PodScatter, Scatter
+
+EVENTS, PAIRS, REMEMBERED = 10.0, 8, 60
+"""Cells are merged until each holds EVENTS; so many pairs of them say something; the last REMEMBERED are kept."""
+TRIMMED, TRIMMED_MEAN = 0.9, 0.623
+"""The largest tenth is left out (an incident is not noise); what is left of independent requests has this mean."""
+LARGEST = 50.0
+"""A dispersion beyond this is taken as this."""
+PODS_FACTOR = 2.0
+"""Pods differ by an estimate from few of them: twice of it is assumed."""
+LEAST_PODS = 20.0
+"""Degrees of freedom between pods below which nothing is said of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispersion:
+    """``canary`` and ``stable`` are both 0 or both at least ``clump`` - 1: the bets are finite because of that."""
+
+    clump: float = 1.0
+    canary: float = 0.0
+    stable: float = 0.0
+
+
+INDEPENDENT = Dispersion()
+
+
+def scattered(scatter: Scatter, bad: float, requests: float, place: int = 0) -> Scatter:
+    """The scatter of stable after a cell; ``place`` is the bucket bound that tells bad from good."""
+    if place != scatter.place:
+        scatter = Scatter(place=place)
+    bad, requests = scatter.bad + bad, scatter.requests + requests
+    if min(bad, requests - bad) < EVENTS:
+        return replace(scatter, bad=bad, requests=requests)
+    squares = scatter.squares
+    if scatter.former_requests:
+        share, former = bad / requests, scatter.former_bad / scatter.former_requests
+        pooled = (bad + scatter.former_bad) / (requests + scatter.former_requests)
+        variance = pooled * (1 - pooled) * (1 / requests + 1 / scatter.former_requests)
+        squares = (*squares, (share - former) ** 2 / variance)[-REMEMBERED:]
+    return Scatter(place, 0.0, 0.0, bad, requests, squares)
+
+
+def over_time(scatter: Scatter) -> float | None:
+    """
+    How many times as much as independent requests stable varies from cell to cell; None with too little history.
+
+    1 unless it is clearly more: two standard deviations of the estimate.
+    """
+    known = len(scatter.squares)
+    if known < PAIRS:
+        return None
+    kept = sorted(scatter.squares)[: ceil(TRIMMED * known)]
+    found = fsum(kept) / len(kept) / TRIMMED_MEAN
+    return min(found, LARGEST) if found > 1 + 2 * sqrt(2 / known) else 1.0
+
+
+def scattered_pods(pods: PodScatter, counts: Counts, seconds: float) -> PodScatter:
+    """What is known of stable's pods after ``seconds`` and a cell: Pearson's chi-squared between them, summed up."""
+    fade = 0.5 ** (max(0.0, seconds) / HALF_LIFE)
+    pods = PodScatter(pods.squares * fade, pods.freedom * fade, pods.spread * fade, pods.failures * fade)
+    serving = [(requests, failed) for requests, failed in counts.pods if requests >= 1]
+    requests, failed = (fsum(side) for side in zip(*serving, strict=True)) if serving else (0.0, 0.0)
+    if len(serving) < 2 or not 0 < failed < requests:
+        return pods
+    rate, freedom = failed / requests, len(serving) - 1
+    squares = fsum((bad - rate * all_) ** 2 / (rate * (1 - rate) * all_) for all_, bad in serving)
+    each = requests / len(serving)
+    return PodScatter(
+        pods.squares + squares, pods.freedom + freedom, pods.spread + freedom * (each - 1), pods.failures + failed
+    )
+
+
+def between_pods(pods: PodScatter) -> float:
+    """The intraclass correlation of stable's pods; 0 unless they clearly differ."""
+    if pods.freedom < LEAST_PODS or pods.spread <= 0:
+        return 0.0
+    # Rare failures make chi-squared scatter more than its degrees of freedom say.
+    sureness = sqrt((2 + pods.freedom / pods.failures) / pods.freedom)
+    return (pods.squares - pods.freedom) / pods.spread if pods.squares / pods.freedom > 1 + 2 * sureness else 0.0
+
+
+def of_errors(scatter: Scatter, pods: PodScatter, assumed: float, canary: Counts, stable: Counts) -> Dispersion:
+    """What failures of a cell are taken to do; ``assumed`` is the clump of a service whose history says nothing."""
+    icc = min(0.5, PODS_FACTOR * between_pods(pods))
+    found = over_time(scatter)
+    if found is None and not icc:
+        return Dispersion(assumed)
+    clump = found or assumed
+    return Dispersion(clump, max(clump - 1, _of_pods(icc, canary)), max(clump - 1, _of_pods(icc, stable)))
+
+
+def harm_bet(requests: tuple[float, float], times: float, ratio: float, by: Dispersion) -> tuple[float, float, float]:
+    """
+    (a, b, A): what each failure of canary and stable multiplies the capital by, and what is paid for tolerance.
+
+    The first two are logarithms. The larger of what the two shapes ask for is paid, and the smaller is earned.
+    """
+    q = times * requests[0] / requests[1]
+    wide = by.canary + q * (1 + by.stable)
+    a = min(log1p((ratio - 1) / (1 + wide * ratio)), log1p((ratio - 1) / (1 + q * ratio)) / by.clump)
+    up = expm1(a)
+    paid = max(-log1p(-by.canary * up) / by.canary if by.canary else up, expm1(by.clump * a) / by.clump)
+    lost = expm1(by.stable * q * paid) / by.stable if by.stable else q * paid
+    return a, min(log1p(-lost), log1p(-by.clump * q * paid) / by.clump), paid
+
+
+def proof_bet(requests: tuple[float, float], times: float, bet: float, by: Dispersion) -> tuple[float, float, float]:
+    """The same the other way round: ``bet`` is how much rarer than at the margin the canary's failures may be."""
+    q = times * requests[0] / requests[1]
+    wide = by.canary + q * by.stable
+    a = max(log1p(-bet / (1 + wide * (1 - bet))), log1p(-bet) / by.clump)
+    down = expm1(a)
+    paid = min(log1p(-by.canary * down) / by.canary if by.canary else -down, -expm1(by.clump * a) / by.clump)
+    won = -expm1(-by.stable * q * paid) / by.stable if by.stable else q * paid
+    return a, min(log1p(won), log1p(by.clump * q * paid) / by.clump), -paid
+
+
+def tempered(log_e: tuple[float, ...], clump: float) -> tuple[float, ...]:
+    """The root of e-values for independent requests: valid where the same befalls up to ``clump`` of them at once."""
+    return log_e if clump == 1 else tuple(value / clump for value in log_e)
+
+
+def _of_pods(icc: float, counts: Counts) -> float:
+    return counts.requests / max(1, len(counts.pods)) * icc / (1 - icc)

@@ -1,0 +1,144 @@
+"""
+How stable's failures scatter, and what follows for the evidence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from canaryd.judge import advance, begin, weigh
+from canaryd.judge.dispersion import PAIRS, between_pods, of_errors, over_time, scattered, scattered_pods
+from canaryd.model.cells import Counts
+from canaryd.model.judgement import PodScatter, Scatter
+from canaryd.model.plan import Analysis, Check
+
+from .population import cell, counts, folded
+
+ERRORS = Analysis(checks=(Check(name="errors", metric="error-rate", compare="stable"),))
+CELLS = 120
+
+
+def known_after(failures, requests=1500.0):
+    """The estimate after a history of cells with these failures."""
+    scatter = Scatter()
+    for failed in failures:
+        scatter = scattered(scatter, float(failed), requests)
+    return over_time(scatter)
+
+
+def clumps(rng, size, mean=7.5):
+    return size * rng.poisson(mean / size, CELLS)
+
+
+def test_independent_failures_are_taken_as_such():
+    """Else every service would pay for a few that need it; a false alarm in ten costs some requests."""
+    found = [known_after(np.random.default_rng(seed).binomial(1500, 0.005, CELLS)) for seed in range(100)]
+    assert found.count(1.0) >= 80
+
+
+def test_clumps_are_found_by_their_size():
+    """Three failures of one request are one event."""
+    found = [known_after(clumps(np.random.default_rng(seed), 3)) for seed in range(50)]
+    assert np.median(found) == pytest.approx(3, rel=0.2)
+    assert sum(one > 1 for one in found) >= 48
+
+
+def test_an_incident_is_not_noise():
+    """One leap up and one down: the largest tenth is left out."""
+    failed = np.random.default_rng(1).binomial(1500, 0.005, CELLS)
+    failed[60:64] = 300
+    assert known_after(failed) == 1.0
+
+
+def test_few_failures_say_nothing():
+    """With too little history nobody knows, and that is what is said; the plan's constant is then used."""
+    assert known_after([0] * 500) is None
+    assert known_after([10] * PAIRS) is None
+    assert known_after([10] * (PAIRS + 1)) is not None
+    empty = of_errors(Scatter(), PodScatter(), 1.5, counts(100), counts(300))
+    assert (empty.clump, empty.canary, empty.stable) == (1.5, 0, 0)
+
+
+def test_another_bound_starts_anew():
+    """Shares above different bounds cannot be compared."""
+    one = scattered(scattered(Scatter(), 50, 1000, 3), 50, 1000, 3)
+    assert one.squares
+    assert scattered(one, 50, 1000, 4).squares == ()
+
+
+def podded(rng, icc, pods=10, each=150, rate=0.005):
+    """One side's counts with a beta-binomial pod by pod."""
+    rates = rng.beta(rate * (1 - icc) / icc, (1 - rate) * (1 - icc) / icc, pods) if icc else np.full(pods, rate)
+    failed = rng.binomial(each, rates)
+    return Counts(float(pods * each), float(failed.sum()), (), tuple((float(each), float(bad)) for bad in failed))
+
+
+def correlation(icc, seed):
+    rng, pods = np.random.default_rng(seed), PodScatter()
+    for _ in range(CELLS):
+        pods = scattered_pods(pods, podded(rng, icc), 15)
+    return between_pods(pods)
+
+
+def test_pods_that_differ_are_found():
+    """A beta-binomial of a known correlation, and one of none."""
+    found = [correlation(0.01, seed) for seed in range(20)]
+    assert np.median(found) == pytest.approx(0.01, rel=0.3)
+    assert [correlation(0.0, seed) for seed in range(20)].count(0.0) >= 18
+
+
+def test_pods_make_the_canary_as_uncertain_as_its_pods_are_large():
+    """One canary pod with all of its requests scatters more than ten stable ones with a tenth each."""
+    pods = PodScatter(squares=400.0, freedom=200.0, spread=200 * 149.0, failures=1000.0)
+    canary = Counts(1500.0, 0.0, (), ((1500.0, 0.0),))
+    stable = Counts(1500.0, 0.0, (), ((150.0, 0.0),) * 10)
+    by = of_errors(Scatter(), pods, 1.5, canary, stable)
+    assert by.canary == pytest.approx(10 * by.stable)
+    assert by.stable == pytest.approx(150 * 2 / 149, rel=0.05)
+
+
+def test_what_a_cell_scatters_is_learned_after_it_was_judged():
+    """A dispersion that had seen the cell would make the bet depend on its outcome."""
+    calm = [cell(index, 0, counts(), counts(1500, 8), segment=0) for index in range(20)]
+    wild = cell(20, 25, counts(500, 9), counts(1500, 90))
+    state = folded(ERRORS, calm)
+    after = advance(ERRORS, state, wild)
+    same = advance(ERRORS, folded(ERRORS, calm), wild)
+    assert over_time(state.history.failing) == 1.0
+    assert len(after.history.failing.squares) == len(state.history.failing.squares) + 1
+    assert after.checks == same.checks
+
+
+def ending(seed, *, bad, clump=1, icc=0.0):
+    """True when an hour of a canary that fails ``bad`` times as often is rolled back; half an hour of history."""
+    rng, state = np.random.default_rng(seed), begin(ERRORS)
+    for index in range(120 + 160):
+        percent = 0 if index < 120 else 5 if index < 160 else 50
+        sides = []
+        for requests, times, pods in ((1500 - 15 * percent, 1, 10), (15 * percent, bad, 1 if percent == 5 else 5)):
+            if icc and requests:
+                one = podded(rng, icc, pods, requests // pods, 0.005 * times)
+            else:
+                one = counts(requests, min(requests, clump * rng.poisson(0.005 * times * requests / clump)))
+            sides.append(one)
+        state = advance(ERRORS, state, cell(index, percent, sides[1], sides[0], segment=percent))
+        if state.failure:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("how", [{"clump": 3}, {"icc": 0.01}])
+def test_failures_that_come_together_are_no_evidence(how):
+    """Retries that fail together, pods that differ: a canary like stable is left alone, a far worse one is found."""
+    assert [ending(seed, bad=1, **how) for seed in range(15)] == [False] * 15
+    assert [ending(seed, bad=6, **how) for seed in range(3)] == [True] * 3
+
+
+def test_a_reading_says_that_failures_come_together():
+    """Who sees that a verdict takes longer than elsewhere wants to know why."""
+    rng = np.random.default_rng(3)
+    calm = [cell(index, 0, counts(), counts(1500, 3 * rng.poisson(2.5)), segment=0) for index in range(CELLS)]
+    reading = weigh(ERRORS, folded(ERRORS, calm)).readings[0]
+    assert "stable's failures vary " in reading.sentence
+    assert "times as much as independent ones, and that is allowed for" in reading.sentence
