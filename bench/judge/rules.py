@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 
-from bench.judge.scenarios import BOUNDS_MS, HISTORY, STEP, WEIGHTS, Draw
+from bench.judge.scenarios import BOUNDS_MS, HISTORY, STEP, WEIGHTS, Draw, Side
 from canaryd.judge.alone import Rules, Sample, Standing, play
 from canaryd.model.cells import Counts
 from canaryd.model.plan import Analysis
@@ -72,7 +72,7 @@ class Canaryd(Rule):
         nobody = (0.0,) * (len(BOUNDS_MS) + 1)
         for place in range(HISTORY // draw.seconds):
             past = draw.past
-            stable = _counts(past.requests[place, 0], past.errors[place, 0], past.buckets[place, 0])
+            stable = _counts(past, (place, 0))
             self._play(place * draw.seconds - HISTORY, NOTHING, stable, Counts(0.0, 0.0, nobody))
 
     def judge(self, seen: Seen, baked: int, *, last: bool) -> Answer:  # noqa: ARG002  # it keeps its own count
@@ -80,8 +80,8 @@ class Canaryd(Rule):
         return self._play(
             seen.place * draw.seconds,
             Split.percent(WEIGHTS[seen.level]),
-            _counts(draw.stable.requests[at], draw.stable.errors[at], draw.stable.buckets[at]),
-            _counts(draw.canary.requests[at], draw.canary.errors[at], draw.canary.buckets[at]),
+            _counts(draw.stable, at),
+            _counts(draw.canary, at),
         )
 
     def _play(self, start: float, split: Split, stable: Counts, canary: Counts) -> Answer:
@@ -90,8 +90,10 @@ class Canaryd(Rule):
         return ruling.decision
 
 
-def _counts(requests: float, errors: float, buckets: Floats) -> Counts:
-    return Counts(float(requests), float(errors), tuple(buckets.tolist()))
+def _counts(side: Side, at: tuple[int, int]) -> Counts:
+    """What canaryd is told of a side in one cell; pods as they count themselves."""
+    pods = tuple((float(requests), float(errors)) for requests, errors in side.pods[at] if requests)
+    return Counts(float(side.requests[at]), float(side.errors[at]), tuple(side.buckets[at].tolist()), pods)
 
 
 class Window:

@@ -226,11 +226,11 @@ def _counts(side: Any, name: str) -> Counts:
     if not isinstance(side, dict):
         _expected(name, '{"requests", "errors", "buckets", "pods"?}', side)
     buckets = _list(side.get("buckets", []), f"{name}.buckets")
-    _pods(side.get("pods", []), f"{name}.pods")
     return Counts(
         _number(side.get("requests"), f"{name}.requests"),
         _number(side.get("errors"), f"{name}.errors"),
         tuple(_number(count, f"{name}.buckets.{place}") for place, count in enumerate(buckets)),
+        _pods(side.get("pods", []), f"{name}.pods"),
     )
 
 

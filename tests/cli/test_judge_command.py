@@ -239,7 +239,7 @@ HOSTILE = [float("nan"), float("inf"), -float("inf"), -1, -1e-9, 1e13, 1e300, 10
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("place", ["requests", "errors", "buckets", "t", "duration_s", "unattributed"])
+@pytest.mark.parametrize("place", ["requests", "errors", "buckets", "pods", "t", "duration_s", "unattributed"])
 @pytest.mark.parametrize("name", ["stable", "canary"])
 def test_hostile_numbers_neither_crash_nor_strengthen(value: float, place: str, name: str) -> None:
     """What cannot be a count teaches nothing: evidence after it is what it was, and the weight stays."""
@@ -248,7 +248,8 @@ def test_hostile_numbers_neither_crash_nor_strengthen(value: float, place: str, 
     if place in ("t", "duration_s", "unattributed"):
         bad[place] = value
     else:
-        bad[name][place] = [value] * len(SHAPE) if place == "buckets" else value
+        several = {"buckets": [value] * len(SHAPE), "pods": [[100, value], [value, 1]]}
+        bad[name][place] = several.get(place, value)
     out = answered(HEAD, *before, bad, cell("a", 33, 5))[1]
     former, hostile = out[31], out[32]
     if place == "t" and value in (1e13, 1e300):  # a time like any other
