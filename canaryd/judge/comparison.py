@@ -118,7 +118,8 @@ def _errors(check: Check, one: CheckState, cell: Cell, by: Dispersion) -> CheckS
     if cell.settled:
         row = proof.rows[0] if proof.rows else errors.fresh_row()
         proof = Proof((_paid(row, errors.proof(failed, requests, check.allowed, by)),))
-    return replace(one, wager=wager, proof=proof, waiting="")
+    excess = errors.excess(one.excess, failed, requests, by)
+    return replace(one, wager=wager, proof=proof, excess=excess, waiting="")
 
 
 def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape, clump: float) -> CheckState:

@@ -18,7 +18,7 @@ exponential families", 2024).
 
 from __future__ import annotations
 
-from math import log
+from math import exp, fsum, log
 
 from canaryd.judge.dispersion import INDEPENDENT, Dispersion, harm_bet, proof_bet
 from canaryd.model.plan import Tolerance
@@ -28,6 +28,8 @@ RATIOS = (1.5, 2.2, 3.5, 7.0, 20.0, 80.0)
 RATIO_PRIOR = (0.12, 0.24, 0.28, 0.20, 0.10, 0.06)
 PROOF_BETS = (0.15, 0.35, 0.6, 0.8, 0.95)
 """Bets on a canary that is better than the margin, with equal priors; the small one is for high error rates."""
+HALVINGS, MOST = 40, 600.0
+"""Precision of the bound that is read off, and a logarithm that is large enough."""
 
 
 def harm(
@@ -46,9 +48,46 @@ def proof(
     return tuple(_log_e(failed, requests[0] * margin.plus, bet) for bet in bets)
 
 
+def excess(
+    sums: tuple[tuple[float, float], ...], failed: tuple[float, float], requests: tuple[float, float], by: Dispersion
+) -> tuple[tuple[float, float], ...]:
+    """
+    What a cell adds to the sums from which :func:`at_most` is read, per bet.
+
+    The evidence against "the canary fails at least stable's rate plus x" is linear in x: its logarithm is the first
+    sum plus x times the second.
+    """
+    bets = (proof_bet(requests, 1.0, bet, by) for bet in PROOF_BETS)
+    added = ((failed[0] * a + failed[1] * b, -requests[0] * paid) for a, b, paid in bets)
+    former = sums or ((0.0, 0.0),) * len(PROOF_BETS)
+    return tuple((fixed + more, slope + steeper) for (fixed, slope), (more, steeper) in zip(former, added, strict=True))
+
+
+def at_most(sums: tuple[tuple[float, float], ...], beta: float) -> float | None:
+    """
+    The least x such that "at least stable's rate plus x" is refuted at 1/beta; None while not even 1 is.
+
+    A bound that holds at any time, with 1 - beta, for the canary's mean excess: it is what can be said when traffic is
+    too little for a proof.
+    """
+    if not sums or not _refuted(sums, 1.0, beta):
+        return None
+    low, high = 0.0, 1.0
+    if _refuted(sums, low, beta):
+        return 0.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _refuted(sums, middle, beta) else (middle, high)
+    return high
+
+
 def fresh_row() -> tuple[float, ...]:
     """The proof's capital before its first cell: 1, in equal parts."""
     return (-log(len(PROOF_BETS)),) * len(PROOF_BETS)
+
+
+def _refuted(sums: tuple[tuple[float, float], ...], more: float, beta: float) -> bool:
+    return fsum(exp(min(fixed + more * slope, MOST)) for fixed, slope in sums) / len(sums) >= 1 / beta
 
 
 def _log_e(failed: tuple[float, float], allowance: float, bet: tuple[float, float, float]) -> float:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from math import fsum, sqrt
 
-from canaryd.judge import comparison, guards, objectives, unattributed, wording
+from canaryd.judge import comparison, errors, guards, objectives, unattributed, wording
 from canaryd.judge.comparison import add, fresh, tallied
 from canaryd.judge.dispersion import over_time, scattered, scattered_pods, tempered
 from canaryd.judge.histogram import faded, nearest
@@ -36,6 +36,8 @@ REFRESH, GROWN = 60.0, 1.5
 """Bets are made from a histogram of stable that is this old (s) at most, and that has grown by this much at most."""
 TYPICAL = 0.1
 """Stable's share of slow requests that tells how latencies scatter: neither rare nor usual."""
+TELLING = 0.2
+"""A bound on how much worse the canary is that is above this is kept to ourselves."""
 UNATTRIBUTED = "unattributed failures"
 UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.1, 0.1
 """Shares of the evidence; the comparisons have the rest, half of it for errors and half for latency."""
@@ -304,6 +306,9 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     sentence += f"; evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
     if check.compare:
         sentence += f", of no harm {wording.evidence(proof)} (bound {wording.evidence(1 / analysis.beta)})"
+    at_most = errors.at_most(one.excess, analysis.beta)
+    if at_most is not None and at_most < TELLING and proof < 1 / analysis.beta:
+        sentence += f"; {wording.at_most(at_most, analysis.beta)}"
     if check.compare and (scatter := over_time(_scatter(check, state.history)) or 1) > 1:
         what = "failures" if check.metric == "error-rate" else "slow requests"
         sentence += f"; stable's {what} vary {scatter:.1f} times as much as independent ones, and that is allowed for"
@@ -326,6 +331,7 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         sentence=sentence,
         harm_bound=bound,
         proof_bound=1 / analysis.beta if check.compare else 0.0,
+        at_most=at_most,
     )
 
 

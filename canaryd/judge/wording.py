@@ -63,6 +63,15 @@ def objective(name: str, what: str, canary: tuple[float, float], at_most: str, w
     return f"{name}: {percent(*canary)} of the canary's {number(canary[1])} requests {what} {when}, {at_most}"
 
 
+def at_most(excess: float, beta: float) -> str:
+    """What can be said of the canary's failures before anything is proven."""
+    if not excess:
+        return f"it fails no more often than stable ({share(1 - beta)} sure, at any time)"
+    return (
+        f"at most {percent(excess, 1)} of its requests more than of stable's fail ({share(1 - beta)} sure, at any time)"
+    )
+
+
 def unattributed(failures: float, sent: float) -> str:
     """Requests that found no healthy canary."""
     if not failures:

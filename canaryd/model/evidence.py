@@ -29,7 +29,8 @@ class Reading:
 
     ``harm`` and ``proof`` are the check's own; ``harm_bound`` is where it alone would roll back, its share of the
     combined evidence considered. ``proof_bound`` is 0 for a check that proves nothing. ``sentence`` is the check in
-    words that a release manager understands; it is what every outlet shows.
+    words that a release manager understands; it is what every outlet shows. ``at_most`` is by which share of requests
+    the canary fails more than stable at most, at any time and with 1 - beta; None where that cannot be said.
     """
 
     check: str
@@ -42,6 +43,7 @@ class Reading:
     sentence: str
     harm_bound: float = 0.0
     proof_bound: float = 0.0
+    at_most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

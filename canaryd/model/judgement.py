@@ -53,8 +53,9 @@ class CheckState:
     One check.
 
     ``level`` counts since the present segment began; ``rise`` counts since the evidence of harm last stood at or below
-    1, which is the stretch that a failure is about. ``waiting`` says why the last cell was not judged, ``note`` what a
-    person should know of the evidence; both are empty when there is nothing to say.
+    1, which is the stretch that a failure is about. ``excess`` holds a pair of sums for each bet of the proof, over all
+    cells, from which it is read how much more the canary fails at most. ``waiting`` says why the last cell was not
+    judged, ``note`` what a person should know of the evidence; both are empty when there is nothing to say.
     """
 
     name: str
@@ -62,6 +63,7 @@ class CheckState:
     proof: Proof = Proof()
     level: Tally = Tally()
     rise: Tally = Tally()
+    excess: tuple[tuple[float, float], ...] = ()
     waiting: str = ""
     note: str = ""
 

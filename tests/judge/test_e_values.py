@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from canaryd.judge import errors, latency, objectives, unattributed
-from canaryd.judge.dispersion import Dispersion, harm_bet, proof_bet, tempered
+from canaryd.judge.dispersion import INDEPENDENT, Dispersion, harm_bet, proof_bet, tempered
 from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import Wager, cash, grow, lay, worth
 from canaryd.model.judgement import History
@@ -155,6 +155,33 @@ def test_latency_that_comes_in_clumps_expects_at_most_one():
     stable = (0.75, 0.15, 0.1)
     found = latency_expectations(bets, (3, 3), slower(played.phis, stable, 0.01), stable)
     assert 0.8 < max(found) <= 1 + ROUNDING
+
+
+@given(FEW, FEW, RATES, st.floats(0, 0.4))
+@settings(max_examples=60, deadline=None)
+def test_a_bound_on_the_excess_expects_at_most_one_at_the_bound(canary, stable, rate, more):
+    """Each x of "at most x more" is an e-process of its own, and the sums are their logarithms."""
+    requests, worst = (float(canary), float(stable)), min(1.0, rate + more)
+
+    def bets(failed):
+        sums = errors.excess((), failed, requests, INDEPENDENT)
+        return [fixed + (worst - rate) * slope for fixed, slope in sums]
+
+    assert max(error_expectations(bets, (canary, stable), (worst, rate))) <= 1 + ROUNDING
+
+
+def test_the_bound_on_the_excess_is_where_the_evidence_reaches_its_bound():
+    """Read off by halving: just above, the larger excess is refuted; just below, it is not."""
+    sums = ()
+    for _ in range(30):
+        sums = errors.excess(sums, (1.0, 1.0), (100.0, 100.0), INDEPENDENT)
+    found = errors.at_most(sums, 0.05)
+    assert 0.001 < found < 0.02
+    for more, refuted in ((found * 1.001, True), (found * 0.999, False)):
+        capital = sum(exp(fixed + more * slope) for fixed, slope in sums) / len(sums)
+        assert (capital >= 20) == refuted
+    assert errors.at_most((), 0.05) is None
+    assert errors.at_most(errors.excess((), (0.0, 0.0), (1.0, 9.0), INDEPENDENT), 0.05) is None
 
 
 def test_errors_harm_is_the_conditional_likelihood_ratio():

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from math import inf, nan
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -421,6 +422,31 @@ def test_every_check_has_a_reading_while_all_is_well():
     assert evidence.readings[0].harm_bound == pytest.approx(1 / (0.45 * 0.01))
     assert evidence.harm_bound == 100
     assert evidence.segment == 1
+
+
+def test_little_traffic_gets_an_answer():
+    """ "Inconclusive" alone helps nobody; "at most so much worse" may be enough for a person to decide."""
+    few = [both(index, 50, requests=15) for index in range(120)]
+    found = reading(ERRORS, folded(ERRORS, few), "errors")
+    assert found.proof < found.proof_bound
+    assert 0.001 < found.at_most < 0.01
+    percent = f"{100 * found.at_most:.2f}"
+    assert f"at most {percent} % of its requests more than of stable's fail (95 % sure, at any time)" in found.sentence
+    assert "at most" not in reading(ERRORS, folded(ERRORS, few[:1]), "errors").sentence
+
+
+def test_the_bound_on_the_excess_covers_the_truth_at_all_times():
+    """Half a percent more, looked at after every cell: said to be less in at most 5 % of the runs."""
+    rng, wrong = np.random.default_rng(11), 0
+    for _ in range(100):
+        state, missed = begin(ERRORS), False
+        for index in range(60):
+            sides = (counts(100, rng.binomial(100, chance)) for chance in (0.015, 0.01))
+            state = advance(ERRORS, state, cell(index, 50, *sides))
+            now = weigh(ERRORS, state).readings[0].at_most
+            missed = missed or (now is not None and now < 0.005)
+        wrong += missed
+    assert wrong <= 5 + 7
 
 
 def test_a_judge_without_cells_has_something_to_say():

@@ -1,0 +1,132 @@
+"""
+What a plan can prove at all, said before it starts.
+
+Proof is gathered under the last step's weight, so that what counts are the canary's requests there. How many are
+needed follows from how hard "like stable" is to tell from "at the margin" when stable's own rate is not known: for a
+ratio rho of the canary's requests to stable's, that is
+
+    min over q of  KL(p, q) / rho + KL(p, times q + plus)
+
+nats per canary request (Kaufmann, Cappe and Garivier, "On the complexity of best-arm identification", 2016, for the
+bound). This is a forecast for people: nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from math import inf, log, log1p
+
+from canaryd.judge import wording
+from canaryd.model.plan import Spec, Tolerance
+from canaryd.model.traffic import Split
+
+OVERHEAD = 1.5
+"""What mixtures cost above the bound; measured, about."""
+LATENCY_NEEDED = 1000.0
+"""Canary requests that latency needs for its proof, about; it depends little on its shape."""
+ROUNDS = 60
+"""Of the search for the worst rate of stable: each takes a third off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """
+    What to expect of a plan's proof.
+
+    ``needed`` and ``baked`` are canary requests: for the proof, and of the last step's bake; ``held`` those until a
+    hold for more evidence would end. ``sentence`` says it all, for the person who is about to start the plan.
+    """
+
+    needed: float
+    baked: float
+    held: float
+    sentence: str
+
+    @property
+    def possible(self) -> bool:
+        return self.needed <= self.held
+
+
+def needed_requests(rate: float, split: Split, margin: Tolerance, beta: float, dispersion: float = 1.0) -> float:
+    """Canary requests after which a canary like stable, failing at ``rate``, is proven to be within the margin."""
+    rho = split.share / (1 - split.share) if split.share < 1 else inf
+    nats = (1 - 2 * beta) * log((1 - beta) / beta)
+    each = _least_distance(rate, rho, margin)
+    return dispersion * OVERHEAD * nats / each if each > 0 else inf
+
+
+def prospect(spec: Spec, requests_per_second: float, rate: float, dispersion: float = 1.0) -> Prospect:
+    """
+    What the plan can prove at so many requests a second of both versions, with stable failing at ``rate``.
+
+    ``dispersion`` is how many times as much as independent requests failures vary.
+    """
+    analysis, last = spec.analysis, spec.steps[-1]
+    needed = [
+        needed_requests(rate, last.weight, check.allowed, analysis.beta, dispersion)
+        if check.metric == "error-rate"
+        else LATENCY_NEEDED
+        for check in analysis.checks
+        if check.compare
+    ]
+    most = max(needed, default=inf)
+    each_second = requests_per_second * last.weight.share
+    bake = max(last.bake, analysis.cell * analysis.proof_cells)
+    baked = each_second * bake.total_seconds()
+    held = each_second * (bake + spec.on_inconclusive.hold).total_seconds()
+    return Prospect(most, baked, held, _sentence(requests_per_second, str(last.weight), bake, most, baked, held))
+
+
+def _sentence(rate: float, weight: str, bake: timedelta, needed: float, baked: float, held: float) -> str:
+    speed = f"at {wording.number(rate)} request{'' if rate == 1 else 's'} a second"
+    if needed == inf:
+        return f"{speed} this plan can prove nothing: no check compares with stable"
+    takes = f"a proof takes about {_about(needed)} canary requests"
+    brings = f"{wording.span(bake.total_seconds())} at {weight} bring about {_about(baked)}"
+    if needed <= baked:
+        return f"{speed} this plan can prove that the canary is no worse: {takes}, {brings}"
+    if not baked:
+        return f"{speed} this plan can prove nothing: {takes}"
+    longer = wording.span(bake.total_seconds() * needed / baked)
+    if needed <= held:
+        return f"{speed} the proof comes late, by a hold after the last step: {takes}, {brings}; {longer} would do"
+    more = wording.number(rate * needed / baked)
+    return (
+        f"{speed} this plan can prove nothing: {takes}, {brings}; it would need {longer} there, "
+        f"or {more} requests a second"
+    )
+
+
+def _least_distance(rate: float, rho: float, margin: Tolerance) -> float:
+    """Nats per canary request between "like stable" and the nearest pair of rates at the margin."""
+
+    def distance(stable: float) -> float:
+        return _kl(rate, stable) / rho + _kl(rate, min(1.0, margin.times * stable + margin.plus))
+
+    low, high = 0.0, rate
+    for _ in range(ROUNDS):
+        first, second = low + (high - low) / 3, high - (high - low) / 3
+        if distance(first) <= distance(second):
+            high = second
+        else:
+            low = first
+    return distance((low + high) / 2)
+
+
+def _kl(rate: float, other: float) -> float:
+    """Kullback-Leibler divergence of two chances, in nats."""
+    if rate == other:
+        return 0.0
+    if (rate > 0 and other <= 0) or (rate < 1 and other >= 1):
+        return inf
+    hit = rate * log(rate / other) if rate else 0.0
+    return hit + ((1 - rate) * (log1p(-rate) - log1p(-other)) if rate < 1 else 0.0)
+
+
+def _about(requests: float) -> str:
+    """Two digits that matter."""
+    if requests < 100:
+        return wording.number(round(requests))
+    size = 10 ** (len(str(int(requests))) - 2)
+    return wording.number(round(requests / size) * size)
