@@ -126,6 +126,7 @@ def _check(reading: Reading) -> dict[str, Any]:
         "harm_bound": reading.harm_bound,
         "proof": reading.proof if reading.proof_bound else None,
         "proof_bound": reading.proof_bound or None,
+        "at_most": reading.at_most,
         "stable": reading.stable,
         "canary": reading.canary,
         "stable_requests": reading.stable_requests,

@@ -82,6 +82,7 @@ def test_a_healthy_canary_is_promoted_by_proof_of_the_present_weight() -> None:
     assert [check["check"] for check in last["checks"]] == ["errors", "latency", "unattributed failures"]
     assert last["checks"][0]["proof_bound"] == pytest.approx(20)
     assert last["checks"][2]["proof"] is None
+    assert 0 <= last["checks"][0]["at_most"] < 0.0015  # nearer than the margin: that is what was proven
     assert last["reason"].startswith("proven at 50 %: errors: canary 0.10 % of ")
 
 
