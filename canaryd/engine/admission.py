@@ -13,11 +13,15 @@ from uuid import uuid4
 
 from canaryd.engine.ports import Clock, Mesh, Metrics, Store
 from canaryd.errors import CanarydError, Unavailable
-from canaryd.model.cells import Segment, Sought
+from canaryd.judge.futility import prospect
+from canaryd.model.cells import Cell, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Record, Run
 from canaryd.model.traffic import Admission
+
+RECENTLY = (300.0, 60.0)
+"""Seconds of traffic before the start that say what the plan can prove; the shorter where the longer are not known."""
 
 
 class Settled(CanarydError):  # noqa: N818  # it is an answer, not a fault
@@ -67,7 +71,10 @@ def begin(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, clock: Cloc
         raise Refused([_silent(error)]) from error
     if problems := _unmeasurable(plan, admission, mesh, metrics):
         raise Refused(problems)
-    return Begun(store.save(Record(_new(plan, admission, clock.now()))), resumed=False, remarks=admission.remarks)
+    now = clock.now()
+    outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
+    record = store.save(Record(_new(plan, admission, now)))
+    return Begun(record, resumed=False, remarks=(*admission.remarks, *outlook))
 
 
 def last_settled(plan: Plan, records: Iterable[Record]) -> Run | None:
@@ -108,22 +115,44 @@ def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
     return (f"{edited}. To run the new text, abort this run first: canaryd abort {run.plan.name}",)
 
 
+def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
+    """Whose requests the run of ``plan`` would count."""
+    analysis = plan.spec.analysis
+    return Sought(
+        hosts=mesh.hosts(admission.route),
+        namespace=admission.sides.canary.namespace,
+        stable=admission.sides.stable.workloads,
+        canary=admission.sides.canary.workloads,
+        grpc_failures=analysis.grpc_failures,
+        scrape_seconds=analysis.scrape.total_seconds(),
+    )
+
+
 def _unmeasurable(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) -> tuple[Problem, ...]:
     stable, canary = admission.sides.stable, admission.sides.canary
     if shared := sorted(set(stable.workloads) & set(canary.workloads)):
         expected = "two workloads: Istio's metrics cannot tell the versions of one apart"
         return (Problem("spec.target", ", ".join(shared), expected, "give the canary a Deployment of its own"),)
-    analysis = plan.spec.analysis
-    return metrics.probe(
-        Sought(
-            hosts=mesh.hosts(admission.route),
-            namespace=canary.namespace,
-            stable=stable.workloads,
-            canary=canary.workloads,
-            grpc_failures=analysis.grpc_failures,
-            scrape_seconds=analysis.scrape.total_seconds(),
-        )
-    )
+    return metrics.probe(_sought(plan, admission, mesh))
+
+
+def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics, now: float) -> tuple[str, ...]:
+    """
+    What the plan can prove at the traffic of the last minutes; nothing where that is not known.
+
+    Said before anything moves: a release manager who learns of it after four hours of holding has lost a day.
+    """
+    end = now - plan.spec.analysis.lag.total_seconds()
+    for seconds in RECENTLY:
+        window = Window(0, end - seconds, end, admission.split, settled=False)
+        try:
+            seen = metrics.count(sought, window)
+        except CanarydError:
+            return ()
+        if isinstance(seen, Cell) and seen.stable.requests:
+            rate = (seen.stable.requests + seen.canary.requests) / seconds
+            return (prospect(plan.spec, rate, seen.stable.errors / seen.stable.requests).sentence,)
+    return ()
 
 
 def _new(plan: Plan, admission: Admission, now: float) -> Run:

@@ -75,6 +75,7 @@ def test_a_healthy_canary_is_promoted_and_the_release_is_settled(stage: Stage) -
     plan = stage.plan()
     process = stage.start("run", plan)
     assert process.ended() == PROMOTED, process.output
+    assert "note: at 40,000 requests a second this plan can prove that the canary is no worse" in process.output
     assert stage.weights() == (0, 100)
     assert MARKER not in stage.virtual_service()["metadata"].get("annotations", {})
     before = stage.virtual_service()
