@@ -52,7 +52,7 @@ def judged(check: Check, one: CheckState, cell: Cell, history: History, warm: bo
     history says nothing of them.
     """
     if check.metric == "error-rate":
-        return _errors(check, one, cell, of_errors(history.failing, history.pods, assumed, cell.canary, cell.stable))
+        return _errors(check, one, cell, of_errors(history.failing, history.pods, assumed, cell))
     if waiting := _latency_waits(check, cell, history, warm):
         return replace(one, waiting=waiting)
     return _latency(check, one, cell, shape_of(history.bounds, history.basis), over_time(history.slow) or assumed)

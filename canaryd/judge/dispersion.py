@@ -13,20 +13,24 @@ nothing. An estimate that is too large costs requests, never validity.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, expm1, fsum, log1p, sqrt
+from math import expm1, fsum, log1p, sqrt
 
 from canaryd.judge.histogram import HALF_LIFE
-from canaryd.model.cells import Counts
+from canaryd.model.cells import Cell, Counts
 from canaryd.model.judgement import PodScatter, Scatter
 
 EVENTS, PAIRS, REMEMBERED = 10.0, 8, 60
-"""Cells are merged until each holds EVENTS; so many pairs of them say something; the last REMEMBERED are kept."""
+"""Cells are merged until EVENTS are to be expected; PAIRS of them say something; the last REMEMBERED are kept."""
+FORGETTING = 0.9
+"""What the rate so far counts beside the last merged cell."""
 TRIMMED, TRIMMED_MEAN = 0.9, 0.623
 """The largest tenth is left out (an incident is not noise); what is left of independent requests has this mean."""
 LARGEST = 50.0
 """A dispersion beyond this is taken as this."""
 PODS_FACTOR = 2.0
 """Pods differ by an estimate from few of them: twice of it is assumed."""
+PERSISTING = 60.0
+"""Seconds that a pod's hiccup may last: shorter cells are not independent, and are taken as parts of it."""
 LEAST_PODS = 20.0
 """Degrees of freedom between pods below which nothing is said of them."""
 
@@ -44,33 +48,46 @@ INDEPENDENT = Dispersion()
 
 
 def scattered(scatter: Scatter, bad: float, requests: float, place: int = 0) -> Scatter:
-    """The scatter of stable after a cell; ``place`` is the bucket bound that tells bad from good."""
+    """
+    The scatter of stable after a cell; ``place`` is the bucket bound that tells bad from good.
+
+    Where a merged cell ends is known from those before it: ending where events happen to be many would see scatter
+    where there is none.
+    """
     if place != scatter.place:
         scatter = Scatter(place=place)
     bad, requests = scatter.bad + bad, scatter.requests + requests
-    if min(bad, requests - bad) < EVENTS:
+    seen = (scatter.seen_bad, scatter.seen_requests)
+    share = seen[0] / seen[1] if seen[1] else 0.0
+    full = requests * min(share, 1 - share) >= EVENTS if seen[1] else min(bad, requests - bad) >= EVENTS
+    if not full:
         return replace(scatter, bad=bad, requests=requests)
     squares = scatter.squares
-    if scatter.former_requests:
-        share, former = bad / requests, scatter.former_bad / scatter.former_requests
-        pooled = (bad + scatter.former_bad) / (requests + scatter.former_requests)
-        variance = pooled * (1 - pooled) * (1 / requests + 1 / scatter.former_requests)
-        squares = (*squares, (share - former) ** 2 / variance)[-REMEMBERED:]
-    return Scatter(place, 0.0, 0.0, bad, requests, squares)
+    pooled_bad, pooled = bad + scatter.former_bad, requests + scatter.former_requests
+    if scatter.former_requests and min(pooled_bad, pooled - pooled_bad) > EVENTS / 2:
+        rate = pooled_bad / pooled
+        variance = rate * (1 - rate) * (1 / requests + 1 / scatter.former_requests)
+        difference = bad / requests - scatter.former_bad / scatter.former_requests
+        squares = (*squares, difference**2 / variance)[-REMEMBERED:]
+    seen = (FORGETTING * seen[0] + bad, FORGETTING * seen[1] + requests)
+    return Scatter(place, 0.0, 0.0, bad, requests, *seen, squares)
 
 
 def over_time(scatter: Scatter) -> float | None:
     """
     How many times as much as independent requests stable varies from cell to cell; None with too little history.
 
-    1 unless it is clearly more: two standard deviations of the estimate.
+    1 unless it is clearly more: two standard deviations of the estimate, whose squares share cells with their
+    neighbours.
     """
     known = len(scatter.squares)
     if known < PAIRS:
         return None
-    kept = sorted(scatter.squares)[: ceil(TRIMMED * known)]
-    found = fsum(kept) / len(kept) / TRIMMED_MEAN
-    return min(found, LARGEST) if found > 1 + 2 * sqrt(2 / known) else 1.0
+    kept = TRIMMED * known
+    whole = int(kept)
+    squares = sorted(scatter.squares)
+    found = (fsum(squares[:whole]) + (kept - whole) * squares[whole]) / kept / TRIMMED_MEAN
+    return min(found, LARGEST) if found > 1 + 2 * sqrt(3 / known) else 1.0
 
 
 def scattered_pods(pods: PodScatter, counts: Counts, seconds: float) -> PodScatter:
@@ -98,14 +115,16 @@ def between_pods(pods: PodScatter) -> float:
     return (pods.squares - pods.freedom) / pods.spread if pods.squares / pods.freedom > 1 + 2 * sureness else 0.0
 
 
-def of_errors(scatter: Scatter, pods: PodScatter, assumed: float, canary: Counts, stable: Counts) -> Dispersion:
+def of_errors(scatter: Scatter, pods: PodScatter, assumed: float, cell: Cell) -> Dispersion:
     """What failures of a cell are taken to do; ``assumed`` is the clump of a service whose history says nothing."""
     icc = min(0.5, PODS_FACTOR * between_pods(pods))
     found = over_time(scatter)
     if found is None and not icc:
         return Dispersion(assumed)
     clump = found or assumed
-    return Dispersion(clump, max(clump - 1, _of_pods(icc, canary)), max(clump - 1, _of_pods(icc, stable)))
+    lasting = max(1.0, PERSISTING / cell.seconds) * icc / (1 - icc)
+    canary, stable = (lasting * side.requests / max(1, len(side.pods)) for side in (cell.canary, cell.stable))
+    return Dispersion(clump, max(clump - 1, canary), max(clump - 1, stable))
 
 
 def harm_bet(requests: tuple[float, float], times: float, ratio: float, by: Dispersion) -> tuple[float, float, float]:
@@ -137,7 +156,3 @@ def proof_bet(requests: tuple[float, float], times: float, bet: float, by: Dispe
 def tempered(log_e: tuple[float, ...], clump: float) -> tuple[float, ...]:
     """The root of e-values for independent requests: valid where the same befalls up to ``clump`` of them at once."""
     return log_e if clump == 1 else tuple(value / clump for value in log_e)
-
-
-def _of_pods(icc: float, counts: Counts) -> float:
-    return counts.requests / max(1, len(counts.pods)) * icc / (1 - icc)

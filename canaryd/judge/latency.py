@@ -1,10 +1,10 @@
 """
-Latency against stable: how many requests lie above each bucket bound, and how far all of them have moved.
+Latency against stable: how many requests lie above each bucket bound, and how far all or some have moved.
 
 A request scores g[j] by its bucket j, more the slower it was. Bets are of two kinds. A *step* scores low at or below
 one bound and high above it: it asks for the odds of being above to be o times what is tolerated. A *shift* scores as
-if everything took k times as long as recent stable's tolerated shape, and so gathers what is little at each bound. A
-bad guess of the shape costs power and never validity: for scores that do not fall,
+if all requests, or one in fifty, took k times as long as recent stable's tolerated shape, and so gathers what is little
+at each bound. A bad guess of the shape costs power and never validity: for scores that do not fall,
 
     log E = sum_j x_c[j] log(1 + g[j]) + sum_j x_s[j] log(1 - rho g~[j]) - n_c d (g_max - g_min),   g~ = T'g,
 
@@ -30,13 +30,13 @@ ODDS = (1.6, 3.0, 12.0, 60.0)
 """Steps: how many times the tolerated odds of being above the bound. The last only where few are."""
 RARE = 0.01
 """Survival below which the last of the odds is played."""
-SLOWER = (1.15, 1.35, 2.0)
-"""Shifts: how many times as long as tolerated everything takes."""
+SLOWER = ((1.0, 1.15), (1.0, 1.35), (1.0, 2.0), (0.02, 8.0), (0.02, 50.0))
+"""Shifts: which part of the requests takes how many times as long as tolerated."""
 CAPS = (1.5, 2.0, 3.0, 5.0, 10.0, 40.0)
 """Likelihood ratios at which a shift is cut: an uncapped tail costs more by its share of tolerated requests."""
 FLOOR = 0.02
 """Likelihood ratio of the fastest requests, at least: no single one of them may cost everything."""
-SHIFTS_SHARE = 0.4
+SHIFTS_SHARE = 0.5
 """Share of the mass that is laid on shifts."""
 PROOF_PARTS = (0.08, 0.3, 0.6)
 """Alternatives of the proof: how far from stable towards the margin, with equal priors."""
@@ -89,7 +89,7 @@ def bets(shape: Shape, tolerance: Tolerance, split: Split) -> Bets:
     if not nulls:
         return Bets(nulls, phis, ((),) * len(SLOWER))
     judged = nulls[0].index, nulls[-1].index
-    return Bets(nulls, phis, tuple(_shift(shape, phis, tolerance, slower, split, judged) for slower in SLOWER))
+    return Bets(nulls, phis, tuple(_shift(shape, phis, tolerance, shift, split, judged) for shift in SLOWER))
 
 
 @lru_cache(maxsize=KEPT)
@@ -189,10 +189,15 @@ def _null(shape: Shape, index: int, phi: float) -> Null:
 
 
 def _shift(
-    shape: Shape, phis: tuple[float, ...], tolerance: Tolerance, slower: float, split: Split, judged: tuple[int, int]
+    shape: Shape,
+    phis: tuple[float, ...],
+    tolerance: Tolerance,
+    shift: tuple[float, float],
+    split: Split,
+    judged: tuple[int, int],
 ) -> tuple[float, ...]:
     """
-    Likelihood ratios per bucket of "``slower`` times as slow as tolerated"; empty where no cap promises growth.
+    Likelihood ratios per bucket of a ``shift``, (part, times), of what is tolerated; empty if no cap promises growth.
 
     They are made not to fall, as the null asks, and are cut at the cap that promises most. What lies outside of the
     bounds that are judged is one bucket on either side: ratios of next to nothing are noise.
@@ -201,7 +206,9 @@ def _shift(
     usual = _masses(shape.below)
     held = map(shape.bucket, range(len(phis)))
     null = _masses([below - phi * mass for below, phi, mass in zip(shape.below, phis, held, strict=True)])
-    there = _masses([below_at(shape, bound / (tolerance.times * slower)) for bound in shape.bounds])
+    part, times = shift
+    moved_there = _masses([below_at(shape, bound / (tolerance.times * times)) for bound in shape.bounds])
+    there = tuple(part * slow + (1 - part) * one for slow, one in zip(moved_there, null, strict=True))
     groups = (
         slice(0, first + 1),
         *(slice(index, index + 1) for index in range(first + 1, last + 1)),

@@ -73,9 +73,9 @@ class Scatter:
     """
     How stable varies from cell to cell.
 
-    ``bad`` of ``requests`` are being gathered until there are enough to compare with the ``former`` ones; ``squares``
-    are the last squared differences, each divided by what independent requests would give. ``place`` is the bucket
-    bound that tells bad from good.
+    ``bad`` of ``requests`` are being gathered until there are enough to compare with the ``former`` ones; those
+    ``seen`` before, the older the less, tell how many are enough. ``squares`` are the last squared differences, each
+    divided by what independent requests would give. ``place`` is the bucket bound that tells bad from good.
     """
 
     place: int = 0
@@ -83,6 +83,8 @@ class Scatter:
     requests: float = 0.0
     former_bad: float = 0.0
     former_requests: float = 0.0
+    seen_bad: float = 0.0
+    seen_requests: float = 0.0
     squares: tuple[float, ...] = ()
 
 
