@@ -29,8 +29,6 @@ LARGEST = 50.0
 """A dispersion beyond this is taken as this."""
 PODS_FACTOR = 2.0
 """Pods differ by an estimate from few of them: twice of it is assumed."""
-PERSISTING = 60.0
-"""Seconds that a pod's hiccup may last: shorter cells are not independent, and are taken as parts of it."""
 LEAST_PODS = 20.0
 """Degrees of freedom between pods below which nothing is said of them."""
 
@@ -122,8 +120,7 @@ def of_errors(scatter: Scatter, pods: PodScatter, assumed: float, cell: Cell) ->
     if found is None and not icc:
         return Dispersion(assumed)
     clump = found or assumed
-    lasting = max(1.0, PERSISTING / cell.seconds) * icc / (1 - icc)
-    canary, stable = (lasting * side.requests / max(1, len(side.pods)) for side in (cell.canary, cell.stable))
+    canary, stable = (icc / (1 - icc) * side.requests / max(1, len(side.pods)) for side in (cell.canary, cell.stable))
     return Dispersion(clump, max(clump - 1, canary), max(clump - 1, stable))
 
 

@@ -93,11 +93,9 @@ def test_pods_make_the_canary_as_uncertain_as_its_pods_are_large():
     pods = PodScatter(squares=400.0, freedom=200.0, spread=200 * 149.0, failures=1000.0)
     canary = Counts(1500.0, 0.0, (), ((1500.0, 0.0),))
     stable = Counts(1500.0, 0.0, (), ((150.0, 0.0),) * 10)
-    by = of_errors(Scatter(), pods, 1.5, cell(0, 50, canary, stable, seconds=60))
+    by = of_errors(Scatter(), pods, 1.5, cell(0, 50, canary, stable))
     assert by.canary == pytest.approx(10 * by.stable)
     assert by.stable == pytest.approx(150 * 2 / 149, rel=0.05)
-    # A hiccup lasts: four cells of 15 s are one.
-    assert of_errors(Scatter(), pods, 1.5, cell(0, 50, canary, stable)).stable == pytest.approx(4 * by.stable)
 
 
 def test_what_a_cell_scatters_is_learned_after_it_was_judged():
