@@ -7,6 +7,7 @@ Random walks reach rare paths too seldom; each of these is a path that somebody'
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -189,6 +190,39 @@ def test_promotion_needs_proof() -> None:
     stage.until(lambda run: run.final, within=5 * 3600, every=60)
     assert stage.run.outcome is Outcome.INCONCLUSIVE
     assert EVERYTHING not in stage.splits
+
+
+def eager(**says: Any) -> Stage:
+    """At the first weight of a plan whose steps may end on evidence after twenty of their sixty seconds."""
+    steps = [{"weight": weight, "bake": "60s", "until": "evidence", "least": "20s"} for weight in (5, 50)]
+    stage = Stage(plan=plan(steps=steps), says=says)
+    stage.until(Phase.BAKING)
+    return stage
+
+
+def seconds_until_left(stage: Stage) -> float:
+    """How long the first weight is kept from its arrival on."""
+    arrived = stage.now
+    while stage.run.split == FIVE:
+        stage.tick()
+    return stage.now - arrived
+
+
+def test_a_step_may_end_on_evidence_before_its_bake_is_full() -> None:
+    """``until: evidence``: proven is proven; waiting on would only harm nobody later."""
+    assert seconds_until_left(eager()) < seconds_until_left(eager(proven=False))
+
+
+def test_a_step_that_may_end_on_evidence_keeps_its_least() -> None:
+    """Settle, the least and the lag of the cells: a proof from the first moments ends nothing."""
+    assert seconds_until_left(eager()) >= 40
+
+
+def test_harm_that_builds_keeps_a_proven_step_from_ending_early() -> None:
+    """Proof of one check beside growing evidence of harm in another is no reason to hurry."""
+    stage = eager(harm=7.0)
+    stage.rest(50)
+    assert (stage.run.split, stage.run.hold) == (FIVE, None)  # it bakes on, and is not yet held either
 
 
 def test_earlier_steps_need_no_proof() -> None:

@@ -50,7 +50,7 @@ def _bake(run: Run, seen: Observation) -> Decision:
     if run.unproven:
         return _promote(run, seen, f"promoted by a person's word: {run.unproven}")
     baked, needed = len(run.baked), run.needed
-    if baked < needed:
+    if baked < needed and not _proven_early(run, seen, baked):
         return Decision(replace(run, hold=None, waiting=f"baking at {run.split}: {baked} of {needed} cells"))
     if not _at_gate(run) and (doubt := _doubt(run, seen)):
         limit = run.plan.spec.on_inconclusive
@@ -84,6 +84,14 @@ def _pass(run: Run, seen: Observation) -> Decision:
     ahead = replace(run, step=run.step + 1, hold=None)
     shift = shifted_to(ahead, seen, ahead.current_step.weight, Phase.SHIFTING)
     return replace(shift, events=(passed, *shift.events))
+
+
+def _proven_early(run: Run, seen: Observation, baked: int) -> bool:
+    """The plan lets evidence end this step, and there is enough of it: proof under this split, and no doubt."""
+    step, evidence = run.current_step, run.evidence
+    if step.until != "evidence" or evidence is None or baked * run.plan.spec.analysis.cell < step.least:
+        return False
+    return evidence.proven and not _doubt(run, seen)
 
 
 def _at_gate(run: Run) -> bool:

@@ -195,8 +195,20 @@ class Step(Part):
     """The canary's share in percent; fractions are allowed. Steps rise."""
     bake: PositiveDuration = timedelta(minutes=10)
     """How long cells are gathered, after the settle time and without gaps."""
+    until: Literal["bake", "evidence"] = "bake"
+    """``evidence``: leave the step before its bake is full, once the canary is proven to be within the margin here."""
+    least: Duration = timedelta(0)
+    """With ``until: evidence``: how long is baked at least; must be shorter than ``bake``."""
     gate: Gate | None = None
     """What has to happen before the next weight."""
+
+    @model_validator(mode="after")
+    def _least_below_bake(self) -> Self:
+        if self.least and self.until != "evidence":
+            raise ValueError("least: until: evidence beside it, for without that the whole bake is the least")
+        if self.least >= self.bake:
+            raise ValueError(f"least: a duration shorter than bake ({render_duration(self.bake)})")
+        return self
 
 
 class Tolerance(Part):
