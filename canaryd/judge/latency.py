@@ -16,7 +16,7 @@ Counts are of requests that did not fail: errors that are fast do not make a ver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -27,9 +27,9 @@ from canaryd.model.plan import Tolerance
 from canaryd.model.traffic import Split
 
 ODDS = (1.6, 3.0, 12.0, 60.0)
-"""Steps: how many times the tolerated odds of being above the bound. The last only where few are."""
-RARE = 0.01
-"""Survival below which the last of the odds is played."""
+"""Steps: how many times the tolerated odds of being above the bound."""
+COMMON, RARE = 0.3, 0.01
+"""Survival above which only the first two of the odds are played, and below which only the last three."""
 SLOWER = ((1.0, 1.15), (1.0, 1.35), (1.0, 2.0), (0.02, 8.0), (0.02, 50.0))
 """Shifts: which part of the requests takes how many times as long as tolerated."""
 CAPS = (1.5, 2.0, 3.0, 5.0, 10.0, 40.0)
@@ -107,8 +107,8 @@ def prior(played: Bets) -> tuple[float, ...]:
     """Shares of the mass laid now, one per component: equal among the steps, and among the shifts, that are played."""
     steps = [0.0] * (len(played.phis) * len(ODDS))
     for null in played.nulls:
-        for place in range(len(ODDS) if null.above < RARE else len(ODDS) - 1):
-            steps[null.index * len(ODDS) + place] = 1.0
+        for place, _ in _steps(null):
+            steps[place] = 1.0
     shifts = [1.0 if ratios else 0.0 for ratios in played.shifts]
     some = SHIFTS_SHARE if fsum(shifts) else 0.0
     return (*_shared(steps, 1 - some), *_shared(shifts, some))
@@ -118,8 +118,7 @@ def harm(canary: Side, stable: Side, played: Bets, tolerance: Tolerance) -> tupl
     """Log e-values against "no slower than tolerated", one per component; 0 where one is not played."""
     values = [0.0] * components(len(played.phis))
     for null in played.nulls:
-        start = null.index * len(ODDS)
-        for place, odds in enumerate(ODDS, start):
+        for place, odds in _steps(null):
             spread = 1 - null.above + odds * null.above
             values[place] = step_log_e(canary, stable, null, (1 / spread, odds / spread), tolerance.plus)
     for place, ratios in enumerate(played.shifts, len(played.phis) * len(ODDS)):
@@ -182,6 +181,13 @@ def proof(canary: Side, stable: Side, shape: Shape, null: Null, margin: Toleranc
 def fresh_row() -> tuple[float, ...]:
     """The proof's capital at a bound before its first cell: 1, in equal parts."""
     return (-log(len(PROOF_PARTS)),) * len(PROOF_PARTS)
+
+
+def _steps(null: Null) -> Iterator[tuple[int, float]]:
+    """(component, odds) of the steps that are played at a bound."""
+    first = 1 if null.above < RARE else 0
+    played = ODDS[first : 2 if null.above > COMMON else first + 3]
+    return enumerate(played, null.index * len(ODDS) + first)
 
 
 def _null(shape: Shape, index: int, phi: float) -> Null:

@@ -32,7 +32,7 @@ CLIP = 0.2
 """Share of the bound to which a leap within one cell is cut, so that the next cell has to confirm it."""
 OUTAGE_REQUESTS, OUTAGE_SHARE, STABLE_SHARE, DEAD_REQUESTS = 10.0, 0.5, 0.1, 5.0
 """A plain outage is not cut: so many failures, such a share of the canary, while stable fails at most so much."""
-REFRESH, GROWN = 60.0, 1.5
+REFRESH, GROWN = 180.0, 1.5
 """Bets are made from a histogram of stable that is this old (s) at most, and that has grown by this much at most."""
 TYPICAL = 0.1
 """Stable's share of slow requests that tells how latencies scatter: neither rare nor usual."""
