@@ -21,10 +21,10 @@ def _needs_the_extra() -> None:
     try:
         import aiohttp  # noqa: F401
         import envoy  # noqa: F401
+        import jsonpatch  # noqa: F401
     except ImportError as error:
-        raise stop(
-            Exit.USAGE, f"canaryd lab needs its extra ({error.name}): pip install 'istio-canaryd[lab]'"
-        ) from error
+        remedy = "in a checkout: pip install '.[lab]'; elsewhere: pip install 'istio-canaryd[lab]'"
+        raise stop(Exit.USAGE, f"canaryd lab needs its extra ({error.name}), {remedy}") from error
 
 
 @lab.command()
@@ -55,6 +55,7 @@ def up(
 @lab.command()
 def down() -> None:
     """Stop the lab."""
+    _needs_the_extra()
     from canaryd.cli.output import explained
     from canaryd.lab import supervisor
 
@@ -65,6 +66,7 @@ def down() -> None:
 @lab.command()
 def status() -> None:
     """What the running lab is doing."""
+    _needs_the_extra()
     import json
 
     from canaryd.cli.output import explained, stop

@@ -33,6 +33,20 @@ def test_the_version_is_told_without_a_client_library() -> None:
     assert said.stdout.splitlines() == [f"canaryd {package.__version__}", "[]"]
 
 
+@pytest.mark.parametrize("verb", ["up", "down", "status", "demo"])
+def test_the_lab_without_its_extra_says_how_to_get_it(verb: str) -> None:
+    """Canaryd itself needs none of it; who lacks it gets a command that works today, and no traceback."""
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['envoy', 'aiohttp', 'jsonpatch']))\n"
+        f"from canaryd.cli import app\napp(['lab', {verb!r}])\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (said.returncode, said.stdout) == (Exit.USAGE, "")
+    assert "pip install '.[lab]'" in said.stderr
+    assert said.stderr.count("\n") == 1, said.stderr
+
+
 def test_help_is_there_for_every_command_and_option() -> None:
     """Each has a sentence; none is found out by trying."""
     assert canaryd("--help").out.count("\n") > 10
