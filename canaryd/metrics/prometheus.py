@@ -31,6 +31,8 @@ from canaryd.model.problem import Problem
 PATH = "--prometheus"
 SKEW = 5.0
 """Seconds between our clock and Prometheus's that are still no finding."""
+RANGES = 6
+"""Ranges of time, one before the other, of which the best says how often there is a scrape."""
 REMEDIES = {
     400: "it may be another program's URL, or a proxy's; the URL must be the one under which /api/v1/query answers",
     401: "give the credentials in a header",
@@ -157,12 +159,18 @@ class Prometheus:
         seconds = max(60.0, 10 * sought.scrape_seconds)
         series, length = promql.of_hosts(sought), round(seconds * 1000)
         # Only series that are as old as the range: a younger one has fewer samples for its youth.
-        counted = self._ask(f"max(count_over_time({series}[{length}ms]) and {series} offset {length}ms)", deadline).rows
-        if not counted or seconds / counted[0].value <= 1.5 * sought.scrape_seconds:
-            return None
+        query = f"max(count_over_time({series}[{length}ms]) and {series} offset {length}ms)"
+        samples = 0.0
+        for past in range(RANGES):  # an outage of Prometheus makes fewer samples too, but not in every range
+            counted = self._ask(query, deadline, at=f"{self._clock() - past * seconds:.3f}" if past else "").rows
+            if not past and not counted:
+                return None
+            samples = max([samples, *(row.value for row in counted)])
+            if seconds / samples <= 1.5 * sought.scrape_seconds:
+                return None
         return Problem(
             PATH,
-            f"about {seconds / counted[0].value:.2g} s",
+            f"about {seconds / samples:.2g} s",
             f"a scrape of the clients' proxies every {sought.scrape_seconds:g} s, as the plan says",
             "set spec.analysis.scrape to the scrape interval, and spec.analysis.cell to that or more",
         )

@@ -80,6 +80,11 @@ class Book:
             facts["mixed"] = max(per_bound.values())
         return [parse.Row({promql.KIND: kind}, value) for kind, value in facts.items()]
 
+    def scraped(self, start: float, end: float) -> list[float]:
+        """The good scrapes after ``start``, up to ``end``."""
+        ticks = [tick * self.scrape for tick in range(int(start // self.scrape) + 1, int(end // self.scrape) + 1)]
+        return [tick for tick in ticks if tick >= self.born and not self._failed(tick)]
+
     def select(self, selector: str) -> Iterable[Series]:
         """The series that a selector such as `name{label="value"}` finds."""
         name, _, matchers = selector.partition("{")

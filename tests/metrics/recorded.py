@@ -21,6 +21,8 @@ from canaryd.metrics import parse, promql
 from tests.metrics.book import Book
 
 SELECTOR = re.compile(r'istio_\w+\{(?:\w+[=!~]+"(?:[^"\\]|\\.)*",?)*\}')
+LOOKBACK = 300.0
+"""Seconds that an instant selector looks back, by Prometheus's default."""
 OFFSET = re.compile(r" offset (\d+)ms")
 
 
@@ -109,7 +111,8 @@ class Recorded:
             seen = [series for series in book.select(selectors[0]) if book.last(series, at) is not None]
             return [parse.Row({"destination_workload": s.labels["destination_workload"]}, 1.0) for s in seen]
         if query.startswith("max(count_over_time("):
-            return [parse.Row({}, length / 1000 / book.scrape)]
+            samples, as_old = book.scraped(start, at), book.scraped(start - LOOKBACK, start)
+            return [parse.Row({}, len(samples))] if samples and as_old else []
         raise ValueError(f"not a query of canaryd's: {query}")
 
 

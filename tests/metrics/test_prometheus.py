@@ -181,6 +181,16 @@ def test_the_probe_finds_each_obstacle(recorded: Recorded) -> None:
     assert (seldom.value, "every 5 s" in seldom.expected) == ("about 15 s", True)
 
 
+def test_a_prometheus_that_was_away_a_minute_ago_may_be_used() -> None:
+    """An outage makes fewer samples too; a release must not be refused for it, and told to change its plan."""
+    book = Load(since=NOW - 3600).book(15.0)
+    book.outages.append((NOW - 100, NOW - 20))
+    with Recorded(book, clock=lambda: NOW) as server:
+        assert Prometheus(server.url, clock=lambda: NOW).probe(REVIEWS) == ()
+        book.scrape = 30.0
+        assert len(Prometheus(server.url, clock=lambda: NOW).probe(REVIEWS)) == 1, "that is no outage"
+
+
 def test_the_probe_says_that_nobody_is_there() -> None:
     """And how to check."""
     [problem] = Prometheus(closed_url()).probe(REVIEWS)
