@@ -72,12 +72,13 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
         problems += population
     else:
         remarks += map(str, population)
-    problems += _claims(virtual_service, route)
+    claims = list(_claims(virtual_service, route))
+    problems += claims
     sides, missing = _sides(route, around)
     problems += missing
     sighting = split_of(virtual_service, route)
     if sighting.split is not None or not any(one.path.startswith(f"{route} http[") for one in resolution.problems):
-        problems += _start(plan, virtual_service, route, sighting)
+        problems += _start(plan, virtual_service, route, sighting, claimed=bool(claims))
     unstaffed, waits = _staffing(route, around, sides)
     problems += unstaffed
     remarks += waits
@@ -96,8 +97,14 @@ def _identity(found: Object) -> tuple[str, str]:
     return found["metadata"].get("namespace") or "", found["metadata"]["name"]
 
 
-def _start(plan: Plan, virtual_service: Object, route: Route, sighting: Sighting) -> Iterator[Problem]:
-    """A run starts where stable holds everything, or, if the plan says so, at or below its first step."""
+def _start(
+    plan: Plan, virtual_service: Object, route: Route, sighting: Sighting, *, claimed: bool
+) -> Iterator[Problem]:
+    """
+    A run starts where stable holds everything, or, if the plan says so, at or below its first step.
+
+    ``claimed``: another run's marker is there, and it may be that run which holds the weights.
+    """
     split, first = sighting.split, plan.spec.steps[0].weight
     if split is None:
         yield Problem(str(route), sighting.why, f"one split between {route.stable} and {route.canary}")
@@ -107,6 +114,8 @@ def _start(plan: Plan, virtual_service: Object, route: Route, sighting: Sighting
         remedy = repair(virtual_service, route)
         if split <= first:
             remedy += "; or start from here: `start: {from: current}` in the plan"
+        if claimed:
+            remedy = f"only when nothing else works on it any more: {remedy}"
         yield Problem(
             str(route), f"{split} at {route.canary}", f"{route.stable} with all the traffic at the start", remedy
         )

@@ -349,6 +349,14 @@ def test_another_runs_marker_is_a_claim() -> None:
     assert admitted(other).split == NOTHING
 
 
+def test_weights_of_a_run_in_flight_are_not_repaired_under_it() -> None:
+    """Who copies a remedy at night must not take the traffic out of the hands of a run that goes well."""
+    started = jsonpatch.apply_patch(at(100, 0), weight_patch(at(100, 0), ROUTE, marker(5), Guard.OBJECT))
+    said = refused(started)
+    assert "claimed by an earlier run of this plan" in said
+    assert "only when nothing else works on it any more: kubectl patch virtualservice" in said
+
+
 def test_flaggers_and_argos_objects_are_left_to_them() -> None:
     """They set the weights themselves, and would set them back."""
     found = at(100, 0)
