@@ -102,7 +102,7 @@ def started_over(run: Run) -> Run:
 
 
 def stable_changed(run: Run, seen: Observation) -> Decision | None:
-    """A new stable image: hold, and when it is rolled out compare with it from anew."""
+    """A new stable image: hold, and when it is rolled out compare with it anew."""
     if run.stable_pin is None or isinstance(seen.sides, Unseen) or not run.stable_pin.differs_from(seen.sides.stable):
         return None
     why = f"stable's pod template changed from {_names(run.stable_pin.hashes)} to {_names(seen.sides.stable.hashes)}"
@@ -116,6 +116,6 @@ def stable_changed(run: Run, seen: Observation) -> Decision | None:
         judged_from=fresh.segment.index,
         evidence=None,
         hold=None,
-        waiting="stable changed; measuring this step from anew",
+        waiting="stable changed; measuring this step anew",
     )
     return Decision(fresh, events=(Event(Told.STABLE_CHANGED, why),))

@@ -98,7 +98,7 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
     elif hold.kind == "no-data":
         yield "Bring the metrics back; the run then goes on by itself."
     elif hold.kind == "stable-changed":
-        yield "Let stable finish its own rollout; the run then measures this step from anew."
+        yield "Let stable finish its own rollout; the run then measures this step anew."
     elif hold.kind == "no-way-back":
         yield (
             f"Bring {run.route.stable} back; or roll back all the same, which sends everything to a version "
