@@ -44,6 +44,11 @@ def _decided(run: Run) -> str:
         return f"Last decision, {moment(run.at)}: to promote. Reason: {run.reason}."
     if run.seq == 0 or run.split == NOTHING:
         return ""
+    if run.segment.origin == run.at and any(
+        one.ours and one.seq == run.segment.seq and one.split == run.split for one in run.segments[:-1]
+    ):
+        why = "because others had changed stable's image or the weights meanwhile"
+        return f"Last decision, {moment(run.at)}: to measure {run.split} anew, {why}."
     if run.step == 0:
         return f"Last decision, {moment(run.at)}: to begin with {run.split} of the traffic."
     former = run.plan.spec.steps[run.step - 1].weight

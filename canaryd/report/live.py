@@ -48,6 +48,10 @@ def live(run: Run, now: float, *, width: int | None = None) -> RenderableType:
     return _Screen(run, now, width)
 
 
+MOVING = (Phase.SHIFTING, Phase.PROMOTING, Phase.ROLLING_BACK)
+"""Phases in which the split may be wanted and not yet there."""
+
+
 def line(run: Run, now: float) -> str:
     """
     The run in one line, for logs without a terminal.
@@ -58,7 +62,8 @@ def line(run: Run, now: float) -> str:
     if run.final:
         return f"{head}: {standing(run)} after {elapsed((run.ended or now) - run.created)}: {run.reason}"
     minutes = math.floor(max(0.0, now - run.created) / 60)
-    parts = [f"{head}: {run.phase.value} at {run.split}, {_step(run)}, {minutes} min"]
+    where = "to" if run.phase in MOVING and run.arrived_at is None else "at"
+    parts = [f"{head}: {run.phase.value} {where} {run.split}, {_step(run)}, {minutes} min"]
     if run.evidence:
         parts.append(f"harm {wording.evidence(run.evidence.harm)} of {run.evidence.harm_bound:g}")
         if _of_this_split(run, run.evidence):

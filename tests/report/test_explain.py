@@ -65,3 +65,12 @@ def test_distances_are_told_when_the_time_is_known():
 def test_the_last_step_says_that_proof_is_wanted():
     run, _ = stories.play(stories.HEALTHY, lambda run: run.step == 2 and len(run.baked) == 2)
     assert "has reached 20, v3 gets 100 %" in explain(run)
+
+
+def test_a_step_that_is_measured_anew_is_not_told_as_its_beginning() -> None:
+    """After a new image of stable, or a hand's edit, people ask why the bake began again."""
+    run, _ = stories.baking()
+    again = replace(run.segment, index=len(run.segments), origin=run.at + 20)
+    anew = replace(run, segments=(*run.segments, again), at=again.origin)
+    assert f"to measure {run.split} anew" in explain(anew)
+    assert "anew" not in explain(run)

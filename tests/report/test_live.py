@@ -159,3 +159,10 @@ def test_a_way_back_that_is_missing_has_no_limit():
     run, _ = stories.rolling_back()
     stuck = replace(run, hold=Hold("no-way-back", "stable v1 has no ready endpoint", run.at, None))
     assert "the rollback goes on as soon as it can" in words(stuck)
+
+
+def test_a_rollback_that_nobody_has_accepted_is_not_said_to_be_there() -> None:
+    """With the API away half of the users may still meet the canary: "at 0 %" would send the reader back to bed."""
+    run, _ = stories.rolling_back()
+    assert "rolling back to 0 %" in line(replace(run, arrived_at=None), _now(run))
+    assert "rolling back at 0 %" in line(replace(run, arrived_at=_now(run)), _now(run))
