@@ -33,7 +33,7 @@ class Settled(CanarydError):  # noqa: N818  # it is an answer, not a fault
         super().__init__(
             f"release {run.plan.spec.release!r} of plan {run.plan} was settled by run {run.uid} "
             f"({run.outcome.value if run.outcome else run.phase.value}: {run.reason}); "
-            "give the plan a new spec.release, or say --again"
+            "give the plan a new spec.release, or say canaryd run --again"
         )
 
 
