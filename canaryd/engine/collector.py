@@ -101,10 +101,11 @@ class Collector:
         try:
             cell = self._metrics.count(sought, window)
         except CanarydError as error:
-            log.warning("metrics.unavailable", run=uid, error=str(error))
             with self._lock:
                 news = uid not in self._blind
                 self._blind[uid] = str(error)
+            if news:  # once an outage; what lasts stands in what the run waits for
+                log.warning("metrics.unavailable", run=uid, error=str(error))
             return False, news
         with self._lock:
             self._inbox.setdefault(uid, {})[window] = cell

@@ -118,7 +118,8 @@ class Reconciler:
         try:
             self._mesh.shift(changed.run.route, write.marker, seen.mesh)
         except CanarydError as error:
-            log.warning("mesh.shift_failed", split=str(write.marker.split), error=str(error))
+            if self._refusals.get(saved.run.uid) != str(error):
+                log.warning("mesh.shift_failed", split=str(write.marker.split), error=str(error))
             self._refusals[saved.run.uid] = str(error)
         else:
             self._refusals.pop(saved.run.uid, None)
@@ -129,8 +130,10 @@ class Reconciler:
         try:
             self._retreats.submit(self._mesh.retreat, run.route, write.marker).result(RETREAT_DEADLINE)
         except (CanarydError, TimeoutError) as error:
-            log.error("mesh.retreat_failed", split=str(write.marker.split), error=str(error))  # noqa: TRY400  # expected
-            self._refusals[run.uid] = str(error) or f"no answer within {RETREAT_DEADLINE:g} s"
+            why = str(error) or f"no answer within {RETREAT_DEADLINE:g} s"
+            if self._refusals.get(run.uid) != why:  # told once; it is tried at each tick
+                log.error("mesh.retreat_failed", split=str(write.marker.split), error=why)  # noqa: TRY400  # expected
+            self._refusals[run.uid] = why
         else:
             self._refusals.pop(run.uid, None)
 

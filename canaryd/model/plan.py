@@ -167,6 +167,12 @@ class Target(Part):
     routes: tuple[Text, ...] = ()
     """Names of the http entries to move together; may be left out when exactly one entry fits."""
 
+    @model_validator(mode="after")
+    def _two_versions(self) -> Self:
+        if self.stable is not None and self.version(self.stable) == self.version(self.canary):
+            raise ValueError(f"canary: another version than stable, got {self.version(self.canary)} for both")
+        return self
+
     def version(self, side: Side) -> Version:
         """The destination that ``side`` means."""
         return Version(side.host or self.host, side.subset)

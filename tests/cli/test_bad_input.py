@@ -85,6 +85,10 @@ def refused(stage: Stage, plan: Path, *more: str, code: int = REFUSED) -> str:
         ({"steps": [{"weight": 50}, {"weight": 100}]}, ["spec.steps.1.weight", "found     100", "100 is its promot"]),
         ({"steps": [{"weight": float("nan")}]}, ["spec.steps.0.weight", "a number of percent between 0 and 100"]),
         ({"steps": [{"weight": 10}]}, ["spec.steps.0.weight", "a last step of 50 % or more", "acceptUnproven"]),
+        (
+            {"target": TARGET | {"stable": {"subset": "v3"}}},
+            ["spec.target.canary", "another version than stable, got v3 for both"],
+        ),
     ],
     ids=lambda value: "" if isinstance(value, list) else str(value)[:40],
 )
