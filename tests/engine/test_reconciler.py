@@ -186,12 +186,13 @@ def test_a_write_that_is_refused_says_so_in_what_the_run_waits_for() -> None:
     assert "may not patch virtualservices" in world.reconciler.tick("run-1").waiting
 
 
-def test_a_retreat_that_is_refused_again_and_again_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_retreat_that_is_refused_again_and_again_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line at each tick hides every other line, the table included."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logs = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("canaryd.engine.reconciler.log", logs)
     world = at_ten(canary_errors=0.5)
     broken(world, "mesh", "retreat", Unavailable("the API server hangs"))
     for _ in range(40):
         world.tick()
         world.clock.at += 1
-    assert capsys.readouterr().out.count("mesh.retreat_failed") == 1
+    assert [call.method_name for call in logs.calls if "mesh.retreat_failed" in call.args] == ["error"]
