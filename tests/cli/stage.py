@@ -276,6 +276,8 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
                 cwd=folder,
+                # A job in the background of a script ignores ctrl-C, and canaryd respects that; here it is pressed.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property

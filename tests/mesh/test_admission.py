@@ -182,7 +182,7 @@ def test_nobody_holds_everything() -> None:
             "http[0] before it, which takes everything",
         ),
         (virtual_service(entry(destination(V1), fault={"abort": {"httpStatus": 500}})), {}, "no fault injection"),
-        (at(100, 0), {"canary": {"subset": "v1"}}, "two different versions, got v1 for both"),
+        (at(100, 0), {"canary": {"subset": "v1", "host": "reviews.default"}}, "two different versions, got v1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_moved_is_refused(found: Object, target: Object, said: str) -> None:
