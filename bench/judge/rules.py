@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from bench.judge.scenarios import BOUNDS_MS, HISTORY, STEP, WEIGHTS, Draw, Side
 from canaryd.judge.alone import Rules, Sample, Standing, play
@@ -278,11 +278,13 @@ def shift(canary: Floats, stable: Floats, level: float = 0.98) -> tuple[float, f
     least, most = float(canary.min() - stable.max()), float(canary.max() - stable.min())
     z = float(norm.ppf(1 - (1 - level) / 2))
 
+    n, m, rising = len(canary), len(stable), np.sort(stable)
+
     def statistic(mu: float, quantile_: float) -> float:
-        ranks = rankdata(np.concatenate([canary - mu, stable]))
-        n, m = len(canary), len(stable)
-        w = ranks[:n].sum() - n * (n + 1) / 2 - n * m / 2
-        _, ties = np.unique(ranks, return_counts=True)
+        moved = canary - mu
+        wins = rising.searchsorted(moved, "left").sum() + rising.searchsorted(moved, "right").sum()
+        w = float(wins) / 2 - n * m / 2
+        _, ties = np.unique(np.concatenate([moved, stable]), return_counts=True)
         spread = sqrt(max(0.0, n * m / 12 * ((n + m + 1) - (ties**3 - ties).sum() / ((n + m) * (n + m - 1)))))
         return inf if not spread else float((w - 0.5 * np.sign(w)) / spread - quantile_)
 
