@@ -12,12 +12,13 @@ nothing. An estimate that is too large costs requests, never validity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from math import expm1, fsum, log1p, sqrt
 
-from canaryd.judge.histogram import HALF_LIFE
+from canaryd.judge.histogram import HALF_LIFE, KEPT
 from canaryd.model.cells import Cell, Counts
-from canaryd.model.judgement import PodScatter, Scatter
+from canaryd.model.judgement import PodScatter, Scatter, Scatters
 
 EVENTS, PAIRS, REMEMBERED = 10.0, 8, 60
 """Cells are merged until EVENTS are to be expected; PAIRS of them say something; the last REMEMBERED are kept."""
@@ -25,12 +26,16 @@ FORGETTING = 0.9
 """What the rate so far counts beside the last merged cell."""
 TRIMMED, TRIMMED_MEAN = 0.9, 0.623
 """The largest tenth is left out (an incident is not noise); what is left of independent requests has this mean."""
+SURE = 2.5
+"""Standard deviations: fewer would make one service in eight pay for scatter that it has not."""
 LARGEST = 50.0
 """A dispersion beyond this is taken as this."""
 PODS_FACTOR = 2.0
 """Pods differ by an estimate from few of them: twice of it is assumed."""
 LEAST_PODS = 20.0
 """Degrees of freedom between pods below which nothing is said of them."""
+HICCUP = 60.0
+"""Seconds that a pod's trouble is taken to last: what its requests of so long have in common is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,28 @@ class Dispersion:
 INDEPENDENT = Dispersion()
 
 
-def scattered(scatter: Scatter, bad: float, requests: float, place: int = 0) -> Scatter:
+def scattered(scatters: Scatters, bad: float, requests: float, seconds: float, place: int = 0) -> Scatters:
+    """The scatter of stable after a cell of ``seconds``; ``place`` is the bucket bound that tells bad from good."""
+    first, second = (_scattered(one, bad, requests, seconds, place) for one in scatters)
+    return first, second
+
+
+def _scattered(scatter: Scatter, bad: float, requests: float, seconds: float, place: int) -> Scatter:
     """
-    The scatter of stable after a cell; ``place`` is the bucket bound that tells bad from good.
+    One scatter after a cell.
 
     Where a merged cell ends is known from those before it: ending where events happen to be many would see scatter
     where there is none.
     """
     if place != scatter.place:
-        scatter = Scatter(place=place)
-    bad, requests = scatter.bad + bad, scatter.requests + requests
+        scatter = Scatter(scatter.span, place)
+    bad, requests, seconds = scatter.bad + bad, scatter.requests + requests, scatter.seconds + seconds
     seen = (scatter.seen_bad, scatter.seen_requests)
     share = seen[0] / seen[1] if seen[1] else 0.0
     full = requests * min(share, 1 - share) >= EVENTS if seen[1] else min(bad, requests - bad) >= EVENTS
-    if not full:
-        return replace(scatter, bad=bad, requests=requests)
+    if not full or seconds < scatter.span:
+        former = (scatter.former_bad, scatter.former_requests)
+        return Scatter(scatter.span, place, bad, requests, seconds, *former, *seen, scatter.squares)
     squares = scatter.squares
     pooled_bad, pooled = bad + scatter.former_bad, requests + scatter.former_requests
     if scatter.former_requests and min(pooled_bad, pooled - pooled_bad) > EVENTS / 2:
@@ -68,40 +80,55 @@ def scattered(scatter: Scatter, bad: float, requests: float, place: int = 0) -> 
         difference = bad / requests - scatter.former_bad / scatter.former_requests
         squares = (*squares, difference**2 / variance)[-REMEMBERED:]
     seen = (FORGETTING * seen[0] + bad, FORGETTING * seen[1] + requests)
-    return Scatter(place, 0.0, 0.0, bad, requests, *seen, squares)
+    return Scatter(scatter.span, place, 0.0, 0.0, 0.0, bad, requests, *seen, squares)
 
 
-def over_time(scatter: Scatter) -> float | None:
+def over_time(scatters: Scatters) -> float | None:
     """
-    How many times as much as independent requests stable varies from cell to cell; None with too little history.
+    How many times as much as independent requests stable varies over time; None with too little history.
 
-    1 unless it is clearly more: two standard deviations of the estimate, whose squares share cells with their
-    neighbours.
+    1 unless it is clearly more: SURE standard deviations of the estimate, whose squares share cells with their
+    neighbours. What it varies from minute to minute counts where it is clearly more again.
     """
-    known = len(scatter.squares)
-    if known < PAIRS:
-        return None
-    kept = TRIMMED * known
+    found: float | None = None
+    for one in scatters:
+        if (known := len(one.squares)) >= PAIRS:
+            less, this = found or 1.0, _over_time(one.squares)
+            found = min(this, LARGEST) if this > less * (1 + SURE * sqrt(3 / known)) else less
+    return found
+
+
+@lru_cache(maxsize=KEPT)
+def _over_time(squares: tuple[float, ...]) -> float:
+    """The mean square of independent requests is 1."""
+    kept = TRIMMED * len(squares)
     whole = int(kept)
-    squares = sorted(scatter.squares)
-    found = (fsum(squares[:whole]) + (kept - whole) * squares[whole]) / kept / TRIMMED_MEAN
-    return min(found, LARGEST) if found > 1 + 2 * sqrt(3 / known) else 1.0
+    rising = sorted(squares)
+    return (fsum(rising[:whole]) + (kept - whole) * rising[whole]) / kept / TRIMMED_MEAN
 
 
-def scattered_pods(pods: PodScatter, counts: Counts, seconds: float) -> PodScatter:
-    """What is known of stable's pods after ``seconds`` and a cell: Pearson's chi-squared between them, summed up."""
-    fade = 0.5 ** (max(0.0, seconds) / HALF_LIFE)
-    pods = PodScatter(pods.squares * fade, pods.freedom * fade, pods.spread * fade, pods.failures * fade)
-    serving = [(requests, failed) for requests, failed in counts.pods if requests >= 1]
+def scattered_pods(pods: PodScatter, counts: Counts, seconds: float, elapsed: float) -> PodScatter:
+    """
+    What is known of stable's pods after a cell of ``seconds``, the last of which ended ``elapsed`` seconds earlier.
+
+    Pearson's chi-squared between them, of a hiccup's length at a time, summed up. Pods that came or went begin anew.
+    """
+    fade = 0.5 ** (max(0.0, elapsed) / HALF_LIFE)
+    sums = (pods.squares * fade, pods.freedom * fade, pods.spread * fade, pods.failures * fade)
+    gathered = counts.pods
+    if len(pods.gathered) == len(counts.pods):
+        gathered = tuple((a + c, b + d) for (a, b), (c, d) in zip(pods.gathered, counts.pods, strict=True))
+        seconds += pods.seconds
+    if seconds < HICCUP:
+        return PodScatter(*sums, gathered, seconds)
+    serving = [(requests, failed) for requests, failed in gathered if requests >= 1]
     requests, failed = (fsum(side) for side in zip(*serving, strict=True)) if serving else (0.0, 0.0)
     if len(serving) < 2 or not 0 < failed < requests:
-        return pods
+        return PodScatter(*sums)
     rate, freedom = failed / requests, len(serving) - 1
     squares = fsum((bad - rate * all_) ** 2 / (rate * (1 - rate) * all_) for all_, bad in serving)
     each = requests / len(serving)
-    return PodScatter(
-        pods.squares + squares, pods.freedom + freedom, pods.spread + freedom * (each - 1), pods.failures + failed
-    )
+    return PodScatter(sums[0] + squares, sums[1] + freedom, sums[2] + freedom * (each - 1), sums[3] + failed)
 
 
 def between_pods(pods: PodScatter) -> float:
@@ -113,14 +140,15 @@ def between_pods(pods: PodScatter) -> float:
     return (pods.squares - pods.freedom) / pods.spread if pods.squares / pods.freedom > 1 + 2 * sureness else 0.0
 
 
-def of_errors(scatter: Scatter, pods: PodScatter, assumed: float, cell: Cell) -> Dispersion:
+def of_errors(scatters: Scatters, pods: PodScatter, assumed: float, cell: Cell) -> Dispersion:
     """What failures of a cell are taken to do; ``assumed`` is the clump of a service whose history says nothing."""
     icc = min(0.5, PODS_FACTOR * between_pods(pods))
-    found = over_time(scatter)
+    found = over_time(scatters)
     if found is None and not icc:
         return Dispersion(assumed)
     clump = found or assumed
-    canary, stable = (icc / (1 - icc) * side.requests / max(1, len(side.pods)) for side in (cell.canary, cell.stable))
+    together = icc / (1 - icc) * max(1.0, HICCUP / cell.seconds)  # a hiccup's cells have it in common
+    canary, stable = (together * side.requests / max(1, len(side.pods)) for side in (cell.canary, cell.stable))
     return Dispersion(clump, max(clump - 1, canary), max(clump - 1, stable))
 
 

@@ -23,13 +23,13 @@ from math import exp, fsum, log
 from canaryd.judge.dispersion import INDEPENDENT, Dispersion, harm_bet, proof_bet
 from canaryd.model.plan import Tolerance
 
-RATIOS = (1.5, 2.2, 3.5, 7.0, 20.0, 80.0)
+RATIOS = (1.4, 1.8, 2.5, 3.8, 7.0, 20.0, 80.0)
 """Alternatives: how many times the tolerated rate the canary may fail."""
-RATIO_PRIOR = (0.12, 0.24, 0.28, 0.20, 0.10, 0.06)
+RATIO_PRIOR = (0.12, 0.22, 0.24, 0.20, 0.12, 0.06, 0.04)
 PROOF_BETS = (0.15, 0.35, 0.6, 0.8, 0.95)
 """Bets on a canary that is better than the margin, with equal priors; the small one is for high error rates."""
-HALVINGS, MOST = 40, 600.0
-"""Precision of the bound that is read off, and a logarithm that is large enough."""
+NEAR, STEPS = 1e-9, 60
+"""Precision of the bound that is read off, and steps after which what was reached (never less) is said."""
 
 
 def harm(
@@ -70,15 +70,17 @@ def at_most(sums: tuple[tuple[float, float], ...], beta: float) -> float | None:
     A bound that holds at any time, with 1 - beta, for the canary's mean excess: it is what can be said when traffic is
     too little for a proof.
     """
-    if not sums or not _refuted(sums, 1.0, beta):
+    if not sums:
         return None
-    low, high = 0.0, 1.0
-    if _refuted(sums, low, beta):
-        return 0.0
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _refuted(sums, middle, beta) else (middle, high)
-    return high
+    bound, excess = log(len(sums) / beta), 1.0
+    for _ in range(STEPS):  # Newton's from above: the logarithm rises and is convex in x, so that x never falls below
+        value, slope = _log_sum(sums, excess)
+        if value < bound and excess == 1:
+            return None
+        if value - bound <= NEAR or not excess:
+            break
+        excess = max(0.0, excess - (value - bound) / slope)
+    return excess
 
 
 def fresh_row() -> tuple[float, ...]:
@@ -86,8 +88,13 @@ def fresh_row() -> tuple[float, ...]:
     return (-log(len(PROOF_BETS)),) * len(PROOF_BETS)
 
 
-def _refuted(sums: tuple[tuple[float, float], ...], more: float, beta: float) -> bool:
-    return fsum(exp(min(fixed + more * slope, MOST)) for fixed, slope in sums) / len(sums) >= 1 / beta
+def _log_sum(sums: tuple[tuple[float, float], ...], excess: float) -> tuple[float, float]:
+    """The logarithm of the sum of the evidence against ``excess``, and its slope there."""
+    values = [fixed + excess * slope for fixed, slope in sums]
+    most = max(values)
+    weights = [exp(value - most) for value in values]
+    whole = fsum(weights)
+    return most + log(whole), fsum([weight * slope for weight, (_, slope) in zip(weights, sums, strict=True)]) / whole
 
 
 def _log_e(failed: tuple[float, float], allowance: float, bet: tuple[float, float, float]) -> float:

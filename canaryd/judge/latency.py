@@ -36,7 +36,7 @@ CAPS = (1.5, 2.0, 3.0, 5.0, 10.0, 40.0)
 """Likelihood ratios at which a shift is cut: an uncapped tail costs more by its share of tolerated requests."""
 FLOOR = 0.02
 """Likelihood ratio of the fastest requests, at least: no single one of them may cost everything."""
-SHIFTS_SHARE = 0.5
+SHIFTS_SHARE = 0.6
 """Share of the mass that is laid on shifts."""
 PROOF_PARTS = (0.08, 0.3, 0.6)
 """Alternatives of the proof: how far from stable towards the margin, with equal priors."""
@@ -150,20 +150,20 @@ def step_log_e(canary: Side, stable: Side, null: Null, ratios: tuple[float, floa
 def shift_log_e(canary: Side, stable: Side, ratios: tuple[float, ...], phis: tuple[float, ...], plus: float) -> float:
     """The log e-value of a cell for likelihood ratios per bucket that do not fall; both sides have requests."""
     rho = canary.requests / stable.requests
-    scores = tuple((ratio - 1) / (1 + rho * ratio) for ratio in ratios)
-    ours = (count * log1p(score) for count, score in zip(canary.buckets, scores, strict=True) if count)
-    theirs = (
+    scores = [(ratio - 1) / (1 + rho * ratio) for ratio in ratios]
+    ours = [count * log1p(score) for count, score in zip(canary.buckets, scores, strict=True) if count]
+    theirs = [
         count * log1p(-rho * score)
         for count, score in zip(stable.buckets, tolerated(scores, phis), strict=True)
         if count
-    )
+    ]
     return fsum(ours) + fsum(theirs) - canary.requests * plus * (scores[-1] - scores[0])
 
 
-def tolerated(scores: Sequence[float], phis: Sequence[float]) -> tuple[float, ...]:
+def tolerated(scores: Sequence[float], phis: Sequence[float]) -> list[float]:
     """T'g: what a request of stable scores on average when a share ``phis[j]`` of bucket j crosses its bound."""
-    moved_on = (low + phi * (high - low) for phi, (low, high) in zip(phis, pairwise(scores), strict=True))
-    return (*moved_on, scores[-1])
+    moved_on = [low + phi * (high - low) for phi, (low, high) in zip(phis, pairwise(scores), strict=True)]
+    return [*moved_on, scores[-1]]
 
 
 def proof(canary: Side, stable: Side, shape: Shape, null: Null, margin: Tolerance) -> tuple[float, ...]:
@@ -209,51 +209,56 @@ def _shift(
     bounds that are judged is one bucket on either side: ratios of next to nothing are noise.
     """
     first, last = judged
-    usual = _masses(shape.below)
-    held = map(shape.bucket, range(len(phis)))
-    null = _masses([below - phi * mass for below, phi, mass in zip(shape.below, phis, held, strict=True)])
     part, times = shift
-    moved_there = _masses([below_at(shape, bound / (tolerance.times * times)) for bound in shape.bounds])
-    there = tuple(part * slow + (1 - part) * one for slow, one in zip(moved_there, null, strict=True))
-    groups = (
-        slice(0, first + 1),
-        *(slice(index, index + 1) for index in range(first + 1, last + 1)),
-        slice(last + 1, None),
-    )
-    ratios = (max(FLOOR, _ratio(fsum(there[group]), fsum(null[group]))) for group in groups)
-    low, *rising = accumulate(ratios, max)
-    rising = [low] * first + [low, *rising] + [rising[-1]] * (len(phis) - 1 - last)
+    judged_ones = range(first, last + 1)
+    moving = [phis[index] * shape.bucket(index) for index in judged_ones]
+    usual = _masses([shape.below[index] for index in judged_ones])
+    null = _masses([shape.below[index] - crossed for index, crossed in zip(judged_ones, moving, strict=True)])
+    gone = _masses([below_at(shape, shape.bounds[index] / (tolerance.times * times)) for index in judged_ones])
+    there = [part * slow + (1 - part) * one for slow, one in zip(gone, null, strict=True)]
+    rising = list(accumulate((max(FLOOR, _ratio(*each)) for each in zip(there, null, strict=True)), max))
     rho = split.share / (1 - split.share) if split.share < 1 else 1.0
     best = 0.0
-    chosen: tuple[float, ...] = ()
+    chosen: list[float] = []
     for cap in CAPS:
         cut = [min(cap, ratio) for ratio in rising]
-        mean = fsum(share * ratio for share, ratio in zip(null, cut, strict=True))
-        scaled = tuple(ratio / mean for ratio in cut)
-        growth = _growth(usual, there, scaled, phis, rho, tolerance.plus)
+        mean = fsum([share * ratio for share, ratio in zip(null, cut, strict=True)])
+        scaled = [ratio / mean for ratio in cut]
+        growth = _growth(usual, moving, there, scaled, rho, tolerance.plus)
         if growth > best:
             best, chosen = growth, scaled
-    return chosen
+        if cap >= rising[-1]:
+            break  # no higher one cuts anything
+    if not chosen:
+        return ()
+    return (*[chosen[0]] * first, *chosen, *[chosen[-1]] * (len(phis) - 1 - last))
 
 
 def _growth(
     usual: Sequence[float],
+    moving: Sequence[float],
     there: Sequence[float],
-    ratios: tuple[float, ...],
-    phis: tuple[float, ...],
+    ratios: Sequence[float],
     rho: float,
     plus: float,
 ) -> float:
-    """Log capital that a request of the canary earns on average if it is ``there`` while stable is as ``usual``."""
-    scores = tuple((ratio - 1) / (1 + rho * ratio) for ratio in ratios)
-    ours = fsum(share * log1p(score) for share, score in zip(there, scores, strict=True))
-    theirs = fsum(share * log1p(-rho * score) for share, score in zip(usual, tolerated(scores, phis), strict=True))
-    return ours + theirs / rho - plus * (scores[-1] - scores[0])
+    """
+    Log capital that a request of the canary earns on average if it is ``there`` while stable is as ``usual``.
+
+    ``moving`` is the share of all that is tolerated to cross each bound.
+    """
+    scores = [(ratio - 1) / (1 + rho * ratio) for ratio in ratios]
+    ours = fsum([share * log1p(score) for share, score in zip(there, scores, strict=True)])
+    theirs = [share * log1p(-rho * score) for share, score in zip(usual, scores, strict=True)]
+    crossed = [
+        share * (high - low) / (1 - rho * low) for share, (low, high) in zip(moving, pairwise(scores), strict=True)
+    ]
+    return ours + fsum(theirs) / rho - fsum(crossed) - plus * (scores[-1] - scores[0])
 
 
-def _masses(below: Sequence[float]) -> tuple[float, ...]:
-    """Shares per bucket, the one above the last bound included."""
-    return tuple(max(0.0, high - low) for low, high in pairwise((0.0, *below, 1.0)))
+def _masses(below: Sequence[float]) -> list[float]:
+    """Shares between the bounds, those below the first and above the last included."""
+    return [max(0.0, high - low) for low, high in pairwise((0.0, *below, 1.0))]
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -12,17 +12,16 @@ Sources: Ville 1939; Ramdas, Gruenwald, Vovk and Shafer, "Game-theoretic statist
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from math import exp, expm1, fsum, log, log1p
 
 from canaryd.model.judgement import Wager
 
-FIRST = 0.6
+FIRST = 0.7
 """Share of the mass laid at the first cell that is judged: most bad canaries are bad at once."""
 NEW_WEIGHT = 0.1
-"""Share of what is left that is laid on the first cell at another weight (0.04 of the whole, the first time)."""
+"""Share of what is left that is laid on the first cell at another weight (0.03 of the whole, the first time)."""
 PER_MINUTE = 0.015
-"""Share of what is left that is laid per minute of wall time (0.006 of the whole at first); so it never runs dry."""
+"""Share of what is left that is laid per minute of wall time (0.0045 of the whole at first); so it never runs dry."""
 CEILING = 600.0
 """Log capital beyond this is thrown away, so that sums stay finite."""
 SPECK = 1e-300
@@ -42,19 +41,19 @@ def lay(wager: Wager, split: int, seconds: float, prior: Sequence[float]) -> Wag
     """The wager with the mass that is due laid on its components, ``prior`` (sums to 1) deciding the shares."""
     mass = mass_due(wager, split, seconds)
     if mass < SPECK:
-        return replace(wager, split=split)
-    capital = tuple(
+        return Wager(wager.unspent, split, wager.capital)
+    laid = [
         held if not share else plus(held, log(share * mass)) for held, share in zip(wager.capital, prior, strict=True)
-    )
-    return Wager(wager.unspent - mass, split, capital)
+    ]
+    return Wager(wager.unspent - mass, split, tuple(laid))
 
 
 def grow(wager: Wager, log_e: Sequence[float]) -> Wager:
     """Each component multiplied by its e-value of the cell, given as logarithm; 0 leaves it as it is."""
-    capital = tuple(
-        None if held is None else min(CEILING, held + step) for held, step in zip(wager.capital, log_e, strict=True)
+    grown = [None if held is None else held + step for held, step in zip(wager.capital, log_e, strict=True)]
+    return Wager(
+        wager.unspent, wager.split, tuple([held if held is None or held < CEILING else CEILING for held in grown])
     )
-    return replace(wager, capital=capital)
 
 
 def stake_of(wager: Wager) -> float:
@@ -70,7 +69,7 @@ def worth(wager: Wager) -> float:
 def shrink(wager: Wager, factor: float) -> Wager:
     """The wager with its stakes cut to ``factor`` of them (between 0, excluded, and 1); what is unspent stays."""
     by = log(factor)
-    return replace(wager, capital=tuple(None if held is None else held + by for held in wager.capital))
+    return Wager(wager.unspent, wager.split, tuple([None if held is None else held + by for held in wager.capital]))
 
 
 def cash(wager: Wager, components: int) -> Wager:
@@ -88,4 +87,4 @@ def plus(held: float | None, more: float) -> float:
 
 def total(capital: Iterable[float | None]) -> float:
     """The sum of capitals given as logarithms, in their order."""
-    return fsum(exp(held) for held in capital if held is not None)
+    return fsum([exp(held) for held in capital if held is not None])

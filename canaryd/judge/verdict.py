@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from math import fsum, sqrt
+from math import fsum
 
 from canaryd.judge import comparison, errors, guards, objectives, unattributed, wording
 from canaryd.judge.comparison import add, fresh, tallied
@@ -22,13 +22,13 @@ from canaryd.judge.histogram import faded, nearest
 from canaryd.judge.mixture import grow, lay, shrink, stake_of, worth
 from canaryd.model.cells import Cell, Gap
 from canaryd.model.evidence import Evidence, Reading
-from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Scatter, Tally, Wager
+from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Scatters, Tally, Wager
 from canaryd.model.plan import Analysis, Check
 from canaryd.model.traffic import NOTHING, Split
 
 HOLD = 5.0
 """Evidence of harm at which the weight may not rise, far below the bound of a rollback."""
-CLIP = 0.2
+CLIP = 0.5
 """Share of the bound to which a leap within one cell is cut, so that the next cell has to confirm it."""
 OUTAGE_REQUESTS, OUTAGE_SHARE, STABLE_SHARE, DEAD_REQUESTS = 10.0, 0.5, 0.1, 5.0
 """A plain outage is not cut: so many failures, such a share of the canary, while stable fails at most so much."""
@@ -39,7 +39,7 @@ TYPICAL = 0.1
 TELLING = 0.2
 """A bound on how much worse the canary is that is above this is kept to ourselves."""
 UNATTRIBUTED = "unattributed failures"
-UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.1, 0.1
+UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.05, 0.1
 """Shares of the evidence; the comparisons have the rest, half of it for errors and half for latency."""
 
 
@@ -177,7 +177,7 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     )
 
 
-def _scatter(check: Check, history: History) -> Scatter:
+def _scatter(check: Check, history: History) -> Scatters:
     return history.failing if check.metric == "error-rate" else history.slow
 
 
@@ -213,11 +213,12 @@ def _clipped(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     """
     The combined evidence, and a leap within one cell cut back, to be confirmed by the next.
 
-    A scrape that is late on one side, or one burst, looks like this. Throwing capital away is always allowed.
+    A scrape that is late on one side, or one burst, looks like this: a leap from where nothing was suspected. Where the
+    weight was held for suspicion already, this cell is the confirmation. Throwing capital away is always allowed.
     """
     harm = _combined(analysis, state)
     clip = CLIP / analysis.alpha
-    if harm > clip and state.harm < min(1 / sqrt(analysis.alpha), clip / 2) and not _outage(cell):
+    if harm > clip and state.harm < hold_bound(analysis) and not _outage(cell):
         shares = shares_of(analysis)
         wagers = [one.wager for one in (*state.checks, state.unattributed)]
         unspent = fsum(share * wager.unspent for share, wager in zip(shares, wagers, strict=True))
@@ -278,8 +279,8 @@ def _learned(history: History, cell: Cell) -> History:
     stable = cell.stable
     history = replace(
         history,
-        failing=scattered(history.failing, stable.errors, stable.requests),
-        pods=scattered_pods(history.pods, stable, elapsed),
+        failing=scattered(history.failing, stable.errors, stable.requests, cell.seconds),
+        pods=scattered_pods(history.pods, stable, cell.seconds, elapsed),
     )
     buckets = faded(history.buckets, elapsed)
     if cell.bounds_ms and cell.stable.buckets:
@@ -293,7 +294,7 @@ def _learned(history: History, cell: Cell) -> History:
         return history
     place = nearest(history.basis, TYPICAL)
     slow, served = comparison.split_at(stable.buckets, place)
-    return replace(history, slow=scattered(history.slow, slow, served, place))
+    return replace(history, slow=scattered(history.slow, slow, served, cell.seconds, place))
 
 
 def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:

@@ -71,16 +71,19 @@ class CheckState:
 @dataclass(frozen=True, slots=True)
 class Scatter:
     """
-    How stable varies from cell to cell.
+    How stable varies from one stretch of at least ``span`` seconds to the next.
 
-    ``bad`` of ``requests`` are being gathered until there are enough to compare with the ``former`` ones; those
-    ``seen`` before, the older the less, tell how many are enough. ``squares`` are the last squared differences, each
-    divided by what independent requests would give. ``place`` is the bucket bound that tells bad from good.
+    ``bad`` of ``requests`` in ``seconds`` are being gathered until there are enough to compare with the ``former``
+    ones; those ``seen`` before, the older the less, tell how many are enough. ``squares`` are the last squared
+    differences, each divided by what independent requests would give. ``place`` is the bucket bound that tells bad from
+    good.
     """
 
+    span: float = 0.0
     place: int = 0
     bad: float = 0.0
     requests: float = 0.0
+    seconds: float = 0.0
     former_bad: float = 0.0
     former_requests: float = 0.0
     seen_bad: float = 0.0
@@ -88,14 +91,25 @@ class Scatter:
     squares: tuple[float, ...] = ()
 
 
+Scatters = tuple[Scatter, Scatter]
+"""From cell to cell, and from minute to minute: a hiccup that lasts a minute is no scatter between cells of 15 s."""
+SCATTERS: Scatters = (Scatter(), Scatter(span=60.0))
+
+
 @dataclass(frozen=True, slots=True)
 class PodScatter:
-    """How stable's pods differ: sums of chi-squared, of its freedom, of freedom times requests, and of failures."""
+    """
+    How stable's pods differ: sums of chi-squared, of its freedom, of freedom times requests, and of failures.
+
+    ``gathered`` are (requests, errors) of each pod in the last ``seconds``, until they make a minute.
+    """
 
     squares: float = 0.0
     freedom: float = 0.0
     spread: float = 0.0
     failures: float = 0.0
+    gathered: tuple[tuple[float, float], ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +134,8 @@ class History:
     quiet_requests: float = 0.0
     quiet_failures: float = 0.0
     rates: tuple[float, ...] = ()
-    failing: Scatter = Scatter()
-    slow: Scatter = Scatter()
+    failing: Scatters = SCATTERS
+    slow: Scatters = SCATTERS
     pods: PodScatter = PodScatter()
 
 

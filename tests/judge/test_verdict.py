@@ -215,10 +215,21 @@ def test_bounds_closer_than_the_margin_are_not_judged_and_said():
 def test_a_leap_within_one_cell_waits_for_the_next():
     """A late scrape of one side looks like a disaster for one cell."""
     state = folded(ERRORS, [both(0), both(1, canary_errors=40, requests=400)])
-    assert state.harm == pytest.approx(0.2 / ERRORS.alpha)
+    assert state.harm == pytest.approx(0.5 / ERRORS.alpha)
     assert not state.failure
     assert weigh(ERRORS, state).suspicious
     assert folded(ERRORS, [both(0), both(1, canary_errors=40), both(2, canary_errors=40)]).failure
+
+
+def test_a_leap_from_where_harm_was_suspected_is_the_confirmation():
+    """The cells before it said the same already: waiting for one more would only harm people."""
+    rising = [both(0), both(1, canary_errors=2, requests=400), both(2, canary_errors=2, requests=400)]
+    suspected = folded(ERRORS, rising)
+    assert weigh(ERRORS, suspected).suspicious
+    assert not suspected.failure
+    leap = both(3, canary_errors=20, requests=400)
+    assert advance(ERRORS, suspected, leap).failure
+    assert not folded(ERRORS, [both(0), leap]).failure
 
 
 def test_a_leap_that_the_next_cell_denies_fades():
@@ -400,7 +411,7 @@ def test_a_failure_names_both_sides_their_sizes_and_the_evidence():
     state = folded(ERRORS.model_copy(update={"clump": 1}), cells)
     assert state.failure == (
         "errors: canary 2.0 % of 300 requests, stable 0.11 % of 5,700 in the last 45 s; "
-        "evidence of harm 324 against a bound of 100"
+        "evidence of harm 768 against a bound of 100"
     )
 
 
@@ -419,7 +430,7 @@ def test_every_check_has_a_reading_while_all_is_well():
     assert [one.check for one in evidence.readings] == ["errors", "latency", UNATTRIBUTED]
     assert all("evidence of harm" in one.sentence for one in evidence.readings)
     assert evidence.readings[1].stable.endswith(" % over 100 ms")
-    assert evidence.readings[0].harm_bound == pytest.approx(1 / (0.45 * 0.01))
+    assert evidence.readings[0].harm_bound == pytest.approx(1 / (0.475 * 0.01))
     assert evidence.harm_bound == 100
     assert evidence.segment == 1
 
