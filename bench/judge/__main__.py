@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from bench.judge import pictures
+from bench.judge.figures import save_figures
 from bench.judge.results import Results, load, save
 from bench.judge.rules import RULES
 from bench.judge.scenarios import SCENARIOS
@@ -34,6 +35,9 @@ def main() -> None:
     if asked.pictures:
         for path in pictures.draw_all(results, asked.pictures):
             print(f"drew {path}", file=sys.stderr)
+    if asked.figures:
+        save_figures(results, asked.figures)
+        print(f"wrote {asked.figures}", file=sys.stderr)
     ticks = sorted({key[2] for key in results.outcomes}, reverse=True)
     print(as_markdown(results, ticks), end="")
 
@@ -50,6 +54,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, help="where the results are kept")
     parser.add_argument("--merge", type=Path, nargs="+", help="draw nothing; add up these results")
+    parser.add_argument("--figures", type=Path, help="a CSV file for every figure with its interval")
     parser.add_argument("--pictures", type=Path, help="a folder for the pictures of docs/judge.md")
     return parser.parse_args()
 

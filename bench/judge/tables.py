@@ -8,6 +8,7 @@ from math import isnan
 
 import numpy as np
 
+from bench.judge.figures import Figure, mean
 from bench.judge.limit import least
 from bench.judge.results import Estimate, Floats, Results, bootstrapped, column, ended, share
 from bench.judge.rules import RULES
@@ -95,7 +96,7 @@ def _worst(results: Results, scenarios: list[Scenario], name: str, end: str, sec
 def _over(results: Results, name: str, seconds: int, most: float) -> Target:
     """Mean information until the end over the least that any test needs; also of walks that found nothing."""
     nats = column(results.of(name, OURS, seconds), "nats")
-    found = _mean(nats / least())
+    found = mean(nats / least()) if len(nats) else Estimate(float("nan"), 0, 0)
     return Target(f"samples over the bound, {name}", seconds, most, found, "times")
 
 
@@ -135,12 +136,6 @@ def _median(values: Floats) -> Estimate:
     return bootstrapped([values], lambda drawn: float(np.median(drawn[0])))
 
 
-def _mean(values: Floats) -> Estimate:
-    if not len(values):
-        return Estimate(float("nan"), 0, 0)
-    return bootstrapped([values], lambda drawn: float(np.mean(drawn[0])))
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # As Markdown
 
@@ -149,7 +144,7 @@ def as_markdown(results: Results, ticks: Sequence[int]) -> str:
     """All tables."""
     parts = [_targets_table(targets(results, ticks))]
     for seconds in ticks:
-        parts += [_scenarios_table(results, seconds), _summary_table(results, seconds)]
+        parts += [_ours_table(results, seconds), _scenarios_table(results, seconds), _summary_table(results, seconds)]
     walks = [one for key, each in results.outcomes.items() if key[1] == OURS for one in each]
     cells = sum(one.cells for one in walks)
     if cells:
@@ -174,6 +169,20 @@ def _targets_table(lines: list[Target]) -> str:
     return (
         _table(("target", "cells", "at most", "measured (95 %)", "", "where"), rows) + f"\n\n{met} of {len(lines)} met."
     )
+
+
+def _ours_table(results: Results, seconds: int) -> str:
+    """What the judge does in each scenario, with intervals."""
+    rows = []
+    for scenario in (*HEALTHY, *FAULTY):
+        if walks := results.of(scenario.name, OURS, seconds):
+            one = Figure.of(scenario.name, OURS, seconds, walks)
+            ends = (_estimate(found, "%") for found in (one.rolled_back, one.promoted))
+            harmed, samples = (_estimate(one.harmed, ""), one.samples) if scenario.faulty else ("", None)
+            over = _estimate(samples, "times") if samples else ""
+            rows.append((scenario.name, str(one.walks), *ends, _estimate(one.minutes, ""), harmed, over))
+    head = ("scenario", "walks", "rolled back", "promoted", "minute of the end, median", "harmed, mean", "samples")
+    return f"Cells of {seconds} s: canaryd (95 %); samples are over the bound\n\n" + _table(head, rows)
 
 
 def _scenarios_table(results: Results, seconds: int) -> str:

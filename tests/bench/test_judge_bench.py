@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from bench.judge import pictures, results, rules, tables, walk
+from bench.judge import figures, pictures, results, rules, tables, walk
 from bench.judge.limit import information, least
 from bench.judge.scenarios import BOUNDS_MS, FAULTY, HEALTHY, SCENARIOS, WEIGHTS, Draw, Scenario, draw
 from bench.judge.walk import Outcome, Task, carry_out
@@ -183,6 +184,23 @@ def test_a_missed_target_says_by_how_much() -> None:
     assert FAULTY[0].name in line
     met = next(line for line in text.splitlines() if line.startswith("| false rollback, plain together"))
     assert "| met |" in met
+
+
+def test_every_figure_has_its_interval(tmp_path: Path) -> None:
+    """A number without one invites to believe in its last digit."""
+    found = results.Results()
+    for name in ("iid 0.5 % at 100 rps", "p99 doubled"):
+        for outcome in carry_out(Task(name, 60, 1, 0, 3, ("flagger",))):
+            found.outcomes.setdefault((name, "flagger", 60), []).append(outcome["flagger"])
+    figures.save_figures(found, tmp_path / "figures.csv")
+    with (tmp_path / "figures.csv").open(encoding="utf-8") as file:
+        rows = {row["scenario"]: row for row in csv.DictReader(file)}
+    faulty, healthy = rows["p99 doubled"], rows["iid 0.5 % at 100 rps"]
+    assert (faulty["rolled_back"], faulty["rolled_back_high"], faulty["walks"]) == ("1", "1", "3")
+    assert 0.2 < float(faulty["rolled_back_low"]) < 0.5
+    for name in ("minutes", "harmed", "samples"):
+        assert float(faulty[f"{name}_low"]) <= float(faulty[name]) <= float(faulty[f"{name}_high"])
+    assert healthy["samples"] == ""
 
 
 def test_a_picture_is_drawn_of_what_there_is(tmp_path: Path) -> None:
