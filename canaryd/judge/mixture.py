@@ -16,12 +16,12 @@ from math import exp, expm1, fsum, log, log1p
 
 from canaryd.model.judgement import Wager
 
-FIRST = 0.7
+FIRST = 0.75
 """Share of the mass laid at the first cell that is judged: most bad canaries are bad at once."""
 NEW_WEIGHT = 0.1
-"""Share of what is left that is laid on the first cell at another weight (0.03 of the whole, the first time)."""
+"""Share of what is left that is laid on the first cell at another weight (0.025 of the whole, the first time)."""
 PER_MINUTE = 0.015
-"""Share of what is left that is laid per minute of wall time (0.0045 of the whole at first); so it never runs dry."""
+"""Share of what is left that is laid per minute of wall time (0.004 of the whole at first); so it never runs dry."""
 CEILING = 600.0
 """Log capital beyond this is thrown away, so that sums stay finite."""
 SPECK = 1e-300

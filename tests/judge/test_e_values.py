@@ -359,4 +359,4 @@ def test_cashing_in_makes_no_capital():
     poor = grow(lay(Wager(capital=(None,)), 1000, 15, (1.0,)), (-9.0,))
     again = lay(cash(poor, 2), 1000, 15, (0.5, 0.5))
     assert worth(again) == pytest.approx(worth(poor))
-    assert again.unspent == pytest.approx(0.3 * worth(poor))
+    assert again.unspent == pytest.approx(0.25 * worth(poor))

@@ -411,7 +411,7 @@ def test_a_failure_names_both_sides_their_sizes_and_the_evidence():
     state = folded(ERRORS.model_copy(update={"clump": 1}), cells)
     assert state.failure == (
         "errors: canary 2.0 % of 300 requests, stable 0.11 % of 5,700 in the last 45 s; "
-        "evidence of harm 768 against a bound of 100"
+        "evidence of harm 881 against a bound of 100"
     )
 
 
