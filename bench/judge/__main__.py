@@ -21,6 +21,16 @@ from bench.judge.tables import as_markdown
 from bench.judge.walk import all_carried_out, tasks
 
 KEPT = Path("bench/judge/results")
+PAGE = """# The judge, measured
+
+After this page you know how often the judge is wrong, how soon it finds a bad canary, and where a target is missed.
+
+Written by `python -m bench.judge --merge ... --page`; what the scenarios are is said in
+[`bench/judge/scenarios.py`](../bench/judge/scenarios.py), what the rules are in
+[`bench/judge/rules.py`](../bench/judge/rules.py), and what follows from it in [judge.md](judge.md).
+Intervals are of 95 %: Wilson's for shares, by resampling for the rest.
+
+"""
 
 
 def main() -> None:
@@ -39,7 +49,11 @@ def main() -> None:
         save_figures(results, asked.figures)
         print(f"wrote {asked.figures}", file=sys.stderr)
     ticks = sorted({key[2] for key in results.outcomes}, reverse=True)
-    print(as_markdown(results, ticks), end="")
+    tables = as_markdown(results, ticks)
+    if asked.page:
+        asked.page.write_text(PAGE + tables, encoding="utf-8")
+        print(f"wrote {asked.page}", file=sys.stderr)
+    print(tables, end="")
 
 
 def _asked() -> argparse.Namespace:
@@ -55,6 +69,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where the results are kept")
     parser.add_argument("--merge", type=Path, nargs="+", help="draw nothing; add up these results")
     parser.add_argument("--figures", type=Path, help="a CSV file for every figure with its interval")
+    parser.add_argument("--page", type=Path, help="a Markdown page for the tables")
     parser.add_argument("--pictures", type=Path, help="a folder for the pictures of docs/judge.md")
     return parser.parse_args()
 

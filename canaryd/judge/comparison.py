@@ -128,7 +128,7 @@ def _latency(check: Check, one: CheckState, cell: Cell, shape: Shape, clump: flo
     wager = one.wager
     played = latency.bets(shape, check.accepted, cell.split)
     if played.nulls:
-        wager = lay(wager, cell.split.canary, cell.seconds, latency.prior(played))
+        wager = lay(wager, cell.split.canary, cell.seconds, played.prior)
         wager = grow(wager, tempered(latency.harm(canary, stable, played, check.accepted), clump))
     proof = one.proof
     if cell.settled:

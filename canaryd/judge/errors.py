@@ -72,11 +72,15 @@ def at_most(sums: tuple[tuple[float, float], ...], beta: float) -> float | None:
     """
     if not sums:
         return None
-    bound, excess = log(len(sums) / beta), 1.0
+    bound = log(len(sums) / beta)
+    # Where one of the bets alone would do, all of them together have done before.
+    excess = max(0.0, min((bound - fixed) / slope for fixed, slope in sums))
+    if excess > 1:
+        excess = 1.0
+        if _log_sum(sums, excess)[0] < bound:
+            return None
     for _ in range(STEPS):  # Newton's from above: the logarithm rises and is convex in x, so that x never falls below
         value, slope = _log_sum(sums, excess)
-        if value < bound and excess == 1:
-            return None
         if value - bound <= NEAR or not excess:
             break
         excess = max(0.0, excess - (value - bound) / slope)

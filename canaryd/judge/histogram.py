@@ -140,6 +140,7 @@ def active_bounds(shape: Shape) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+@lru_cache(maxsize=KEPT)
 def nearest(buckets: tuple[float, ...], share: float) -> int:
     """Index of the bound above which the share of requests is nearest to ``share``."""
     requests, places = fsum(buckets), range(len(buckets) - 1)

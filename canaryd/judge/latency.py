@@ -67,12 +67,14 @@ class Null:
 class Bets:
     """
     What is played against "no slower than tolerated" in a cell: ``nulls`` of the steps, and likelihood ratios per
-    bucket for each shift, empty where one promises nothing. ``phis`` are the shares that may cross each bound.
+    bucket for each shift, empty where one promises nothing. ``phis`` are the shares that may cross each bound, and
+    ``prior`` the shares of the mass that is laid, one per component.
     """
 
     nulls: tuple[Null, ...]
     phis: tuple[float, ...]
     shifts: tuple[tuple[float, ...], ...]
+    prior: tuple[float, ...]
 
 
 def side(buckets: tuple[float, ...]) -> Side:
@@ -87,9 +89,10 @@ def bets(shape: Shape, tolerance: Tolerance, split: Split) -> Bets:
     phis = tuple(crossing(shape, index, tolerance.times) for index in range(len(shape.bounds)))
     nulls = tuple(_null(shape, index, phis[index]) for index in active_bounds(shape))
     if not nulls:
-        return Bets(nulls, phis, ((),) * len(SLOWER))
+        return Bets(nulls, phis, ((),) * len(SLOWER), ())
     judged = nulls[0].index, nulls[-1].index
-    return Bets(nulls, phis, tuple(_shift(shape, phis, tolerance, shift, split, judged) for shift in SLOWER))
+    shifts = tuple(_shift(shape, phis, tolerance, shift, split, judged) for shift in SLOWER)
+    return Bets(nulls, phis, shifts, _prior(nulls, shifts, len(phis)))
 
 
 @lru_cache(maxsize=KEPT)
@@ -101,17 +104,6 @@ def margins(shape: Shape, indices: tuple[int, ...], times: float) -> tuple[Null,
 def components(bounds: int) -> int:
     """How many bets there are with so many bucket bounds: steps bound by bound, then the shifts."""
     return bounds * len(ODDS) + len(SLOWER)
-
-
-def prior(played: Bets) -> tuple[float, ...]:
-    """Shares of the mass laid now, one per component: equal among the steps, and among the shifts, that are played."""
-    steps = [0.0] * (len(played.phis) * len(ODDS))
-    for null in played.nulls:
-        for place, _ in _steps(null):
-            steps[place] = 1.0
-    shifts = [1.0 if ratios else 0.0 for ratios in played.shifts]
-    some = SHIFTS_SHARE if fsum(shifts) else 0.0
-    return (*_shared(steps, 1 - some), *_shared(shifts, some))
 
 
 def harm(canary: Side, stable: Side, played: Bets, tolerance: Tolerance) -> tuple[float, ...]:
@@ -181,6 +173,17 @@ def proof(canary: Side, stable: Side, shape: Shape, null: Null, margin: Toleranc
 def fresh_row() -> tuple[float, ...]:
     """The proof's capital at a bound before its first cell: 1, in equal parts."""
     return (-log(len(PROOF_PARTS)),) * len(PROOF_PARTS)
+
+
+def _prior(nulls: tuple[Null, ...], shifts: tuple[tuple[float, ...], ...], bounds: int) -> tuple[float, ...]:
+    """Shares of the mass laid now, one per component: equal among the steps, and among the shifts, that are played."""
+    steps = [0.0] * (bounds * len(ODDS))
+    for null in nulls:
+        for place, _ in _steps(null):
+            steps[place] = 1.0
+    played = [1.0 if ratios else 0.0 for ratios in shifts]
+    some = SHIFTS_SHARE if fsum(played) else 0.0
+    return (*_shared(steps, 1 - some), *_shared(played, some))
 
 
 def _steps(null: Null) -> Iterator[tuple[int, float]]:

@@ -42,8 +42,10 @@ def lay(wager: Wager, split: int, seconds: float, prior: Sequence[float]) -> Wag
     mass = mass_due(wager, split, seconds)
     if mass < SPECK:
         return Wager(wager.unspent, split, wager.capital)
+    log_mass = log(mass)
     laid = [
-        held if not share else plus(held, log(share * mass)) for held, share in zip(wager.capital, prior, strict=True)
+        held if not share else plus(held, log(share) + log_mass)
+        for held, share in zip(wager.capital, prior, strict=True)
     ]
     return Wager(wager.unspent - mass, split, tuple(laid))
 

@@ -295,7 +295,7 @@ def test_the_bets_on_latency_are_of_both_kinds():
     played = latency.bets(shape, Tolerance(times=1.05, plus=0.0003), Split.percent(10))
     assert len(played.nulls) > 5
     assert all(played.shifts)
-    laid = latency.prior(played)
+    laid = played.prior
     assert sum(laid) == pytest.approx(1, abs=1e-12)
     assert sum(laid[-len(latency.SLOWER) :]) == pytest.approx(latency.SHIFTS_SHARE)
 

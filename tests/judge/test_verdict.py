@@ -90,7 +90,7 @@ def test_a_bet_on_a_cell_knows_only_the_cells_before_it():
     after = advance(analysis, state, surprise)
     check, shape = analysis.checks[0], shape_of(COARSE, state.history.buckets)
     played = latency.bets(shape, check.accepted, surprise.split)
-    wager = lay(state.checks[0].wager, surprise.split.canary, 15, latency.prior(played))
+    wager = lay(state.checks[0].wager, surprise.split.canary, 15, played.prior)
     sides = latency.side(surprise.canary.buckets), latency.side(surprise.stable.buckets)
     values = latency.harm(*sides, played, check.accepted)
     assert after.checks[0].wager == grow(wager, tempered(values, analysis.clump))
