@@ -26,10 +26,10 @@ from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, S
 from canaryd.model.plan import Analysis, Check
 from canaryd.model.traffic import NOTHING, Split
 
-HOLD = 5.0
+HOLD = 3.0
 """Evidence of harm at which the weight may not rise, far below the bound of a rollback."""
-CLIP = 0.5
-"""Share of the bound to which a leap within one cell is cut, so that the next cell has to confirm it."""
+KNEE, CLIP = 5.0, 0.5
+"""Evidence below which nothing was suspected, and the share of the bound to which a leap from there is cut."""
 OUTAGE_REQUESTS, OUTAGE_SHARE, STABLE_SHARE, DEAD_REQUESTS = 10.0, 0.5, 0.1, 5.0
 """A plain outage is not cut: so many failures, such a share of the canary, while stable fails at most so much."""
 REFRESH, GROWN = 180.0, 1.5
@@ -218,7 +218,7 @@ def _clipped(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     """
     harm = _combined(analysis, state)
     clip = CLIP / analysis.alpha
-    if harm > clip and state.harm < hold_bound(analysis) and not _outage(cell):
+    if harm > clip and state.harm < KNEE and not _outage(cell):
         shares = shares_of(analysis)
         wagers = [one.wager for one in (*state.checks, state.unattributed)]
         unspent = fsum(share * wager.unspent for share, wager in zip(shares, wagers, strict=True))

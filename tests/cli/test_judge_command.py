@@ -78,7 +78,7 @@ def test_a_healthy_canary_is_promoted_by_proof_of_the_present_weight() -> None:
     assert last["run"] == "a"
     assert last["t"] == 1000 + 47 * SECONDS
     assert last["proof"] >= last["proof_bound"] == pytest.approx(20)
-    assert last["harm"] < last["hold_bound"] == 5 < last["harm_bound"] == pytest.approx(100)
+    assert last["harm"] < last["hold_bound"] == 3 < last["harm_bound"] == pytest.approx(100)
     assert [check["check"] for check in last["checks"]] == ["errors", "latency", "unattributed failures"]
     assert last["checks"][0]["proof_bound"] == pytest.approx(20)
     assert last["checks"][2]["proof"] is None
@@ -107,7 +107,7 @@ def test_harm_that_builds_holds_the_step() -> None:
     lines = answered(HEAD, *played("a", [*HISTORY, *[5.0] * 30], bad=0.0035))[1]
     held = [line for line in lines if line["decision"] == "hold"]
     assert held
-    assert all(5 <= line["harm"] < 100 for line in held)
+    assert all(3 <= line["harm"] < 100 for line in held)
     assert "evidence of harm is building" in held[0]["reason"]
 
 

@@ -185,7 +185,7 @@ def test_evidence_is_drawn_beside_its_bounds_on_a_logarithmic_scale():
     for value, height in ticks.items():
         assert height == pytest.approx(ticks[10] - decade * math.log10(value / 10), abs=0.1)
     assert labels["rolls back at 100"] + 4 == pytest.approx(ticks[10] - decade, abs=0.1)
-    assert labels["holds at 5"] + 4 == pytest.approx(ticks[10] + decade * math.log10(2), abs=0.1)
+    assert labels["holds at 3"] + 4 == pytest.approx(ticks[10] + decade * math.log10(10 / 3), abs=0.1)
 
 
 def test_the_latencies_are_those_of_the_last_weight_of_both():
