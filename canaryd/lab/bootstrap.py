@@ -7,6 +7,8 @@ and writes `reporter="destination"`. Labels follow Istio's stats filter: workloa
 *upstream host*, so a request for which no host was picked has none, and Prometheus' relabelling (`prometheus.py`)
 writes `unknown` there; the service is that of the *cluster*, else the Host header.
 
+The pods of a workload share its listener, and are told apart by the endpoint's id, which is the pod's name.
+
 HTTP and gRPC have a logger each, because only the latter has `grpc_response_status`.
 Sources: Istio's stats filter (istio/proxy source/extensions/filters/http/istio_stats/istio_stats.cc, populatePeerInfo),
 Envoy's `envoy.access_loggers.stats`, fault filter and internal listeners.
@@ -173,6 +175,8 @@ def _upstream(upstream: Upstream) -> Json:
         # The injected fault plays the application: Envoy's own flags for it (DI, FI) would tell on us.
         "response_flags": "-",
         "connection_security_policy": "none",
+        # In a cluster Prometheus writes it from the scrape's target; here one scrape brings all pods.
+        "pod": "%DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID%",
     }
     body = json.dumps({"app": upstream.app, "version": upstream.version})
     manager = {

@@ -9,6 +9,8 @@ A zero is said only where traffic was seen: whatever is missing, torn or not a n
 * Requests with the flag FI were answered by the user's own fault rule and reached neither version: they are left out.
   With DI they were delayed by it: they count, their durations do not.
 * All others to the hosts are *others*: a third version, or a route that answers 404.
+
+What the pods count themselves is wanted and not needed: where it is missing or torn, the cell is without it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from canaryd.model.cells import Cell, Counts, Gap, Sought, Window
 
 UNKNOWN = "unknown"  # Istio's word for a peer that it has no metadata of
 ROUNDING = 1e-6  # sums of floats that ought to be equal differ by less, relatively
+MOST_PODS = 50
+"""Pods of a side that are kept, the first by name: each is in every cell of a run, and fewer only cost certainty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Answers:
     requests: tuple[Row, ...]
     durations: tuple[Row, ...]
     scrapes: tuple[Row, ...]
+    pods: tuple[Row, ...] = ()
 
 
 class Torn(ValueError):  # noqa: N818  # it becomes a gap, not an error
@@ -87,6 +92,7 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
     if _total(counted) + unattributed == 0:
         return gap(window, f"no requests reached {_hosts(sought)} {_between(window)}")
     bounds, buckets = _durations(sought, facts, _checked(answers.durations, "durations"))
+    pods = _pods(sought, answers.pods)
     return Cell(
         window.segment,
         window.start,
@@ -94,8 +100,8 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
         window.split,
         window.settled,
         bounds,
-        _counts(sides["stable"], sought, buckets["stable"]),
-        _counts(sides["canary"], sought, buckets["canary"]),
+        _counts(sides["stable"], sought, buckets["stable"], pods["stable"]),
+        _counts(sides["canary"], sought, buckets["canary"], pods["canary"]),
         unattributed,
         others,
     )
@@ -145,9 +151,28 @@ def _side(row: Row, sought: Sought) -> Literal["stable", "canary", "other"]:
     return "other"
 
 
-def _counts(its: Sequence[Row], sought: Sought, buckets: tuple[float, ...]) -> Counts:
+def _counts(
+    its: Sequence[Row], sought: Sought, buckets: tuple[float, ...], pods: tuple[tuple[float, float], ...]
+) -> Counts:
     errors = [row for row in its if failed(row.labels, sought.grpc_failures)]
-    return Counts(_total(its), _total(errors), buckets)
+    return Counts(_total(its), _total(errors), buckets, pods)
+
+
+def _pods(sought: Sought, found: Sequence[Row]) -> dict[str, tuple[tuple[float, float], ...]]:
+    """(requests, failures) of each pod that served, by side; nothing where a number is no count."""
+    per_pod: dict[str, dict[str, list[Row]]] = {"stable": defaultdict(list), "canary": defaultdict(list)}
+    if all(math.isfinite(row.value) and row.value >= 0 for row in found):
+        for row in found:
+            side, name = _side(row, sought), row.labels.get("pod") or row.labels.get("instance")
+            if side != "other" and name and row.value:
+                per_pod[side][name].append(row)
+    return {
+        side: tuple(
+            (_total(rows), _total(row for row in rows if failed(row.labels, sought.grpc_failures)))
+            for _, rows in sorted(named.items())[:MOST_PODS]
+        )
+        for side, named in per_pod.items()
+    }
 
 
 def _without_cluster(

@@ -90,11 +90,21 @@ class Prometheus:
         queries = promql.queries(sought, window)
         deadline = time.monotonic() + self._timeout
         asked = (queries.requests, queries.durations, queries.scrapes)
-        answers = [self._ask(query, deadline, at=queries.at) for query in asked]
-        partial = next((answer.partial for answer in answers if answer.partial), "")
+        needed = [self._ask(query, deadline, at=queries.at) for query in asked]
+        partial = next((answer.partial for answer in needed if answer.partial), "")
         if partial:
             return parse.gap(window, f"Prometheus gave a partial answer: {partial}")
-        return parse.cell(sought, window, parse.Answers(*(answer.rows for answer in answers)))
+        pods = self._wanted(queries.pods, deadline, queries.at)
+        counts, durations, scrapes = (answer.rows for answer in needed)
+        return parse.cell(sought, window, parse.Answers(counts, durations, scrapes, pods))
+
+    def _wanted(self, query: str, deadline: float, at: str) -> tuple[parse.Row, ...]:
+        """The rows of a query that a cell can do without; none where they do not come whole and soon."""
+        try:
+            answer = self._ask(query, min(deadline, time.monotonic() + self._timeout / 3), at)
+        except CanarydError:
+            return ()
+        return () if answer.partial else answer.rows
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why this Prometheus cannot be used for ``sought``, one sentence each; empty when it can. Raises nothing."""

@@ -11,9 +11,10 @@ with ``L = last_over_time(x[1h] offset W)``, a range selector that skips stale m
 A scrape of one target that failed is caught up by the next cell, a decrease by little (two replicas that disagree) is
 dropped. One cell follows another exactly, because each ends on the millisecond at which the next begins.
 
-Only ``reporter="source"`` is asked: what callers got, one count per request, both versions from the same scrape. The
-versions are told apart by workload and namespace; ``destination_version`` is ``unknown`` whenever no connection came
-about. (Istio: "Istio Standard Metrics"; extensions/stats in istio/proxy for what is ``unknown`` when.)
+The verdict rests on ``reporter="source"`` alone: what callers got, one count per request, both versions from the same
+scrape. What the pods count themselves (``reporter="destination"``: each attempt, whoever called) only tells how much
+they differ. The versions are told apart by workload and namespace; ``destination_version`` is ``unknown`` whenever no
+connection came about. (Istio: "Istio Standard Metrics"; extensions/stats in istio/proxy for what is ``unknown`` when.)
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ OUTCOME = (
     "request_protocol",
 )
 CALL = ("destination_service", "source_workload", "source_workload_namespace")
+POD = ("pod", "instance")
+"""Whom Prometheus scraped: Istio itself names no pod in its metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Queries:
     requests: str
     durations: str
     scrapes: str
+    pods: str
     at: str
 
 
@@ -61,6 +65,7 @@ def queries(sought: Sought, window: Window) -> Queries:
         requests=requests(sought, length),
         durations=durations(sought, length),
         scrapes=scrapes(sought, length),
+        pods=pods(sought, length),
         at=f"{end // 1000}.{end % 1000:03d}",
     )
 
@@ -93,9 +98,17 @@ def scrapes(sought: Sought, milliseconds: int) -> str:
     return facts(of_hosts(sought), _durations_of_sides(sought), milliseconds)
 
 
-def selectors(sought: Sought) -> tuple[str, str, str]:
-    """The selectors in the queries: what reached the hosts, what may have been meant for them, the sides' durations."""
-    return of_hosts(sought), _without_cluster(sought), _durations_of_sides(sought)
+def pods(sought: Sought, milliseconds: int) -> str:
+    """Requests that reached the pods of both sides, by pod and outcome, as the pods' own sidecars count them."""
+    return sum_of_deltas((_at_the_pods(sought),), (*POD, *OUTCOME), milliseconds)
+
+
+def selectors(sought: Sought) -> tuple[str, str, str, str]:
+    """
+    The selectors in the queries: what reached the hosts, what may have been meant for them, the sides' durations, and
+    what reached the pods.
+    """
+    return of_hosts(sought), _without_cluster(sought), _durations_of_sides(sought), _at_the_pods(sought)
 
 
 def sum_of_deltas(selectors: Iterable[str], by: tuple[str, ...], milliseconds: int) -> str:
@@ -132,11 +145,17 @@ def of_hosts(sought: Sought) -> str:
 
 
 def _durations_of_sides(sought: Sought) -> str:
+    return f'{BUCKETS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}}}'
+
+
+def _at_the_pods(sought: Sought) -> str:
+    # Not by service: at the pod it is the first one of several that the pod may be in.
+    return f'{REQUESTS}{{reporter="destination",{_sides(sought)}}}'
+
+
+def _sides(sought: Sought) -> str:
     workloads = _any_of((*sought.stable, *sought.canary))
-    return (
-        f'{BUCKETS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},'
-        f"destination_workload=~{workloads},destination_workload_namespace={text(sought.namespace)}}}"
-    )
+    return f"destination_workload=~{workloads},destination_workload_namespace={text(sought.namespace)}"
 
 
 def _without_cluster(sought: Sought) -> str:

@@ -370,3 +370,36 @@ def test_the_probe_says_that_nobody_answers(world: World) -> None:
     with world.down():
         [problem] = world.metrics.probe(sought())
     assert "a Prometheus that answers" in problem.expected
+
+
+def test_pods_are_told_apart_as_they_count_themselves(world: World) -> None:
+    """One bad pod of two and a bad version are different findings; the callers' counts stay the evidence."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 60)
+    for pod, good, bad in (("pod-a", 30, 0), ("pod-b", 25, 5)):
+        send(world, to, "app-v1", good, reporter="destination", pod=pod)
+        send(world, to, "app-v1", bad, reporter="destination", pod=pod, response_code="500")
+    send(
+        world, to, "app-v3", 7, reporter="destination", pod="pod-b", request_protocol="grpc", grpc_response_status="14"
+    )
+    found = count(world, to, start)
+    assert (found.stable.requests, found.stable.errors) == (60, 0)
+    assert (found.stable.pods, found.canary.pods) == (((30, 0), (30, 5)), ((7, 7),))
+
+
+def test_a_pod_that_restarts_counts_from_zero(world: World) -> None:
+    """The same exact deltas as everywhere: its former life is no traffic of the cell."""
+    to, _ = warm(world)
+    send(world, to, "app-v1", 500, reporter="destination", pod="pod-a")
+    middle = world.edge()
+    world.restart("pod-a")
+    send(world, to, "app-v1", 4, pod="pod-a")
+    send(world, to, "app-v1", 4, reporter="destination", pod="pod-a")
+    assert count(world, to, middle).stable.pods == ((4, 0),)
+
+
+def test_pods_that_nobody_scrapes_are_unknown(world: World) -> None:
+    """Absence is no pod without requests: how much pods differ is then simply not known."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    assert count(world, to, start).stable.pods == ()

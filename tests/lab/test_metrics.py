@@ -196,6 +196,19 @@ def test_both_reporters_count_and_agree_on_a_healthy_service(lab: Lab) -> None:
     wait_for(lambda: total("source") == total("destination"), "both reporters agree")
 
 
+def test_the_pods_are_told_apart_by_what_they_count_themselves(lab: Lab) -> None:
+    """How much pods differ is part of the evidence: the lab's have to be as many as the cluster says."""
+    answered(lab, 100)
+    selector = 'reporter="destination",destination_workload="reviews-v1"'
+    names = {pod["metadata"]["name"] for pod in lab.cluster.objects("Pod")}
+
+    def seen() -> set[str]:
+        return {row["pod"] for row in series(lab, selector)}
+
+    wait_for(lambda: len(seen()) == bookinfo.REPLICAS, "every pod of v1 counts")
+    assert seen() < names
+
+
 def test_durations_are_in_istios_buckets(lab: Lab) -> None:
     """Latency is judged on bucket bounds: other bounds than Istio's would make the lab an easier or harder mesh."""
     answered(lab, 50)

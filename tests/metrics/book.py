@@ -50,6 +50,10 @@ class Book:
         """The rows of `promql.durations`, given its selector."""
         return self._sums(selectors, ("le", *promql.OUTCOME), start, end)
 
+    def pods(self, selectors: Iterable[str], start: float, end: float) -> list[parse.Row]:
+        """The rows of `promql.pods`, given its selector."""
+        return self._sums(selectors, (*promql.POD, *promql.OUTCOME), start, end)
+
     def scrapes(self, hosts: str, durations: str, start: float, end: float) -> list[parse.Row]:
         """The rows of `promql.scrapes`, given its two selectors."""
         of_hosts = list(self.select(hosts))

@@ -31,13 +31,15 @@ class Recorded:
     The server, on a free port of 127.0.0.1; use as a context manager.
 
     ``book`` is a Book, or a callable that gives one for each query. ``status`` other than 200 is answered to everything
-    with ``body``; ``warnings`` go with every answer; ``clock`` is what it takes for now.
+    with ``body``, and 422 to queries with the text ``refused`` in them; those with the text ``slow[0]`` take
+    ``slow[1]`` seconds. ``warnings`` go with every answer; ``clock`` is what it takes for now.
     """
 
     def __init__(self, book: Book | Callable[[], Book], clock: Callable[[], float] = time.time) -> None:
         self._book: Callable[[], Book] = (lambda: book) if isinstance(book, Book) else book
         self.clock = clock
         self.status, self.body = 200, b""
+        self.refused, self.slow = "", ("", 0.0)
         self.warnings: list[str] = []
         self.asked: list[dict[str, str]] = []
         recorded = self
@@ -83,6 +85,10 @@ class Recorded:
         """Status and body for a query."""
         if self.status != 200:
             return self.status, self.body
+        if self.refused and self.refused in form["query"]:
+            return 422, b'{"status":"error","errorType":"execution","error":"too many samples"}'
+        if self.slow[0] and self.slow[0] in form["query"]:
+            time.sleep(self.slow[1])
         at = float(form.get("time") or self.clock())
         try:
             rows = self._rows(form["query"], at)
@@ -105,6 +111,8 @@ class Recorded:
             return book.requests(selectors, start, at)
         if query == promql.sum_of_deltas(selectors, ("le", *promql.OUTCOME), length):
             return book.durations(selectors, start, at)
+        if query == promql.sum_of_deltas(selectors, (*promql.POD, *promql.OUTCOME), length):
+            return book.pods(selectors, start, at)
         if len(selectors) == 2 and query == promql.facts(selectors[0], selectors[1], length):
             return book.scrapes(selectors[0], selectors[1], start, at)
         if selectors and query == f"sum by (destination_workload) (count_over_time({selectors[0]}[1h]))":

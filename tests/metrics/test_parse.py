@@ -164,3 +164,30 @@ def test_failures_for_want_of_a_cluster_alone_are_a_cell() -> None:
     cell = parse.cell(TO, AT, Answers((requests(0), lost), (), SCRAPED))
     assert isinstance(cell, Cell)
     assert cell.unattributed == 7
+
+
+def pods(*found: Row) -> tuple[tuple[float, float], ...]:
+    """What a cell keeps of the canary's pods."""
+    cell = parse.cell(TO, AT, Answers((requests(10),), (), SCRAPED, found))
+    assert isinstance(cell, Cell), cell
+    return cell.canary.pods
+
+
+def test_a_pod_without_a_name_is_known_by_where_it_was_scraped() -> None:
+    """Not every scrape configuration writes the label `pod`."""
+    rows = [
+        requests(3, instance="10.0.0.2:15020"),
+        requests(5, instance="10.0.0.1:15020", pod="a", response_code="500"),
+    ]
+    assert pods(*rows, requests(2, instance="10.0.0.2:15020", response_code="503")) == ((5, 2), (5, 5))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_pods_whose_counts_are_none_are_unknown(value: float) -> None:
+    """They cost the cell nothing: the callers' counts are whole."""
+    assert pods(requests(3, pod="a"), requests(value, pod="b")) == ()
+
+
+def test_a_great_many_pods_are_not_all_kept() -> None:
+    """They are in every cell, and a run is saved whole; which are kept has nothing to do with who failed."""
+    assert len(pods(*(requests(1, pod=f"pod-{number:03}") for number in range(200)))) == parse.MOST_PODS

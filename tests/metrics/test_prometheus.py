@@ -74,10 +74,22 @@ def test_no_retry_of_its_own(recorded: Recorded) -> None:
     assert time.monotonic() - start < 2
 
 
-def test_a_cell_is_three_queries_at_one_moment(recorded: Recorded) -> None:
+def test_a_cell_is_four_queries_at_one_moment(recorded: Recorded) -> None:
     """Counts and durations of different moments would not be of the same requests."""
     assert isinstance(Prometheus(recorded.url).count(REVIEWS, AT), Cell)
-    assert [form["time"] for form in recorded.asked] == [f"{AT.end:.3f}"] * 3
+    assert [form["time"] for form in recorded.asked] == [f"{AT.end:.3f}"] * 4
+
+
+def test_pods_that_cannot_be_had_do_not_cost_the_cell(recorded: Recorded) -> None:
+    """They say how much pods differ, and nothing else: refused, partial or silent, the counts are still evidence."""
+    whole = Prometheus(recorded.url).count(REVIEWS, AT)
+    assert isinstance(whole, Cell)
+    recorded.refused = 'reporter="destination"'
+    assert Prometheus(recorded.url).count(REVIEWS, AT) == whole
+    recorded.refused, recorded.slow = "", ('reporter="destination"', 1.0)
+    start = time.monotonic()
+    assert Prometheus(recorded.url, timeout=0.9).count(REVIEWS, AT) == whole
+    assert time.monotonic() - start < 0.9
 
 
 def test_a_session_for_each_thread(recorded: Recorded) -> None:

@@ -147,6 +147,21 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, object]]]] = {
             sample(36, ("le", *promql.OUTCOME), **V3, le="+Inf"),
         ],
     ),
+    "what reached the pods, by pod": (
+        [
+            series("0+4x40", **V1, reporter="destination", pod="a"),
+            series("1000+4x29 3+4x10", **V1, reporter="destination", pod="b"),
+            series("_x30 7x9", **V3, reporter="destination", pod="c", response_code="500"),
+            series("0+9x40", **V1),
+            series("0+9x40", destination_workload="reviews-v2", reporter="destination", pod="d"),
+        ],
+        promql.pods(REVIEWS, MINUTE),
+        [
+            sample(16, (*promql.POD, *promql.OUTCOME), **V1, pod="a"),
+            sample(11, (*promql.POD, *promql.OUTCOME), **V1, pod="b"),
+            sample(7, (*promql.POD, *promql.OUTCOME), **V3, pod="c", response_code="500"),
+        ],
+    ),
     "scraped at both ends": (
         [series("0+1x40", **V3), series("0+1x40", **V1), UP],
         promql.scrapes(REVIEWS, MINUTE),

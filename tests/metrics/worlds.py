@@ -121,7 +121,8 @@ class Timeline:
     def move(self, pod: str, name: str, labels: Mapping[str, str], by: float) -> None:
         key = (pod, name, frozenset(labels.items()))
         if key not in self._moves:
-            self.book.series.append(Series(name, dict(labels), lambda moment: self._value(key, moment), pod))
+            target = {"pod": pod, "instance": f"{pod}:15020"}
+            self.book.series.append(Series(name, {**labels, **target}, lambda moment: self._value(key, moment), pod))
         self._moves[key].append((self.now, by))
 
     def restart(self, pod: str) -> None:
