@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from canaryd.machine import Standing, decide, standing
-from canaryd.model.cells import Cell, Gap
+from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.decision import Observation, Told, Unseen
+from canaryd.model.judgement import CheckState, JudgeState
 from canaryd.model.run import Outcome, Phase, Run
 from canaryd.model.traffic import EVERYTHING, NOTHING, Marker, Sighting
 from tests.stage import ROUTE, START, Stage, percent, plan, side
@@ -797,6 +798,29 @@ def test_an_adopted_restart_starts_over() -> None:
     assert decision.run.latch is None
     assert decision.run.split == FIVE  # begun again in the same tick, for both sides are ready
     assert decision.run.seq == 3
+
+
+def test_an_adopted_restart_does_not_take_up_the_former_evidence() -> None:
+    """The cells of that tick were judged before anybody knew that the canary is another one."""
+    stage = at("baking")
+    put(stage, marker(stage, seq=2, split=NOTHING, latch="restart", at=stage.now), 0)
+    stage.now += 30
+    seen = replace(stage.see(), judged=JudgeState((), CheckState("unattributed failures")))
+    assert seen.evidence is not None
+    assert seen.cells
+    run = decide(stage.run, seen).run
+    assert (run.judged, run.evidence) == (None, None)
+    assert run.wants_past
+
+
+def test_what_stable_did_before_is_kept_and_told_once() -> None:
+    """The judge learned of it first: without it no replay is the run."""
+    stage = at("baking")
+    past = Past(0, (), "its pods are too young")
+    run = decide(stage.run, replace(stage.see(), past=past))
+    assert run.run.past == past
+    assert [event.reason for event in run.events if event.told is Told.HISTORY] == [past.sentence]
+    assert not run.run.wants_past
 
 
 def test_an_adopted_bring_down_is_held() -> None:

@@ -165,7 +165,7 @@ class World:
 
     def start(self) -> None:
         """A new process: nothing is remembered but what the ports hold."""
-        metrics = Trapped("metrics", self.metrics, self.trap, ("count",))
+        metrics = Trapped("metrics", self.metrics, self.trap, ("count", "history"))
         mesh = Trapped("mesh", self.mesh, self.trap, ("look", "shift", "retreat", "release", "sides"))
         store = Trapped("store", self.store, self.trap, ("load", "save", "commands"))
         journal = Trapped("journal", self.journal, self.trap, ("tell",))
@@ -238,6 +238,11 @@ class World:
             analysis.grpc_failures,
             analysis.scrape.total_seconds(),
         )
+
+    def past_anew(self, run: Run) -> tuple[Cell, ...]:
+        """What ``run`` learned of stable first, asked for once more."""
+        found = self.metrics.history(self.sought(run), run.past_windows)
+        return tuple(cell for cell in found if isinstance(cell, Cell))
 
     def fetched_anew(self, run: Run) -> list[Cell | Gap]:
         """The cells of ``run``, asked for once more."""

@@ -8,7 +8,7 @@ has a deadline of its own, and raises :class:`~canaryd.errors.Unavailable`, :cla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from canaryd.model.cells import Cell, Gap, Sought, Window
@@ -52,6 +52,9 @@ class Metrics(Protocol):
 
     def count(self, sought: Sought, window: Window) -> Cell | Gap:
         """The counts in ``window``. Gap when the answer holds none; Unavailable when there was no answer."""
+
+    def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
+        """The same for each of ``windows``, which are of one length and follow one another, for little more."""
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why nothing could be measured here; empty when it can. Raises nothing."""

@@ -20,7 +20,7 @@ from canaryd.engine.collector import Collector
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict
 from canaryd.machine import decide
-from canaryd.model.cells import Cell, Gap, Sought
+from canaryd.model.cells import Cell, Gap, Past, Sought
 from canaryd.model.decision import Decision, Observation, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
@@ -85,10 +85,10 @@ class Reconciler:
         mesh = _or_unseen(lambda: self._mesh.look(run.route))
         sides = _or_unseen(lambda: self._mesh.sides(run.route))
         commands = self._commands(run.uid)
-        cells, blind = self._collector.take(run)
-        judged, evidence = _weighed(run, cells)
+        cells, blind, past = self._collector.take(run)
+        judged, evidence = _weighed(run, past, cells)
         refusal = self._refusals.get(run.uid, "")
-        return Observation(self._clock.now(), mesh, sides, cells, judged, evidence, blind, commands, refusal)
+        return Observation(self._clock.now(), mesh, sides, cells, judged, evidence, blind, commands, refusal, past)
 
     def _commands(self, uid: str) -> tuple[Command, ...]:
         try:
@@ -196,13 +196,14 @@ class Reconciler:
         )
 
 
-def _weighed(run: Run, cells: tuple[Cell | Gap, ...]) -> tuple[JudgeState | None, Evidence | None]:
+def _weighed(run: Run, past: Past | None, cells: tuple[Cell | Gap, ...]) -> tuple[JudgeState | None, Evidence | None]:
     """The judge's state and word after ``cells``; cells of before its beginning count for nothing."""
     analysis = run.plan.spec.analysis
     state, evidence = run.judged, run.evidence
+    before = past.cells if past else run.past_cells
     for cell in cells:
         if cell.segment >= run.judged_from:
-            state = judge.advance(analysis, state or judge.begin(analysis), cell)
+            state = judge.advance(analysis, state or judge.begin(analysis, before), cell)
     if cells and state is not None:
         evidence = judge.weigh(analysis, state)
     return state, evidence

@@ -11,6 +11,7 @@ history last, so that no bet has seen the outcomes it is about.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from math import fsum
@@ -20,7 +21,7 @@ from canaryd.judge.comparison import add, fresh, tallied
 from canaryd.judge.dispersion import over_time, scattered, scattered_pods, tempered
 from canaryd.judge.histogram import faded, nearest
 from canaryd.judge.mixture import grow, lay, shrink, stake_of, worth
-from canaryd.model.cells import Cell, Gap
+from canaryd.model.cells import BEFORE, Cell, Gap
 from canaryd.model.evidence import Evidence, Reading
 from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Scatters, Tally, Wager
 from canaryd.model.plan import Analysis, Check
@@ -43,10 +44,13 @@ UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.05, 0.1
 """Shares of the evidence; the comparisons have the rest, half of it for errors and half for latency."""
 
 
-def begin(analysis: Analysis) -> JudgeState:
-    """The judge before the first cell."""
+def begin(analysis: Analysis, past: Iterable[Cell] = ()) -> JudgeState:
+    """The judge before the first cell, knowing stable from the cells of its ``past``."""
     checks = tuple(CheckState(check.name, Wager(capital=_blank(check))) for check in analysis.checks)
-    return JudgeState(checks, CheckState(UNATTRIBUTED, Wager(capital=(None,) * len(unattributed.BETS))))
+    state = JudgeState(checks, CheckState(UNATTRIBUTED, Wager(capital=(None,) * len(unattributed.BETS))))
+    for cell in past:
+        state = advance(analysis, state, cell)
+    return state
 
 
 def advance(analysis: Analysis, state: JudgeState, cell: Cell | Gap) -> JudgeState:
@@ -268,7 +272,8 @@ def _failure(analysis: Analysis, state: JudgeState) -> str:
 
 def _learned(history: History, cell: Cell) -> History:
     """The history with the cell in it; called after everything that bets on the cell."""
-    if cell.split == NOTHING:
+    # A canary that was dead under a former run left failures behind, and no request to know it by.
+    if cell.split == NOTHING and cell.segment != BEFORE:
         requests = cell.stable.requests + cell.canary.requests + cell.unattributed
         history = replace(
             history,
@@ -310,9 +315,9 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     at_most = errors.at_most(one.excess, analysis.beta)
     if at_most is not None and at_most < TELLING and proof < 1 / analysis.beta:
         sentence += f"; {wording.at_most(at_most, analysis.beta)}"
-    if check.compare and (scatter := over_time(_scatter(check, state.history)) or 1) > 1:
+    if check.compare:
         what = "failures" if check.metric == "error-rate" else "slow requests"
-        sentence += f"; stable's {what} vary {scatter:.1f} times as much as independent ones, and that is allowed for"
+        sentence += wording.scatter(what, over_time(_scatter(check, state.history)), analysis.clump)
     if one.waiting:
         sentence += f"; not judged now: {one.waiting}"
     if one.note:

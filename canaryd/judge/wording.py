@@ -72,6 +72,16 @@ def at_most(excess: float, beta: float) -> str:
     )
 
 
+def scatter(what: str, found: float | None, assumed: float) -> str:
+    """What is done about ``what`` coming together: as ``found`` in stable, or ``assumed`` while that is not known."""
+    if found is None:
+        taken = f"clumps of {assumed:g} are assumed" if assumed > 1 else "none is assumed to bring another"
+        return f"; too few of stable's {what} are known to tell how they come together, {taken}"
+    if found > 1:
+        return f"; stable's {what} vary {found:.1f} times as much as independent ones, and that is allowed for"
+    return ""
+
+
 def unattributed(failures: float, sent: float) -> str:
     """Requests that found no healthy canary."""
     if not failures:

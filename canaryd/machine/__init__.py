@@ -44,9 +44,10 @@ def decide(run: Run, seen: Observation) -> Decision:
     if run.final:
         return Decision(run, release=not run.released)
     told: list[Event] = []
+    former = run.judged_from
     run = _adopt(run, seen, told)
     run = _see_arrival(run, seen)
-    run = _take_evidence(run, seen)
+    run = _take_evidence(run, seen, told, anew=run.judged_from != former)
     run, resumed = _obey(run, seen, told)
     run = _latch_harm(run, seen)
     answer = roll_back(run, seen) if run.latch else _go_on(run, seen, resumed=resumed)
@@ -88,19 +89,19 @@ def _see_arrival(run: Run, seen: Observation) -> Run:
     return replace(run, arrived_at=seen.now) if standing(run, seen.mesh) is Standing.ARRIVED else run
 
 
-def _take_evidence(run: Run, seen: Observation) -> Run:
+def _take_evidence(run: Run, seen: Observation, told: list[Event], *, anew: bool) -> Run:
+    """The new cells and what the judge says of them; where the evidence begins ``anew``, it was of the former one."""
     if isinstance(seen.sides, Sides):
         dead = seen.sides.canary.ready == 0 and run.split > NOTHING
         since = run.unready_since if run.unready_since is not None else seen.now
         run = replace(run, unready_since=since if dead else None)
+    if seen.past:
+        told.append(Event(Told.HISTORY, seen.past.sentence))
+        run = replace(run, past=seen.past)
     if not seen.cells:
         return run
-    return replace(
-        run,
-        cells=(*run.cells, *seen.cells),
-        judged=seen.judged,
-        evidence=seen.evidence,
-    )
+    run = replace(run, cells=(*run.cells, *seen.cells))
+    return run if anew else replace(run, judged=seen.judged, evidence=seen.evidence)
 
 
 def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:

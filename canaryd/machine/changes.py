@@ -111,7 +111,7 @@ def stable_changed(run: Run, seen: Observation) -> Decision | None:
     fresh = with_segment(run, run.split, seen.now, seq=run.seq, arrived=True)
     fresh = replace(
         fresh,
-        stable_pin=Pin.of(seen.sides.stable),
+        stable_pin=replace(Pin.of(seen.sides.stable), since=seen.now),  # its history is the former version's as well
         judged=None,
         judged_from=fresh.segment.index,
         evidence=None,

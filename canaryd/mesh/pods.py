@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from canaryd.mesh.entries import Object
 from canaryd.model.traffic import Side
@@ -95,7 +96,27 @@ def side_of(selection: Selection, pods: Iterable[Object], deployments: Iterable[
         desired=sum(_replicas(found) for found in templates.values()) + len(others),
         rolled_out=not lagging,
         why="; ".join(lagging),
+        since=_since(staying),
     )
+
+
+def _since(pods: Iterable[Object]) -> float | None:
+    """When the newest of the pods' templates got its oldest pod: what came before was served by others as well."""
+    oldest: dict[str, float] = {}
+    for pod in pods:
+        created = _seconds(pod["metadata"].get("creationTimestamp"))
+        if created is not None:
+            template = (pod["metadata"].get("labels") or {}).get(HASH) or ""
+            oldest[template] = min(created, oldest.get(template, created))
+    return max(oldest.values(), default=None)
+
+
+def _seconds(timestamp: object) -> float | None:
+    """A time of the Kubernetes API in Unix seconds; None where it is none."""
+    try:
+        return datetime.fromisoformat(str(timestamp)).timestamp()
+    except ValueError:
+        return None
 
 
 def _deployments(selection: Selection, deployments: Iterable[Object], named: set[str]) -> dict[str, Object]:

@@ -63,6 +63,29 @@ def rows(result: object) -> tuple[Row, ...]:
         raise ValueError(f"the result is not an instant vector: {error!r}") from error
 
 
+def columns(result: object, moments: Sequence[float]) -> tuple[tuple[Row, ...], ...]:
+    """
+    The rows of a range query at each of ``moments`` (Unix seconds, evenly spaced), as instant queries would give them.
+
+    Raises ValueError for anything that is not the HTTP API's answer to such a query.
+    """
+    if not isinstance(result, list):
+        raise ValueError("the result is not a list")  # noqa: TRY004  # a foreign answer, not a programmer's mistake
+    step = moments[1] - moments[0] if len(moments) > 1 else 1.0
+    found: list[list[Row]] = [[] for _ in moments]
+    try:
+        for series in result:
+            labels = dict(series["metric"])
+            for moment, value in series["values"]:
+                place = round((moment - moments[0]) / step)
+                if not 0 <= place < len(moments):
+                    raise ValueError(f"a sample of {moment}, which was not asked for")  # noqa: TRY301  # one way out
+                found[place].append(Row(labels, float(value)))
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"the result is not a range vector: {error!r}") from error
+    return tuple(map(tuple, found))
+
+
 def cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
     """The counts of both sides in ``window``, or why there are none."""
     try:

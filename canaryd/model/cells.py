@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from canaryd.model.traffic import Split
+from canaryd.model.duration import render_seconds
+from canaryd.model.traffic import NOTHING, Split
+
+BEFORE = -1
+"""The segment of cells from before the evidence: what stable did, and nothing of the canary."""
+ROUNDING = 1e-3
+"""Seconds by which sums of times may be off."""
+PAST_CELL = 60.0
+"""Seconds of such a cell at least: few to keep, and long enough to see what lasts a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,31 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """
+    What stable did before the evidence that begins with ``segment``: asked for once, and kept with the run.
+
+    ``cells`` are of segment BEFORE, in order; where there are none, ``why`` says so. A canary of a former run may have
+    had traffic in them, or have failed unseen: only how stable's requests fare and scatter is learned from them.
+    """
+
+    segment: int
+    cells: tuple[Cell, ...] = ()
+    why: str = ""
+
+    @property
+    def sentence(self) -> str:
+        if not self.cells:
+            return (
+                f"nothing is known of stable from before: {self.why}; until enough is seen, latency waits and "
+                "failures are taken to come in clumps (analysis.clump)"
+            )
+        known = sum(cell.seconds for cell in self.cells)
+        requests = sum(cell.stable.requests for cell in self.cells)
+        return f"stable is known from before: {requests:,.0f} requests in {render_seconds(known)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Sought:
     """
     Whose requests are counted.
@@ -138,3 +171,16 @@ def due_windows(
             start = segment.origin + position * cell
             yield Window(segment.index, start, end, segment.split, segment.ours and start >= segment.origin + settle)
             position += 1
+
+
+def past_windows(origin: float, length: float, cell: float, since: float | None) -> tuple[Window, ...]:
+    """
+    The windows of ``cell`` seconds that fill the ``length`` seconds before ``origin``, in order.
+
+    None begins before ``since``, when it was another stable; None where that is not known.
+    """
+    earliest = origin - length if since is None else max(origin - length, since)
+    return tuple(
+        Window(BEFORE, origin - number * cell, origin - (number - 1) * cell, NOTHING, settled=False)
+        for number in range(int((origin - earliest + ROUNDING) // cell), 0, -1)
+    )

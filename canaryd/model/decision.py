@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from canaryd.model.cells import Cell, Gap
+from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
 from canaryd.model.run import Command, Run
@@ -31,7 +31,8 @@ class Observation:
 
     ``cells`` are new since the run's last, with the judge's state and evidence after them; ``blind`` says why metrics
     do not answer, empty while they do. ``commands`` are all that people have asked, obeyed ones too. ``refusal`` says
-    why the last write was not accepted, empty if it was.
+    why the last write was not accepted, empty if it was. ``past`` is what the judge learned of stable before the first
+    of them, in the tick in which that was decided.
     """
 
     now: float
@@ -43,12 +44,14 @@ class Observation:
     blind: str = ""
     commands: tuple[Command, ...] = ()
     refusal: str = ""
+    past: Past | None = None
 
 
 class Told(StrEnum):
     """Every event that a run can tell. ``docs/operations.md`` says of each what to do about it."""
 
     STARTED = "run.started"
+    HISTORY = "run.history"
     SHIFTING = "step.shifting"
     SHIFTED = "step.shifted"
     PASSED = "step.passed"

@@ -38,6 +38,8 @@ from canaryd.model.traffic import EVERYTHING, NOTHING, Split, Version
 LAST_COMPARATIVE = Split.percent(50)
 """Promotion needs proof gathered at this split or above."""
 
+MOST_HISTORY = timedelta(hours=2)
+"""Stable's history is kept with the run, and has a half-life of half an hour."""
 LONGEST = 200_000
 """Characters of a plan: a hundred times a long one."""
 
@@ -306,6 +308,8 @@ class Analysis(Part):
     """Canary requests that a step must have seen before it can pass."""
     proof_cells: Annotated[int, Field(ge=1)] = 12
     """Settled cells that the last step must hold before its proof counts (12 cells of 15 s are three minutes)."""
+    history: Duration = timedelta(minutes=30)
+    """How much of stable is learned from Prometheus before the run's first cell, where it was kept; 0s for none."""
     clump: Annotated[float, Field(ge=1, le=50)] = 1.5
     """How many failures, or slow requests, may come together while stable's history is too short to tell."""
     grpc_failures: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (2, 4, 12, 13, 14, 15)
@@ -320,6 +324,8 @@ class Analysis(Part):
     def _cells_hold_scrapes(self) -> Self:
         if self.cell < self.scrape:
             raise ValueError(f"cell: at least the scrape interval, {render_duration(self.scrape)}")
+        if self.history > MOST_HISTORY:
+            raise ValueError(f"history: at most {render_duration(MOST_HISTORY)}: what is older counts for little")
         names = [check.name for check in self.checks]
         if len(set(names)) != len(names):
             raise ValueError(f"check names that differ, got {', '.join(names)}")

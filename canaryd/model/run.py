@@ -14,7 +14,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Literal
 
-from canaryd.model.cells import Cell, Gap, Segment, Window, due_windows
+from canaryd.model.cells import PAST_CELL, Cell, Gap, Past, Segment, Window, due_windows, past_windows
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
 from canaryd.model.plan import Plan, Step
@@ -97,16 +97,21 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What one side was when the run began: its workloads, their uids and the hashes of their pod templates."""
+    """
+    What one side was when the run began: its workloads, their uids and the hashes of their pod templates.
+
+    ``since`` is when its pods of today began to serve (Unix seconds), None where that is not known.
+    """
 
     workloads: tuple[str, ...]
     namespace: str
     uids: tuple[str, ...]
     hashes: tuple[str, ...]
+    since: float | None = None
 
     @classmethod
     def of(cls, side: Side) -> Pin:
-        return cls(side.workloads, side.namespace, side.uids, side.hashes)
+        return cls(side.workloads, side.namespace, side.uids, side.hashes, side.since)
 
     def differs_from(self, side: Side) -> bool:
         """Whether ``side`` has a pod template or a workload that was not there when it was pinned."""
@@ -121,8 +126,8 @@ class Run:
     ``split`` is what we want; ``seq`` counts our writes and ``at`` is the Unix time of the last one's intent;
     ``arrived_at`` is when the mesh was first seen to hold it, None until then. ``segments`` is the history of splits,
     ``cells`` what was evaluated under them, in order; ``judged`` is the judge's state after the last cell, None when it
-    has to begin anew at segment ``judged_from``. ``unready_since`` is when the
-    canary was first seen without a ready endpoint, None while it has one.
+    has to begin anew at segment ``judged_from``; ``past`` is what it then learns of stable first. ``unready_since`` is
+    when the canary was first seen without a ready endpoint, None while it has one.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -142,6 +147,7 @@ class Run:
     cells: tuple[Cell | Gap, ...] = ()
     judged: JudgeState | None = None
     judged_from: int = 0
+    past: Past | None = None
     evidence: Evidence | None = None
     stable_pin: Pin | None = None
     canary_pin: Pin | None = None
@@ -179,6 +185,25 @@ class Run:
     def done(self) -> tuple[int, float] | None:
         """(segment index, end) of the last window evaluated."""
         return (self.cells[-1].segment, self.cells[-1].end) if self.cells else None
+
+    @property
+    def wants_past(self) -> bool:
+        """Whether the judge is to begin, and what it learns first is not decided yet."""
+        return self.judged is None and (self.past is None or self.past.segment != self.judged_from)
+
+    @property
+    def past_cells(self) -> tuple[Cell, ...]:
+        """What the judge learns of stable before its first cell."""
+        return self.past.cells if self.past and self.past.segment == self.judged_from else ()
+
+    @property
+    def past_windows(self) -> tuple[Window, ...]:
+        """The windows of stable's history before the evidence, in order; none before it is known where that begins."""
+        if self.judged_from >= len(self.segments):
+            return ()
+        analysis, since = self.plan.spec.analysis, self.stable_pin.since if self.stable_pin else None
+        cell = max(PAST_CELL, analysis.cell.total_seconds())
+        return past_windows(self.segments[self.judged_from].origin, analysis.history.total_seconds(), cell, since)
 
     @property
     def baked(self) -> tuple[Cell, ...]:

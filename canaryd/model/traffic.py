@@ -192,7 +192,8 @@ class Side:
 
     ``workloads`` are the names that Istio reports as ``destination_workload``; ``namespace`` theirs; ``uids`` the
     workloads' uids; ``hashes`` the pod-template-hashes of the pods that are not terminating; ``rolled_out`` whether
-    every workload runs only its newest template with all replicas available.
+    every workload runs only its newest template with all replicas available. ``since`` is when the oldest pod of the
+    newest template was created (Unix seconds), None where that is not known.
     """
 
     workloads: tuple[str, ...]
@@ -203,6 +204,7 @@ class Side:
     desired: int
     rolled_out: bool
     why: str = ""
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def _some(value: float | None) -> float:
 def replayed(run: Run) -> tuple[Point, ...]:
     """The evidence from judging the run's cells again; those before the judge last began anew are left out."""
     analysis = run.plan.spec.analysis
-    state, points = judge.begin(analysis), []
+    state, points = judge.begin(analysis, run.past_cells), []
     for cell in run.cells:
         if cell.segment < run.judged_from:
             continue
@@ -72,7 +72,7 @@ def last_word(run: Run) -> Evidence | None:
     if run.phase not in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
         return run.evidence
     analysis = run.plan.spec.analysis
-    state = judge.begin(analysis)
+    state = judge.begin(analysis, run.past_cells)
     for cell in run.cells:
         if cell.segment >= run.judged_from and cell.split != EVERYTHING:
             state = judge.advance(analysis, state, cell)

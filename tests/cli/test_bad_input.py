@@ -85,6 +85,7 @@ def refused(stage: Stage, plan: Path, *more: str, code: int = REFUSED) -> str:
         ({"steps": [{"weight": 50}, {"weight": 100}]}, ["spec.steps.1.weight", "found     100", "100 is its promot"]),
         ({"steps": [{"weight": float("nan")}]}, ["spec.steps.0.weight", "a number of percent between 0 and 100"]),
         ({"steps": [{"weight": 10}]}, ["spec.steps.0.weight", "a last step of 50 % or more", "acceptUnproven"]),
+        ({"analysis": {"history": "3h"}}, ["spec.analysis.history", "at most 2h"]),
         (
             {"target": TARGET | {"stable": {"subset": "v3"}}},
             ["spec.target.canary", "another version than stable, got v3 for both"],

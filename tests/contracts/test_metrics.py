@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from canaryd.errors import Rejected, Unavailable
-from canaryd.model.cells import Cell, Counts, Gap, Sought
+from canaryd.model.cells import Cell, Counts, Gap, Sought, Window
 from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, send, sought, window
 
 QUIET = Counts(0, 0, (0, 0, 0, 0, 0))
@@ -403,3 +403,68 @@ def test_pods_that_nobody_scrapes_are_unknown(world: World) -> None:
     to, start = warm(world)
     send(world, to, "app-v1", 10)
     assert count(world, to, start).stable.pods == ()
+
+
+def calm(world: World, to: Sought, until: float) -> float:
+    """A few requests to stable now and then; a moment after ``until``."""
+    while True:
+        send(world, to, "app-v1", 10)
+        send(world, to, "app-v1", 5, reporter="destination", pod="pod-b")
+        if (end := world.edge()) >= until:
+            return end
+
+
+def past(world: World, to: Sought, start: float, cells: int) -> tuple[Window, ...]:
+    """As many windows of two seconds from ``start`` on."""
+    return tuple(window(start + 2 * number, start + 2 * number + 2, percent=0) for number in range(cells))
+
+
+def test_history_is_what_each_cell_would_be(world: World) -> None:
+    """
+    Asked for at once, and yet the same bits: resets, newborn series, pods and gaps are treated no other way.
+
+    Cells of before anything is known of the host, plain ones, with a client's restart and a newborn error series, of an
+    outage of the scrapes, and of after it.
+    """
+    to, start = sought(), world.edge()
+    end = calm(world, to, start + 3)
+    world.restart("pod-a")
+    send(world, to, "app-v1", 3, response_code="503")
+    send(world, to, "app-v3", 4, ms=400)
+    end = calm(world, to, end + 4)
+    with world.blind():
+        send(world, to, "app-v1", 100)
+        while world.edge() < end + 3:
+            pass
+    end = calm(world, to, end + 8)
+    windows = past(world, to, start - 2, round((end - start) / 2))
+    found = world.metrics.history(to, windows)
+    assert found == tuple(world.metrics.count(to, one) for one in windows)
+    assert {type(one) for one in found} == {Cell, Gap}
+    assert sum(one.stable.errors for one in found if isinstance(one, Cell)) == 3
+    assert any(one.stable.pods for one in found if isinstance(one, Cell))
+
+
+def test_history_that_nobody_kept_is_gaps(world: World) -> None:
+    """A new service, or a new Prometheus: the run begins without, and knows why."""
+    to = sought()
+    found = world.metrics.history(to, past(world, to, world.edge() - 6, 3))
+    assert ["knows no series" in one.why for one in found if isinstance(one, Gap)] == [True] * 3
+
+
+def test_a_partial_history_is_gaps(world: World) -> None:
+    """Scatter is learned from it: half of the requests would be another scatter."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    world.edge()
+    with world.partial():
+        [found] = world.metrics.history(to, past(world, to, start - 1, 1))
+    assert isinstance(found, Gap)
+    assert found.why.startswith("Prometheus gave a partial answer: ")
+
+
+def test_history_that_cannot_be_had_is_unavailable(world: World) -> None:
+    """The collector decides how often it asks."""
+    to, start = warm(world)
+    with world.down(), pytest.raises(Unavailable):
+        world.metrics.history(to, past(world, to, start - 2, 1))

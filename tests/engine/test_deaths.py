@@ -73,6 +73,8 @@ def check_cells(world: World, run: Run) -> None:
     for former, following in itertools.pairwise(run.cells):
         assert former.end <= following.start
     assert list(run.cells) == world.fetched_anew(run)
+    assert run.past is not None
+    assert run.past.cells == world.past_anew(run)
 
 
 def interrupted(story: str, shard: int) -> Iterator[tuple[World, str, Callable[[], Run]]]:

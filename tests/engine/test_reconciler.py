@@ -174,7 +174,7 @@ def test_cells_taken_twice_are_the_same_and_in_order() -> None:
     run = world.saved
     shorter = replace(run, cells=run.cells[:-2])
     world.collector.ask(shorter, world.sought(run))
-    cells, _ = world.collector.take(shorter)
+    cells, _, _ = world.collector.take(shorter)
     assert cells[:2] == run.cells[-2:]
 
 

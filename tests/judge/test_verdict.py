@@ -19,7 +19,7 @@ from canaryd.judge.dispersion import Dispersion, tempered
 from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import grow, lay, worth
 from canaryd.judge.verdict import UNATTRIBUTED, shares_of
-from canaryd.model.cells import Counts
+from canaryd.model.cells import BEFORE, Counts
 from canaryd.model.plan import Analysis, Check
 
 from .population import BOUNDS, LAB, World, cell, counts, folded, gap, lognormal, played
@@ -466,3 +466,59 @@ def test_a_judge_without_cells_has_something_to_say():
     assert (evidence.harm, evidence.proven, evidence.failure, evidence.doubt) == (1, False, "", "")
     assert comparison.proof_of(begin(LAB).checks[0].proof) == 1
     assert BOUNDS[0] == 0.5
+
+
+# What stable did before.
+
+
+def before(index, stable_errors=0, unattributed=0, buckets=None, canary=None):
+    """A minute of stable from before the evidence; ``index`` counts down to it."""
+    bad = float(stable_errors)
+    stable = Counts(5000.0, bad, buckets or tuple((5000 - bad) / 5 for _ in range(5)))
+    return cell(
+        index, 0, canary or counts(0), stable, BEFORE, 60, COARSE, settled=False, unattributed=float(unattributed)
+    )
+
+
+def test_stable_s_past_tells_how_its_failures_come_together():
+    """Twelve minutes whose failures swing more than chance: that is allowed for from the canary's first cell."""
+    swinging = [before(index - 12, stable_errors=(10, 90)[index % 2]) for index in range(12)]
+    state = advance(ERRORS, begin(ERRORS, swinging), both(0, stable_errors=2))
+    assert "stable's failures vary" in reading(ERRORS, state, "errors").sentence
+    assert "assumed" not in reading(ERRORS, state, "errors").sentence
+    assert state.settled_cells == 1
+
+
+def test_without_a_past_it_is_said_what_is_assumed():
+    """A figure that nobody measured must not pass for one that was."""
+    state = advance(ERRORS, begin(ERRORS), both(0, canary_errors=2))
+    assert "how they come together, clumps of 1.5 are assumed" in reading(ERRORS, state, "errors").sentence
+    independent = ERRORS.model_copy(update={"clump": 1.0})
+    state = advance(independent, begin(independent), both(0, canary_errors=2))
+    assert "none is assumed to bring another" in reading(independent, state, "errors").sentence
+
+
+def test_stable_s_past_lets_latency_be_judged_at_once():
+    """Without it, the first minutes of a slow service are a shape that nobody knows yet."""
+    analysis = Analysis(warmup=timedelta(0), checks=(Check(name="latency", metric="latency", compare="stable"),))
+    past = [before(index - 5) for index in range(5)]
+    few = tuple(count / 1000 for count in FEW)
+    known = advance(analysis, begin(analysis, past), with_buckets(0, canary=few, stable=few))
+    unknown = advance(analysis, begin(analysis), with_buckets(0, canary=few, stable=few))
+    assert known.checks[0].waiting == ""
+    assert "needed to know its shape" in unknown.checks[0].waiting
+
+
+def test_what_failed_before_for_want_of_a_host_does_not_excuse_the_canary():
+    """A former run's dead canary left failures that no version is named for, and no request of its own."""
+    state = begin(ERRORS, [before(index - 5, unattributed=500) for index in range(5)])
+    assert (state.history.quiet_requests, state.history.quiet_failures) == (0, 0)
+    assert advance(ERRORS, state, cell(0, 0, counts(0), segment=0, unattributed=3)).history.quiet_failures == 3
+
+
+def test_a_former_canary_in_the_past_is_evidence_of_nothing():
+    """Only stable is learned from; no bet is laid, no exposure counted."""
+    plain = begin(ERRORS, [before(index - 5, canary=counts(0)) for index in range(5)])
+    broken = begin(ERRORS, [before(index - 5, canary=counts(1000, 900)) for index in range(5)])
+    assert replace(broken, history=replace(broken.history, rates=plain.history.rates)) == plain
+    assert (broken.harm, broken.canary_since) == (1.0, None)

@@ -73,6 +73,17 @@ def test_nothing_selected_is_said() -> None:
     assert "no workload in namespace default carries the labels app=reviews,version=v3" in side.why
 
 
+def test_a_side_serves_since_its_newest_template_has_a_pod() -> None:
+    """Before that, others served under the same workload's name; a pod that was added later changes nothing."""
+    born = {0: "2026-01-01T10:00:00Z", 1: "2026-01-01T11:00:00Z"}
+    ours = [pod("v3", number, creationTimestamp=at) for number, at in born.items()]
+    assert side_of(V3, ours, [deployment("v3")]).since == 1767261600.0
+    former = pod("v3", 2, template="old", creationTimestamp="2025-12-01T10:00:00Z")
+    assert side_of(V3, [*ours, former], [deployment("v3")]).since == 1767261600.0
+    for strange in ({}, {"creationTimestamp": "yesterday"}):
+        assert side_of(V3, [pod("v3", **strange)], [deployment("v3")]).since is None
+
+
 def test_pods_in_both_versions_are_found() -> None:
     """Counted twice, they would make two versions more alike than they are."""
     everything = Selection("default", {"app": "reviews"})

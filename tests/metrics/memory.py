@@ -7,7 +7,7 @@ load what the mesh did.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from canaryd.errors import CanarydError
@@ -44,6 +44,10 @@ class MemoryMetrics:
         if self.partial:
             return parse.gap(window, f"Prometheus gave a partial answer: {self.partial}")
         return parse.cell(sought, window, answers(self._book(sought, window), sought, window))
+
+    def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
+        """As the port says."""
+        return tuple(self.count(sought, window) for window in windows)
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """As the port says; finds a silent or blind Prometheus only."""

@@ -32,14 +32,15 @@ class Recorded:
 
     ``book`` is a Book, or a callable that gives one for each query. ``status`` other than 200 is answered to everything
     with ``body``, and 422 to queries with the text ``refused`` in them; those with the text ``slow[0]`` take
-    ``slow[1]`` seconds. ``warnings`` go with every answer; ``clock`` is what it takes for now.
+    ``slow[1]`` seconds. ``warnings`` go with every answer to a query with the text ``warned``. ``clock`` is what it
+    takes for now.
     """
 
     def __init__(self, book: Book | Callable[[], Book], clock: Callable[[], float] = time.time) -> None:
         self._book: Callable[[], Book] = (lambda: book) if isinstance(book, Book) else book
         self.clock = clock
         self.status, self.body = 200, b""
-        self.refused, self.slow = "", ("", 0.0)
+        self.refused, self.slow, self.warned = "", ("", 0.0), ""
         self.warnings: list[str] = []
         self.asked: list[dict[str, str]] = []
         recorded = self
@@ -48,7 +49,8 @@ class Recorded:
             def do_POST(self) -> None:
                 form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
                 recorded.asked.append(form)
-                status, body = recorded.answer(form) if self.path == "/api/v1/query" else (404, b"404 page not found")
+                known = self.path in ("/api/v1/query", "/api/v1/query_range")
+                status, body = recorded.answer(form) if known else (404, b"404 page not found")
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -82,23 +84,35 @@ class Recorded:
         self._server.server_close()
 
     def answer(self, form: dict[str, str]) -> tuple[int, bytes]:
-        """Status and body for a query."""
+        """Status and body for a query, or for a range query where ``form`` has a step."""
         if self.status != 200:
             return self.status, self.body
         if self.refused and self.refused in form["query"]:
             return 422, b'{"status":"error","errorType":"execution","error":"too many samples"}'
         if self.slow[0] and self.slow[0] in form["query"]:
             time.sleep(self.slow[1])
-        at = float(form.get("time") or self.clock())
         try:
-            rows = self._rows(form["query"], at)
+            result = self._range(form) if "step" in form else self._vector(form)
         except ValueError as error:
             return 400, json.dumps({"status": "error", "errorType": "bad_data", "error": str(error)}).encode()
-        result = [{"metric": dict(row.labels), "value": [at, f"{row.value:.17g}"]} for row in rows]
-        reply: dict[str, object] = {"status": "success", "data": {"resultType": "vector", "result": result}}
-        if self.warnings:
+        reply: dict[str, object] = {"status": "success", "data": {"result": result}}
+        if self.warnings and self.warned in form["query"]:
             reply["warnings"] = self.warnings
         return 200, json.dumps(reply).encode()
+
+    def _vector(self, form: dict[str, str]) -> list[dict[str, object]]:
+        at = float(form.get("time") or self.clock())
+        rows = self._rows(form["query"], at)
+        return [{"metric": dict(row.labels), "value": [at, f"{row.value:.17g}"]} for row in rows]
+
+    def _range(self, form: dict[str, str]) -> list[dict[str, object]]:
+        start, end, step = (float(form[key]) for key in ("start", "end", "step"))
+        found: dict[frozenset[tuple[str, str]], list[list[object]]] = {}
+        for number in range(round((end - start) / step) + 1):
+            at = start + number * step
+            for row in self._rows(form["query"], at):
+                found.setdefault(frozenset(row.labels.items()), []).append([at, f"{row.value:.17g}"])
+        return [{"metric": dict(labels), "values": values} for labels, values in found.items()]
 
     def _rows(self, query: str, at: float) -> list[parse.Row]:
         if query == "vector(time())":

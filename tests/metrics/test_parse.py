@@ -191,3 +191,41 @@ def test_pods_whose_counts_are_none_are_unknown(value: float) -> None:
 def test_a_great_many_pods_are_not_all_kept() -> None:
     """They are in every cell, and a run is saved whole; which are kept has nothing to do with who failed."""
     assert len(pods(*(requests(1, pod=f"pod-{number:03}") for number in range(200)))) == parse.MOST_PODS
+
+
+def test_the_columns_of_a_range_are_what_each_moment_would_be() -> None:
+    """Times come back as decimals, and their differences are a little off."""
+    for number in range(200):
+        moments = [1_700_000_000.001 + number * 7.123 + 61.7 * place for place in range(30)]
+        values = [[float(f"{moment:.3f}"), str(place)] for place, moment in enumerate(moments)]
+        found = parse.columns([{"metric": {"a": "b"}, "values": values}], moments)
+        assert [row.value for [row] in found] == list(range(30))
+
+
+def test_a_moment_without_a_series_has_no_row() -> None:
+    """A series that was born or went stale in between is there where it was there."""
+    moments = [100.0, 160.0, 220.0]
+    early, late = ({"metric": {"name": name}, "values": []} for name in ("early", "late"))
+    early["values"], late["values"] = [[100, "1"], [160, "2"]], [[220, "NaN"]]
+    first, second, third = parse.columns([early, late], moments)
+    assert (first, second) == ((Row({"name": "early"}, 1.0),), (Row({"name": "early"}, 2.0),))
+    assert (third[0].labels, math.isnan(third[0].value)) == ({"name": "late"}, True)
+    assert parse.columns([], moments) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        {"a": 1},
+        [{"metric": {}, "value": [100, "1"]}],
+        [{"metric": {}, "values": [[100, "many"]]}],
+        [{"metric": {}, "values": [[100]]}],
+        [{"metric": {}, "values": [[40, "1"]]}],
+        [{"metric": {}, "values": [[280, "1"]]}],
+    ],
+)
+def test_what_is_no_range_is_told(result: object) -> None:
+    """A proxy's page, an instant vector, or samples that nobody asked for."""
+    with pytest.raises(ValueError, match="the result is not a"):
+        parse.columns(result, [100.0, 160.0, 220.0])

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from canaryd.model.cells import Cell, Sought
 from tests.metrics.book import Book
 from tests.metrics.load import Load
 from tests.metrics.recorded import Recorded
-from tests.metrics.worlds import closed_url, window
+from tests.metrics.worlds import RecordedWorld, closed_url, send, sought, window
 
 REVIEWS = Sought(
     ("reviews.default.svc.cluster.local",), "default", ("reviews-v1",), ("reviews-v3",), (2, 4, 12, 13, 14, 15), 15.0
@@ -245,3 +246,76 @@ def test_an_empty_book_is_a_blind_prometheus() -> None:
     with Recorded(Book(), clock=lambda: NOW) as server:
         [problem] = Prometheus(server.url, clock=lambda: NOW).probe(REVIEWS)
     assert problem.value == "none"
+
+
+MINUTES = tuple(window(NOW - 660 + 60 * number, NOW - 600 + 60 * number) for number in range(10))
+
+
+def test_history_is_four_questions_whatever_its_length(recorded: Recorded) -> None:
+    """Cell by cell, half an hour would be a hundred and twenty."""
+    prometheus = Prometheus(recorded.url)
+    found = prometheus.history(REVIEWS, MINUTES)
+    assert len(recorded.asked) == 4
+    assert {(form["start"], form["end"], form["step"]) for form in recorded.asked} == {
+        (f"{NOW - 600:.3f}", f"{NOW - 60:.3f}", "60.000")
+    }
+    assert found == tuple(prometheus.count(REVIEWS, one) for one in MINUTES)
+    assert any(isinstance(one, Cell) for one in found)
+    assert prometheus.history(REVIEWS, ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (503, b"upstream connect error", Unavailable),
+        (299, b"<html>log in</html>", Unavailable),
+        (299, b'{"status":"success","data":{"result":[{"metric":{},"values":[[5,"1"]]}]}}', Unavailable),
+        (299, b'{"status":"success","data":{"result":{"metric":{}}}}', Unavailable),
+        (404, b"404 page not found", Rejected),
+        (422, b'{"status":"error","error":"too many samples"}', Rejected),
+    ],
+)
+def test_a_bad_answer_for_history_says_what_to_do_next(
+    recorded: Recorded, status: int, body: bytes, error: type[Exception]
+) -> None:
+    """The run goes on without, and says why; nothing else may come out."""
+    recorded.status, recorded.body = status, body
+    with pytest.raises(error):
+        Prometheus(recorded.url).history(REVIEWS, MINUTES)
+
+
+def test_history_has_a_deadline_of_its_own(recorded: Recorded) -> None:
+    """Twice that of a cell: its questions are larger, and nobody waits for them but the first cells."""
+    prometheus = Prometheus(recorded.url, timeout=0.3)
+    recorded.slow = ("istio_requests_total", 5.0)
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match="no answer within"):
+        prometheus.history(REVIEWS, MINUTES)
+    assert time.monotonic() - start < 2
+
+
+def test_pods_that_cannot_be_had_do_not_cost_history(recorded: Recorded) -> None:
+    """They are only wanted there too."""
+    whole = Prometheus(recorded.url).history(REVIEWS, MINUTES)
+    recorded.refused = 'reporter="destination"'
+    assert Prometheus(recorded.url).history(REVIEWS, MINUTES) == whole
+    assert any(isinstance(one, Cell) for one in whole)
+
+
+def test_pods_of_which_some_are_missing_are_unknown() -> None:
+    """The missing ones may be those that differ; the callers' counts are whole."""
+    world = RecordedWorld()
+    with world.recorded as server:
+        to = sought()
+        send(world, to, "app-v1", 100)
+        start = world.edge()
+        send(world, to, "app-v1", 10)
+        send(world, to, "app-v1", 5, reporter="destination", pod="pod-b")
+        at = window(start, world.edge(), percent=0)
+        whole = world.metrics.count(to, at)
+        assert isinstance(whole, Cell)
+        assert whole.stable.pods == ((5, 0),)
+        server.warnings, server.warned = ["a store is missing"], 'reporter="destination"'
+        without = replace(whole, stable=replace(whole.stable, pods=()))
+        assert world.metrics.count(to, at) == without
+        assert world.metrics.history(to, (at,)) == (without,)
