@@ -63,9 +63,15 @@ def proof_of(proof: Proof) -> float:
     return min((total(row) for row in proof.rows), default=1.0)
 
 
-def tallied(one: CheckState, seconds: float, canary: tuple[float, ...], stable: tuple[float, ...]) -> CheckState:
+def tallied(
+    one: CheckState,
+    seconds: float,
+    canary: tuple[float, ...],
+    stable: tuple[float, ...],
+    causes: tuple[tuple[str, float], ...] = (),
+) -> CheckState:
     """The check with a cell's counts in its tallies; call it before the cell's bets are paid."""
-    cell = Tally(seconds, canary, stable)
+    cell = Tally(seconds, canary, stable, causes)
     rising = worth(one.wager) > 1
     return replace(one, level=_sum(one.level, cell), rise=_sum(one.rise, cell) if rising else cell)
 
@@ -101,6 +107,11 @@ def add(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
+def causes_of(cell: Cell) -> tuple[tuple[str, float], ...]:
+    """What the canary's failures came to, and what the mesh's own fault rule answered."""
+    return (*cell.canary.causes, ("FI", cell.injected)) if cell.injected else cell.canary.causes
+
+
 def _errors(check: Check, one: CheckState, cell: Cell, by: Dispersion) -> CheckState:
     canary, stable = cell.canary, cell.stable
     if min(canary.requests, stable.requests) < SOMEBODY:
@@ -111,6 +122,7 @@ def _errors(check: Check, one: CheckState, cell: Cell, by: Dispersion) -> CheckS
         cell.seconds,
         (canary.requests - canary.errors, canary.errors),
         (stable.requests - stable.errors, stable.errors),
+        causes_of(cell),
     )
     wager = lay(one.wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)
     wager = grow(wager, errors.harm(failed, requests, check.accepted, by))
@@ -172,4 +184,12 @@ def _paid(row: tuple[float, ...], log_e: tuple[float, ...]) -> tuple[float, ...]
 
 
 def _sum(left: Tally, right: Tally) -> Tally:
-    return Tally(left.seconds + right.seconds, add(left.canary, right.canary), add(left.stable, right.stable))
+    causes = dict(left.causes)
+    for name, count in right.causes:
+        causes[name] = causes.get(name, 0.0) + count
+    return Tally(
+        left.seconds + right.seconds,
+        add(left.canary, right.canary),
+        add(left.stable, right.stable),
+        tuple(sorted(causes.items())),
+    )

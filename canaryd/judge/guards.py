@@ -11,7 +11,8 @@ from itertools import chain, pairwise
 from math import isfinite, sqrt
 from statistics import median
 
-from canaryd.judge.wording import number, percent
+from canaryd.judge import wording
+from canaryd.judge.wording import number
 from canaryd.model.cells import Cell, Counts
 from canaryd.model.judgement import Exposure
 from canaryd.model.traffic import NOTHING
@@ -93,7 +94,7 @@ def exposed(exposure: Exposure, cell: Cell) -> Exposure:
     return Exposure(
         exposure.astray + 1 if astray else 0,
         exposure.absent + 1 if absent else 0,
-        f"{percent(seen, total)} of {number(total)} requests where the split says {cell.split}",
+        wording.exposure(seen, share * total, total, str(cell.split)),
     )
 
 

@@ -209,7 +209,8 @@ def _reached(one: CheckState, cell: Cell, history: History) -> CheckState:
     if not sent:
         return one
     wager = lay(one.wager, cell.split.canary, cell.seconds, unattributed.PRIOR)
-    one = tallied(one, cell.seconds, (max(0.0, sent - charged), charged), ())
+    causes = (("NC", cell.no_cluster),) if cell.no_cluster else ()
+    one = tallied(one, cell.seconds, (max(0.0, sent - charged), charged), (), causes)
     return replace(one, wager=grow(wager, unattributed.harm(cell, history)))
 
 
@@ -347,7 +348,7 @@ def _words(check: Check, one: CheckState, state: JudgeState, tally: Tally, risin
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
     when = wording.window(tally, str(Split(state.split)), rising)
     if check.compare and check.metric == "error-rate":
-        return wording.errors(check.name, canary, stable, when)
+        return wording.errors(check.name, canary, stable, when, tally.causes)
     if check.compare:
         bound = state.history.bounds[place] if state.history.bounds else 0.0
         return wording.latency(check.name, bound, canary, stable, when) if bound else f"{check.name}: no buckets yet"
@@ -395,8 +396,8 @@ def _reachability(analysis: Analysis, state: JudgeState, share: float) -> Readin
 
 
 def _reachability_words(one: CheckState, rising: bool) -> str:
-    failed, sent = comparison.split_at((one.rise if rising else one.level).canary, 0)
-    return wording.unattributed(failed, sent)
+    tally = one.rise if rising else one.level
+    return wording.unattributed(*comparison.split_at(tally.canary, 0), dict(tally.causes).get("NC", 0.0))
 
 
 def _place_known(check: Check, bounds: tuple[float, ...]) -> bool:

@@ -10,6 +10,17 @@ from canaryd.model.evidence import render_evidence
 from canaryd.model.judgement import Tally
 
 evidence = render_evidence
+NAMED = 3
+"""Causes of failures that are named; what is left is others."""
+CAUSES = {
+    "DC": "given up by the client",
+    "UT": "timed out",
+    "UF": "could not connect",
+    "UC": "cut off in the middle",
+    "UR": "cut off in the middle",
+    "UO": "turned away by the circuit breaker",
+}
+"""Envoy's response flags in a release manager's words; they follow a number of requests."""
 
 
 def number(value: float) -> str:
@@ -42,12 +53,38 @@ def duration(milliseconds: float) -> str:
     return f"{milliseconds / 1000:g} s" if milliseconds >= 1000 else f"{milliseconds:g} ms"
 
 
-def errors(name: str, canary: tuple[float, float], stable: tuple[float, float], when: str) -> str:
-    """``canary`` and ``stable`` are (failed, requests)."""
+def errors(
+    name: str,
+    canary: tuple[float, float],
+    stable: tuple[float, float],
+    when: str,
+    causes: tuple[tuple[str, float], ...] = (),
+) -> str:
+    """``canary`` and ``stable`` are (failed, requests); ``causes`` what the canary's failures came to."""
+    left_out = ""
+    if injected := dict(causes).get("FI", 0.0):
+        left_out = f"; {number(injected)} more were answered by the mesh's own fault rule (FI) and are not counted"
     return (
-        f"{name}: canary {percent(*canary)} of {number(canary[1])} requests, "
-        f"stable {percent(*stable)} of {number(stable[1])} {when}"
+        f"{name}: canary {percent(*canary)} of {number(canary[1])} requests{came_to(causes)}, "
+        f"stable {percent(*stable)} of {number(stable[1])} {when}{left_out}"
     )
+
+
+def came_to(causes: tuple[tuple[str, float], ...]) -> str:
+    """What failures came to, in brackets, the most frequent first; nothing where there are none."""
+    failures = sorted(
+        ((name, count) for name, count in causes if name != "FI" and count), key=lambda one: (-one[1], one[0])
+    )
+    told = [f"{number(count)} {_cause(name)}" for name, count in failures[:NAMED]]
+    if rest := sum(count for _, count in failures[NAMED:]):
+        told.append(f"{number(rest)} others")
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _cause(name: str) -> str:
+    if name.startswith("grpc"):
+        return f"ended in gRPC status {name.removeprefix('grpc ')}"
+    return CAUSES.get(name, f"answered {name}")
 
 
 def latency(name: str, bound: float, canary: tuple[float, float], stable: tuple[float, float], when: str) -> str:
@@ -82,14 +119,26 @@ def scatter(what: str, found: float | None, assumed: float) -> str:
     return ""
 
 
-def unattributed(failures: float, sent: float) -> str:
-    """Requests that found no healthy canary."""
+def unattributed(failures: float, sent: float, no_cluster: float = 0.0) -> str:
+    """Requests that found no healthy canary; for ``no_cluster`` of the service's the mesh had no destination at all."""
+    missing = ""
+    if no_cluster:
+        missing = f"; for {number(no_cluster)} the mesh knew no destination (NC): is the subset in the DestinationRule?"
     if not failures:
-        return f"reachability: about {number(round(sent))} requests were sent to the canary and none found it dead"
+        sent_to = f"about {number(round(sent))} requests were sent to the canary"
+        return f"reachability: {sent_to} and none found it dead{missing}"
     noun = "request" if failures == 1 else "requests"
     return (
         f"reachability: {number(failures)} {noun} found no healthy canary (503 UH/UF/NC) "
-        f"of about {number(round(sent))} sent to it"
+        f"of about {number(round(sent))} sent to it{missing}"
+    )
+
+
+def exposure(seen: float, expected: float, total: float, split: str) -> str:
+    """What the canary got, beside what the split would have sent it."""
+    return (
+        f"{number(seen)} of {number(total)} requests ({percent(seen, total)}) "
+        f"where {split} are about {number(round(expected))}"
     )
 
 

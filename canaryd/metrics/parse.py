@@ -6,9 +6,13 @@ A zero is said only where traffic was seen: whatever is missing, torn or not a n
 * A request *failed* when its HTTP status is 5xx; when no response was sent (``response_code="0"``: the client gave up,
   which is how a hanging version shows); when it is gRPC and its status is a failure of the server's.
 * A failed request of workload ``unknown`` is *unattributed*: no host was picked (UH, UO) or no cluster existed (NC).
-* Requests with the flag FI were answered by the user's own fault rule and reached neither version: they are left out.
-  With DI they were delayed by it: they count, their durations do not.
+* Requests with the flag FI were answered by the user's own fault rule and reached neither version: they are left out,
+  and only told. With DI they were delayed by it: they count, their durations do not.
 * All others to the hosts are *others*: a third version, or a route that answers 404.
+
+What a failure came to (its *cause*) is told to people and decides nothing: the response flag where one says more than
+the status (``DC`` the client gave up, ``UT`` timed out, ``UF`` no connection, ``UC`` or ``UR`` cut off, ``UO`` turned
+away by a circuit breaker), else ``grpc`` and its status, else the HTTP status.
 
 What the pods count themselves is wanted and not needed: where it is missing or torn, the cell is without it.
 """
@@ -27,6 +31,8 @@ from canaryd.model.cells import Cell, Counts, Gap, Sought, Window
 
 UNKNOWN = "unknown"  # Istio's word for a peer that it has no metadata of
 ROUNDING = 1e-6  # sums of floats that ought to be equal differ by less, relatively
+TELLING = ("DC", "UT", "UF", "UC", "UR", "UO")
+WITHOUT_CLUSTER = {"NC", "NR"}  # Envoy before 1.18 had one flag for both
 MOST_PODS = 50
 """Pods of a side that are kept, the first by name: each is in every cell of a run, and fewer only cost certainty."""
 
@@ -110,7 +116,8 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
     sides = {side: [row for row in counted if _side(row, sought) == side] for side in ("stable", "canary")}
     strange = [row for row in counted if _side(row, sought) == "other"]
     nameless = [row for row in strange if _workload(row) == UNKNOWN and failed(row.labels, sought.grpc_failures)]
-    unattributed = _total(nameless) + _without_cluster(requests, sought, window, sides)
+    strays = _without_cluster(requests, sought, window, sides)
+    unattributed = _total(nameless) + strays
     others = _total(strange) - _total(nameless)
     if _total(counted) + unattributed == 0:
         return gap(window, f"no requests reached {_hosts(sought)} {_between(window)}")
@@ -127,7 +134,19 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
         _counts(sides["canary"], sought, buckets["canary"], pods["canary"]),
         unattributed,
         others,
+        strays + _total(row for row in nameless if WITHOUT_CLUSTER & _flags(row)),
+        _total(row for row in of_hosts if "FI" in _flags(row)),
     )
+
+
+def cause(labels: Mapping[str, str]) -> str:
+    """What a failure with ``labels`` came to, by the name that cells keep."""
+    code, flags = labels.get("response_code", ""), set(labels.get("response_flags", "").split(","))
+    if code == "0":
+        return "DC"
+    if flag := next((flag for flag in TELLING if flag in flags), ""):
+        return flag
+    return code if code.startswith("5") else f"grpc {labels.get('grpc_response_status', '')}"
 
 
 def failed(labels: Mapping[str, str], grpc_failures: tuple[int, ...]) -> bool:
@@ -178,7 +197,12 @@ def _counts(
     its: Sequence[Row], sought: Sought, buckets: tuple[float, ...], pods: tuple[tuple[float, float], ...]
 ) -> Counts:
     errors = [row for row in its if failed(row.labels, sought.grpc_failures)]
-    return Counts(_total(its), _total(errors), buckets, pods)
+    causes: dict[str, list[Row]] = defaultdict(list)
+    for row in errors:
+        if row.value:
+            causes[cause(row.labels)].append(row)
+    told = tuple((name, _total(rows)) for name, rows in sorted(causes.items()))
+    return Counts(_total(its), _total(errors), buckets, pods, told)
 
 
 def _pods(sought: Sought, found: Sequence[Row]) -> dict[str, tuple[tuple[float, float], ...]]:

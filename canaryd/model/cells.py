@@ -31,13 +31,15 @@ class Counts:
     ``buckets``: the requests that did not fail by duration, per bucket and not cumulative; one entry for each bound of
     the cell and a last one above the last bound. Exact deltas may be fractional with some Prometheus set-ups. ``pods``
     are (requests, errors) of each pod as the pods themselves count them, where that is known; they tell only how much
-    pods differ.
+    pods differ. ``causes`` are the errors by what they came to, by name (``metrics/parse.py`` has the names); they tell
+    only people.
     """
 
     requests: float
     errors: float
     buckets: tuple[float, ...] = ()
     pods: tuple[tuple[float, float], ...] = ()
+    causes: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,9 @@ class Cell:
 
     ``segment`` is the index of the segment it belongs to. ``settled`` is true when the cell began after the settle time
     of its segment: only then may it count for PASS and for proof; evidence of harm counts always. ``unattributed`` are
-    failures of the service that no version can be named for (UH, UF and NC with an unknown workload). ``others`` are
-    requests to the same host that reached neither side.
+    failures of the service that no version can be named for (UH, UF and NC with an unknown workload); ``no_cluster``
+    those among them that the mesh had no cluster for (NC). ``others`` are requests to the same host that reached
+    neither side, ``injected`` those that the mesh's own fault rule answered (FI) and that are counted nowhere else.
     """
 
     segment: int
@@ -61,6 +64,8 @@ class Cell:
     canary: Counts
     unattributed: float = 0.0
     others: float = 0.0
+    no_cluster: float = 0.0
+    injected: float = 0.0
     kind: Literal["cell"] = "cell"
 
     @property

@@ -40,11 +40,16 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts for people, per category from good to bad, of both sides; they decide nothing."""
+    """
+    Counts for people, per category from good to bad, of both sides; they decide nothing.
+
+    ``causes`` are the canary's failures by what they came to, and beside them what is no failure of its (``FI``).
+    """
 
     seconds: float = 0.0
     canary: tuple[float, ...] = ()
     stable: tuple[float, ...] = ()
+    causes: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def test_failed_requests_are_left_out_of_durations(world: World) -> None:
     to, start = warm(world)
     send(world, to, "app-v3", 10, ms=400)
     send(world, to, "app-v3", 90, ms=1, response_code="500")
-    assert count(world, to, start).canary == Counts(100, 90, (0, 0, 0, 10, 0))
+    assert count(world, to, start).canary == Counts(100, 90, (0, 0, 0, 10, 0), causes=(("500", 90),))
 
 
 def test_no_error_series_is_no_error(world: World) -> None:
@@ -158,7 +158,7 @@ def test_a_client_that_restarts_counts_from_zero(world: World) -> None:
     send(world, to, "app-v3", 8)
     send(world, to, "app-v3", 2, response_code="503")
     found = count(world, to, middle)
-    assert found.canary == Counts(10, 2, (0, 8, 0, 0, 0))
+    assert found.canary == Counts(10, 2, (0, 8, 0, 0, 0), causes=(("503", 2),))
 
 
 def test_two_client_pods_are_added(world: World) -> None:
@@ -167,7 +167,7 @@ def test_two_client_pods_are_added(world: World) -> None:
     send(world, to, "app-v3", 3, pod="pod-a")
     send(world, to, "app-v3", 4, pod="pod-b")
     send(world, to, "app-v3", 2, pod="pod-b", response_code="503")
-    assert count(world, to, start).canary == Counts(9, 2, (0, 7, 0, 0, 0))
+    assert count(world, to, start).canary == Counts(9, 2, (0, 7, 0, 0, 0), causes=(("503", 2),))
 
 
 def test_grpc_failures_hide_behind_status_200(world: World) -> None:
@@ -188,6 +188,21 @@ def test_a_request_without_a_response_is_a_failure(world: World) -> None:
     assert (found.canary.requests, found.canary.errors) == (4, 4)
 
 
+def test_failures_are_told_apart_by_what_they_came_to(world: World) -> None:
+    """A version that answers 500, one that hangs and one that cannot be reached are three different repairs."""
+    to, start = warm(world)
+    send(world, to, "app-v3", 90)
+    send(world, to, "app-v3", 4, response_code="503")
+    send(world, to, "app-v3", 3, response_code="0", response_flags="DC")
+    send(world, to, "app-v3", 2, response_code="503", response_flags="UF,URX")
+    send(world, to, "app-v3", 1, response_code="504", response_flags="UT")
+    send(world, to, "app-v3", 5, response_code="404")
+    send(world, to, "app-v3", 6, request_protocol="grpc", grpc_response_status="14")
+    found = count(world, to, start).canary
+    assert (found.requests, found.errors) == (111, 16)
+    assert found.causes == (("503", 4), ("DC", 3), ("UF", 2), ("UT", 1), ("grpc 14", 6))
+
+
 def test_no_healthy_host_is_unattributed(world: World) -> None:
     """A canary that is down altogether has no series of its own: its failures name workload `unknown`."""
     to, start = warm(world)
@@ -195,6 +210,7 @@ def test_no_healthy_host_is_unattributed(world: World) -> None:
     send(world, to, "unknown", 10, response_code="503", response_flags="UH")
     found = count(world, to, start)
     assert (found.canary, found.unattributed, found.others) == (QUIET, 10, 0)
+    assert found.no_cluster == 0
 
 
 def test_failures_without_a_version_are_a_cell_even_when_nothing_else_came(world: World) -> None:
@@ -206,7 +222,8 @@ def test_failures_without_a_version_are_a_cell_even_when_nothing_else_came(world
 
 
 @pytest.mark.parametrize(
-    "authority", ["{0}", "{0}:9080", "{0}.shop", "{0}.shop.svc:80", "{0}.shop.svc.cluster.local:9080"]
+    "authority",
+    ["{0}", "{0}:9080", "{0}.shop", "{0}.shop.svc:80", "{0}.shop.svc.cluster.local:9080", "{0}.shop.svc.cluster.local"],
 )
 def test_a_missing_cluster_is_found_under_the_name_that_was_called(world: World, authority: str) -> None:
     """A sidecar without the subset's cluster (NC) reports the Host header as the service."""
@@ -214,7 +231,8 @@ def test_a_missing_cluster_is_found_under_the_name_that_was_called(world: World,
     send(world, to, "app-v1", 90)
     called = authority.format(to.hosts[0].split(".")[0])
     lost(world, to, 9, called)
-    assert count(world, to, start).unattributed == 9
+    found = count(world, to, start)
+    assert (found.unattributed, found.no_cluster) == (9, 9)
 
 
 def test_a_bare_name_means_the_service_of_the_client_s_own_namespace(world: World) -> None:
@@ -257,6 +275,7 @@ def test_injected_faults_are_left_out(world: World) -> None:
     send(world, to, "app-v3", 4, ms=400, response_flags="DI")
     found = count(world, to, start)
     assert (found.unattributed, found.others, found.canary) == (0, 0, Counts(4, 0, (0, 0, 0, 0, 0)))
+    assert found.injected == 5
 
 
 def test_a_third_workload_is_among_the_others(world: World) -> None:

@@ -104,6 +104,22 @@ def test_a_run_with_its_history_goes_through_the_store_and_on_with_the_same_bits
     assert (stored, folded(stored)) == (run, run.judged)
 
 
+def without(found: Any, keys: set[str]) -> Any:
+    """Parsed JSON without these keys, wherever they are."""
+    if isinstance(found, dict):
+        return {key: without(value, keys) for key, value in found.items() if key not in keys}
+    return [without(one, keys) for one in found] if isinstance(found, list) else found
+
+
+def test_a_run_that_a_former_canaryd_saved_is_read() -> None:
+    """An upgrade meets runs in flight."""
+    run = until(World(canary_errors=0.02), lambda run: run.judged is not None)
+    assert run.cells[-1].canary.causes if isinstance(run.cells[-1], Cell) else False
+    new = {"past", "since", "pods", "causes", "no_cluster", "injected"}
+    former = RUNS.validate_python(without(RUNS.dump_python(run, mode="json", by_alias=True), new))
+    assert (former.past, former.evidence, former.wants_past) == (None, run.evidence, False)
+
+
 def test_a_run_of_a_former_canaryd_goes_on_without() -> None:
     """It began before there was history: asked for in its middle, it would be learned twice."""
     world = World()

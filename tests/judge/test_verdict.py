@@ -328,7 +328,7 @@ def test_traffic_that_is_not_where_the_split_says_is_a_doubt():
     assert weigh(ERRORS, folded(ERRORS, cells + astray[:2])).proven
     evidence = weigh(ERRORS, folded(ERRORS, cells + astray))
     assert evidence.doubt == (
-        "exposure: the canary got 35.0 % of 2,000 requests where the split says 50 %, 3 cells in a row"
+        "exposure: the canary got 700 of 2,000 requests (35.0 %) where 50 % are about 1,000, 3 cells in a row"
     )
     assert not evidence.proven
     assert weigh(ERRORS, folded(ERRORS, [*cells, *astray, both(23, 50, requests=2000)])).proven
@@ -522,3 +522,65 @@ def test_a_former_canary_in_the_past_is_evidence_of_nothing():
     broken = begin(ERRORS, [before(index - 5, canary=counts(1000, 900)) for index in range(5)])
     assert replace(broken, history=replace(broken.history, rates=plain.history.rates)) == plain
     assert (broken.harm, broken.canary_since) == (1.0, None)
+
+
+# What the canary's failures were.
+
+
+def failing_as(index, *causes, injected=0, requests=100, **more):
+    """A cell in which the canary fails in these ways."""
+    ours = Counts(float(requests), sum(count for _, count in causes), causes=causes)
+    return replace(cell(index, 25, ours, counts(300, 1), **more), injected=float(injected))
+
+
+def test_a_reading_says_what_the_failures_came_to():
+    """A release manager has to know whom to call: the version's authors, the network's, or the clients'."""
+    cells = [failing_as(0, ("500", 2.0), ("DC", 1.0)), failing_as(1, ("500", 1.0))]
+    sentence = reading(ERRORS, folded(ERRORS, cells), "errors").sentence
+    assert "canary 2.0 % of 200 requests (3 answered 500, 1 given up by the client), stable 0.33 % of 600" in sentence
+
+
+def test_few_causes_are_named_and_the_rest_is_others():
+    """The most frequent first; all of them would be a table."""
+    found = (("502", 1.0), ("503", 30.0), ("UC", 2.0), ("UF", 5.0), ("UT", 7.0), ("grpc 14", 9.0))
+    words = reading(ERRORS, folded(ERRORS, [failing_as(0, *found)]), "errors").sentence
+    assert "(30 answered 503, 9 ended in gRPC status 14, 7 timed out, 8 others)" in words
+
+
+def test_nothing_is_said_of_failures_that_are_not_there_or_not_known():
+    """``canaryd judge`` knows none."""
+    assert "requests, stable" in reading(ERRORS, folded(ERRORS, [failing_as(0)]), "errors").sentence
+    assert "requests, stable" in reading(ERRORS, folded(ERRORS, [both(0, canary_errors=3)]), "errors").sentence
+
+
+def test_a_failure_is_told_with_its_causes():
+    """The reason for a rollback is read by who has to repair it."""
+    state = folded(ERRORS, [failing_as(index, ("DC", 60.0)) for index in range(3)])
+    assert "(180 given up by the client)" in state.failure or "(60 given up by the client)" in state.failure
+
+
+def test_what_the_mesh_s_own_fault_rule_answered_is_said_and_not_counted():
+    """Somebody forgot a chaos test: the figures must not seem to be wrong."""
+    state = folded(ERRORS, [failing_as(0, ("500", 1.0), injected=40)])
+    words = reading(ERRORS, state, "errors").sentence
+    assert "100 requests (1 answered 500)" in words
+    assert "; 40 more were answered by the mesh's own fault rule (FI) and are not counted;" in words
+
+
+def test_a_destination_that_the_mesh_does_not_know_is_said():
+    """503 NC is a DestinationRule without the subset, and no repair of the canary helps."""
+    lost = replace(cell(0, 25, counts(0), counts(300), unattributed=90), no_cluster=80.0)
+    words = reading(ERRORS, folded(ERRORS, [lost]), UNATTRIBUTED).sentence
+    assert "found no healthy canary" in words
+    assert "; for 80 the mesh knew no destination (NC): is the subset in the DestinationRule?;" in words
+    other = reading(ERRORS, folded(ERRORS, [replace(lost, no_cluster=0.0)]), UNATTRIBUTED).sentence
+    assert "destination" not in other
+
+
+def test_causes_decide_nothing():
+    """Whatever the failures came to, they are as many."""
+    known = [failing_as(index, ("500", 1.0), ("DC", 2.0), injected=9) for index in range(4)]
+    unknown = [replace(one, injected=0.0, canary=replace(one.canary, causes=())) for one in known]
+    assert weigh(ERRORS, folded(ERRORS, known)).harm == weigh(ERRORS, folded(ERRORS, unknown)).harm
+    state = folded(ERRORS, known)
+    assert STATES.validate_json(STATES.dump_json(state)) == state

@@ -229,3 +229,35 @@ def test_what_is_no_range_is_told(result: object) -> None:
     """A proxy's page, an instant vector, or samples that nobody asked for."""
     with pytest.raises(ValueError, match="the result is not a"):
         parse.columns(result, [100.0, 160.0, 220.0])
+
+
+@pytest.mark.parametrize(
+    ("code", "flags", "grpc", "name"),
+    [
+        ("500", "-", "", "500"),
+        ("503", "", "", "503"),
+        ("0", "DC", "", "DC"),
+        ("0", "-", "", "DC"),
+        ("0", "UT,DC", "", "DC"),
+        ("503", "UF,URX", "", "UF"),
+        ("504", "UT", "", "UT"),
+        ("503", "UC", "", "UC"),
+        ("503", "UO", "", "UO"),
+        ("503", "URX", "", "503"),
+        ("200", "-", "14", "grpc 14"),
+        ("200", "UT", "14", "UT"),
+        ("503", "-", "14", "503"),
+    ],
+)
+def test_a_cause_is_the_flag_that_says_more_than_the_status(code: str, flags: str, grpc: str, name: str) -> None:
+    """And no response at all is the client's going away, whatever else is said."""
+    assert parse.cause({"response_code": code, "response_flags": flags, "grpc_response_status": grpc}) == name
+
+
+def test_causes_add_up_to_the_errors() -> None:
+    """None is told twice, and none is left out."""
+    rows = [requests(1 + place, response_code=str(500 + place), response_flags="-") for place in range(5)]
+    cell = parse.cell(TO, AT, Answers((*rows, requests(9), requests(0, response_code="599")), (), SCRAPED))
+    assert isinstance(cell, Cell)
+    assert sum(count for _, count in cell.canary.causes) == cell.canary.errors == 15
+    assert "599" not in dict(cell.canary.causes)
