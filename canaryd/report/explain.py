@@ -58,7 +58,9 @@ def _decided(run: Run) -> str:
 def _measured(run: Run) -> str:
     if run.evidence is None or run.final:
         return ""
-    return "Measured so far:\n" + "\n".join(f"  - {reading.sentence}" for reading in run.evidence.readings)
+    known = [run.past.sentence] if run.past else []
+    said = [*known, *(reading.sentence for reading in run.evidence.readings)]
+    return "Measured so far:\n" + "\n".join(f"  - {sentence}" for sentence in said)
 
 
 def _waits(run: Run) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from canaryd.model.cells import Past
 from canaryd.model.run import Hold
 from canaryd.report.explain import explain
 from tests.report import stories
@@ -74,3 +75,11 @@ def test_a_step_that_is_measured_anew_is_not_told_as_its_beginning() -> None:
     anew = replace(run, segments=(*run.segments, again), at=again.origin)
     assert f"to measure {run.split} anew" in explain(anew)
     assert "anew" not in explain(run)
+
+
+def test_it_says_what_was_known_of_stable_before() -> None:
+    """Where nothing was, that is why latency waited, and why a clump was assumed."""
+    run, _ = stories.baking()
+    assert "from before" not in explain(run)
+    past = Past(0, (), "Prometheus at http://p refuses the query with HTTP 422")
+    assert f"  - {past.sentence}\n" in explain(replace(run, past=past))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from canaryd import judge
+from canaryd.model.cells import BEFORE, Cell, Past
+from canaryd.model.run import Phase
+from canaryd.model.traffic import NOTHING
 from canaryd.report.series import evidence_over_time, last_word, recorded, replayed
 from tests.report import stories
 
@@ -37,3 +43,18 @@ def test_the_last_word_is_about_both_sides():
     assert evidence is not None
     assert evidence.readings[0].stable_requests > 1000
     assert run.evidence.readings[0].stable_requests == 0
+
+
+def test_cells_are_judged_again_after_what_stable_did_before():
+    """The judge knew it at the first cell; a replay that does not is another verdict."""
+    run, _ = stories.rolled_back()
+    first = next(cell for cell in run.cells if isinstance(cell, Cell))
+    slow = replace(first.stable, buckets=first.stable.buckets[::-1])
+    past = Past(0, tuple(replace(first, segment=BEFORE, split=NOTHING, stable=slow) for _ in range(5)))
+    known = replace(run, past=past)
+    analysis = run.plan.spec.analysis
+    state = judge.begin(analysis, past.cells)
+    for cell in run.cells:
+        state = judge.advance(analysis, state, cell)
+    assert replayed(known)[-1].harm == judge.weigh(analysis, state).harm != replayed(run)[-1].harm
+    assert last_word(replace(known, phase=Phase.WATCHING)) == judge.weigh(analysis, state)
