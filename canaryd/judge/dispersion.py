@@ -12,7 +12,7 @@ nothing. An estimate that is too large costs requests, never validity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import expm1, fsum, log1p, sqrt
 
@@ -34,6 +34,8 @@ PODS_FACTOR = 2.0
 """Pods differ by an estimate from few of them: twice of it is assumed."""
 LEAST_PODS = 20.0
 """Degrees of freedom between pods below which nothing is said of them."""
+HEAVIEST = 5.0
+"""Minutes of the usual rate that a minute of many failures counts for at most."""
 HICCUP = 60.0
 """Seconds that a pod's trouble is taken to last: what its requests of so long have in common is compared."""
 
@@ -111,32 +113,49 @@ def scattered_pods(pods: PodScatter, counts: Counts, seconds: float, elapsed: fl
     """
     What is known of stable's pods after a cell of ``seconds``, the last of which ended ``elapsed`` seconds earlier.
 
-    Pearson's chi-squared between them, of a hiccup's length at a time, summed up. Pods that came or went begin anew.
+    Pearson's chi-squared between them, of a hiccup's length at a time, summed up; pods that came or went begin anew. A
+    minute weighs as much as fails in it, because it is failures that are judged: a pod's hiccup raises the rate of its
+    own minute, and would be divided by what it did itself. An incident of all pods weighs HEAVIEST minutes at most.
     """
-    fade = 0.5 ** (max(0.0, elapsed) / HALF_LIFE)
-    sums = (pods.squares * fade, pods.freedom * fade, pods.spread * fade, pods.failures * fade)
     gathered = counts.pods
     if len(pods.gathered) == len(counts.pods):
         gathered = tuple((a + c, b + d) for (a, b), (c, d) in zip(pods.gathered, counts.pods, strict=True))
         seconds += pods.seconds
+    pods = _faded(pods, 0.5 ** (max(0.0, elapsed) / HALF_LIFE))
     if seconds < HICCUP:
-        return PodScatter(*sums, gathered, seconds)
+        return replace(pods, gathered=gathered, seconds=seconds)
     serving = [(requests, failed) for requests, failed in gathered if requests >= 1]
     requests, failed = (fsum(side) for side in zip(*serving, strict=True)) if serving else (0.0, 0.0)
+    pods = replace(pods, failures=pods.failures + failed, requests=pods.requests + requests)
     if len(serving) < 2 or not 0 < failed < requests:
-        return PodScatter(*sums)
+        return pods
     rate, freedom = failed / requests, len(serving) - 1
+    weight = min(rate * pods.requests / pods.failures, HEAVIEST)
     squares = fsum((bad - rate * all_) ** 2 / (rate * (1 - rate) * all_) for all_, bad in serving)
     each = requests / len(serving)
-    return PodScatter(sums[0] + squares, sums[1] + freedom, sums[2] + freedom * (each - 1), sums[3] + failed)
+    return replace(
+        pods,
+        squares=pods.squares + weight * squares,
+        freedom=pods.freedom + weight * freedom,
+        spread=pods.spread + weight * freedom * (each - 1),
+        doubt=pods.doubt + weight * weight * freedom,
+    )
+
+
+def _faded(pods: PodScatter, by: float) -> PodScatter:
+    """The sums, each times ``by``, and nothing gathered."""
+    return PodScatter(
+        pods.squares * by, pods.freedom * by, pods.spread * by, pods.doubt * by, pods.failures * by, pods.requests * by
+    )
 
 
 def between_pods(pods: PodScatter) -> float:
     """The intraclass correlation of stable's pods; 0 unless they clearly differ."""
-    if pods.freedom < LEAST_PODS or pods.spread <= 0:
+    freedom = pods.freedom**2 / pods.doubt if pods.doubt else 0.0
+    if freedom < LEAST_PODS or pods.spread <= 0:
         return 0.0
     # Rare failures make chi-squared scatter more than its degrees of freedom say.
-    sureness = sqrt((2 + pods.freedom / pods.failures) / pods.freedom)
+    sureness = sqrt((2 + freedom / pods.failures) / freedom)
     return (pods.squares - pods.freedom) / pods.spread if pods.squares / pods.freedom > 1 + 2 * sureness else 0.0
 
 

@@ -104,15 +104,19 @@ SCATTERS: Scatters = (Scatter(), Scatter(span=60.0))
 @dataclass(frozen=True, slots=True)
 class PodScatter:
     """
-    How stable's pods differ: sums of chi-squared, of its freedom, of freedom times requests, and of failures.
+    How stable's pods differ.
 
-    ``gathered`` are (requests, errors) of each pod in the last ``seconds``, until they make a minute.
+    Sums over minutes, each weighted by how much fails in it: of chi-squared, of its degrees of ``freedom``, of freedom
+    times requests (``spread``), and of freedom with the weight squared (``doubt``); and of ``failures`` and
+    ``requests``. ``gathered`` are (requests, errors) of each pod in the last ``seconds``, until they make a minute.
     """
 
     squares: float = 0.0
     freedom: float = 0.0
     spread: float = 0.0
+    doubt: float = 0.0
     failures: float = 0.0
+    requests: float = 0.0
     gathered: tuple[tuple[float, float], ...] = ()
     seconds: float = 0.0
 
