@@ -6,7 +6,8 @@ from the cells before it and from how many requests each side had in it, never f
 evidence valid at any moment at which somebody looks. The same cells give the same bits.
 """
 
-from canaryd.judge.verdict import advance, begin, weigh
+from canaryd.judge.readings import weigh
+from canaryd.judge.verdict import advance, begin
 from canaryd.model.judgement import JudgeState
 
 __all__ = ["JudgeState", "advance", "begin", "weigh"]

@@ -15,7 +15,8 @@ from datetime import timedelta
 from math import ceil, isfinite
 from typing import Literal
 
-from canaryd.judge.verdict import advance, begin, weigh
+from canaryd.judge.readings import weigh
+from canaryd.judge.verdict import advance, begin
 from canaryd.model.cells import Cell, Counts
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState

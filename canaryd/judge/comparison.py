@@ -15,7 +15,7 @@ from canaryd.judge.dispersion import Dispersion, of_errors, over_time, tempered
 from canaryd.judge.histogram import ENOUGH, Shape, active_bounds, shape_of, too_close
 from canaryd.judge.mixture import CEILING, cash, grow, lay, total, worth
 from canaryd.model.cells import Cell
-from canaryd.model.judgement import CheckState, History, Proof, Tally
+from canaryd.model.judgement import CheckState, History, Proof, Scatters, Tally
 from canaryd.model.plan import Check
 
 SHOWN = 0.05
@@ -98,6 +98,11 @@ def place_shown(check: Check, one: CheckState, rising: bool) -> int:
 def split_at(categories: tuple[float, ...], place: int) -> tuple[float, float]:
     """(bad, all): the counts after ``place``, and all of them."""
     return (fsum(categories[place + 1 :]), fsum(categories))
+
+
+def scatter_of(check: Check, history: History) -> Scatters:
+    """How what the check asks about varies in stable."""
+    return history.failing if check.metric == "error-rate" else history.slow
 
 
 def add(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, ...]:

@@ -9,7 +9,16 @@ compare with.
 
 from __future__ import annotations
 
-from math import log1p
+from dataclasses import replace
+from datetime import timedelta
+from math import fsum, log1p
+
+from canaryd.judge.comparison import tallied
+from canaryd.judge.dispersion import tempered
+from canaryd.judge.mixture import grow, lay
+from canaryd.model.cells import Cell
+from canaryd.model.judgement import CheckState
+from canaryd.model.plan import Check
 
 RATIOS = (1.5, 2.2, 3.5, 7.0, 20.0, 80.0)
 """Alternatives: how many times the bound."""
@@ -36,6 +45,33 @@ def place_of(bounds: tuple[float, ...], within_ms: float) -> int | None:
     time, and calling them late would break the promise on false rollbacks.
     """
     return next((index for index, bound in enumerate(bounds) if bound >= within_ms), None)
+
+
+def place_known(check: Check, bounds: tuple[float, ...]) -> bool:
+    """False when a latency objective lies above every bound of the histogram, so that nothing can be said of it."""
+    return check.metric == "error-rate" or not bounds or place_of(bounds, within_ms(check)) is not None
+
+
+def within_ms(check: Check) -> float:
+    return (check.within or timedelta(0)) / timedelta(milliseconds=1)
+
+
+def held_against(check: Check, one: CheckState, cell: Cell, warm: bool, clump: float) -> CheckState:
+    """An absolute objective after a cell."""
+    if check.metric == "error-rate":
+        bad, requests, bound = cell.canary.errors, cell.canary.requests, check.at_most or 0.0
+    else:
+        place, buckets = place_of(cell.bounds_ms, within_ms(check)), cell.canary.buckets
+        if place is None or not buckets:
+            return replace(one, waiting="no bucket bound at or above it" if cell.bounds_ms else "no latency buckets")
+        if not warm:
+            return replace(one, waiting="the canary is warming up")
+        bad, requests, bound = fsum(buckets[place + 1 :]), fsum(buckets), 1 - (check.at_least or 0.0)
+    if not requests:
+        return replace(one, waiting="no requests of the canary")
+    wager = lay(one.wager, cell.split.canary, cell.seconds, PRIOR)
+    one = tallied(one, cell.seconds, (requests - bad, bad), ())
+    return replace(one, wager=grow(wager, tempered(harm(bad, requests, bound), clump)), waiting="")
 
 
 def _bet(ratio: float, bound: float) -> float:

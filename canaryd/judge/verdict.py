@@ -13,22 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
 from math import fsum
 
-from canaryd.judge import comparison, errors, guards, objectives, unattributed, wording
+from canaryd.judge import comparison, guards, objectives, readings, unattributed, wording
 from canaryd.judge.comparison import add, fresh, tallied
-from canaryd.judge.dispersion import over_time, scattered, scattered_pods, tempered
+from canaryd.judge.dispersion import over_time, scattered, scattered_pods
 from canaryd.judge.histogram import faded, nearest
 from canaryd.judge.mixture import grow, lay, shrink, stake_of, worth
+from canaryd.judge.shares import shares_of
 from canaryd.model.cells import BEFORE, Cell, Gap
-from canaryd.model.evidence import Evidence, Reading
-from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Scatters, Tally, Wager
+from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Wager
 from canaryd.model.plan import Analysis, Check
-from canaryd.model.traffic import NOTHING, Split
+from canaryd.model.traffic import NOTHING
 
-HOLD = 3.0
-"""Evidence of harm at which the weight may not rise, far below the bound of a rollback."""
 KNEE, CLIP = 5.0, 0.5
 """Evidence below which nothing was suspected, and the share of the bound to which a leap from there is cut."""
 OUTAGE_REQUESTS, OUTAGE_SHARE, STABLE_SHARE, DEAD_REQUESTS = 10.0, 0.5, 0.1, 5.0
@@ -37,17 +34,12 @@ REFRESH, GROWN = 180.0, 1.5
 """Bets are made from a histogram of stable that is this old (s) at most, and that has grown by this much at most."""
 TYPICAL = 0.1
 """Stable's share of slow requests that tells how latencies scatter: neither rare nor usual."""
-TELLING = 0.2
-"""A bound on how much worse the canary is that is above this is kept to ourselves."""
-UNATTRIBUTED = "unattributed failures"
-UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.05, 0.1
-"""Shares of the evidence; the comparisons have the rest, half of it for errors and half for latency."""
 
 
 def begin(analysis: Analysis, past: Iterable[Cell] = ()) -> JudgeState:
     """The judge before the first cell, knowing stable from the cells of its ``past``."""
     checks = tuple(CheckState(check.name, Wager(capital=_blank(check))) for check in analysis.checks)
-    state = JudgeState(checks, CheckState(UNATTRIBUTED, Wager(capital=(None,) * len(unattributed.BETS))))
+    state = JudgeState(checks, CheckState(readings.UNATTRIBUTED, Wager(capital=(None,) * len(unattributed.BETS))))
     for cell in past:
         state = advance(analysis, state, cell)
     return state
@@ -67,59 +59,6 @@ def advance(analysis: Analysis, state: JudgeState, cell: Cell | Gap) -> JudgeSta
     if cell.split != NOTHING:
         state = _judged(analysis, state, cell)
     return replace(state, history=_learned(replace(state.history, rates=rates), cell))
-
-
-def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
-    """What the cells so far amount to."""
-    shares = shares_of(analysis)
-    proofs = [
-        comparison.proof_of(one.proof)
-        for check, one in zip(analysis.checks, state.checks, strict=True)
-        if check.compare
-    ]
-    proof = min(proofs, default=1.0)
-    doubt = state.gap if state.refused else guards.doubt(state.exposure)
-    readings = [
-        _reading(analysis, check, one, state, share)
-        for check, one, share in zip(analysis.checks, state.checks, shares, strict=False)
-    ]
-    return Evidence(
-        harm=state.harm,
-        harm_bound=1 / analysis.alpha,
-        hold_bound=hold_bound(analysis),
-        proof=proof,
-        proof_bound=1 / analysis.beta,
-        proven=bool(proofs)
-        and proof >= 1 / analysis.beta
-        and state.settled_cells >= analysis.proof_cells
-        and state.settled_requests >= analysis.min_requests
-        and not doubt,
-        failure=state.failure,
-        canary_requests=state.settled_requests,
-        readings=(*readings, _reachability(analysis, state, shares[-1])),
-        objectives_hold=all(
-            worth(one.wager) < hold_bound(analysis) and _place_known(check, state.history.bounds)
-            for check, one in zip(analysis.checks, state.checks, strict=True)
-            if not check.compare
-        ),
-        doubt=doubt,
-        segment=state.segment,
-    )
-
-
-def hold_bound(analysis: Analysis) -> float:
-    """Evidence of harm at which the weight may not rise."""
-    return min(HOLD, 1 / analysis.alpha)
-
-
-def shares_of(analysis: Analysis) -> tuple[float, ...]:
-    """The share of each check in the evidence, and that of the unattributed failures last; they sum to 1."""
-    kinds = [check.metric if check.compare else "objective" for check in analysis.checks]
-    compared = {kind for kind in kinds if kind != "objective"}
-    objective = 0.0 if "objective" not in kinds else OBJECTIVES_SHARE if compared else 1 - UNATTRIBUTED_SHARE
-    rest = 1 - UNATTRIBUTED_SHARE - objective
-    group = {kind: (objective if kind == "objective" else rest / len(compared)) / kinds.count(kind) for kind in kinds}
-    return (*(group[kind] for kind in kinds), UNATTRIBUTED_SHARE)
 
 
 def _entered(state: JudgeState, cell: Cell | Gap) -> JudgeState:
@@ -164,7 +103,9 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     checks = tuple(
         comparison.judged(check, one, cell, state.history, warm, analysis.clump)
         if check.compare
-        else _held_against(check, one, cell, warm, over_time(_scatter(check, state.history)) or analysis.clump)
+        else objectives.held_against(
+            check, one, cell, warm, over_time(comparison.scatter_of(check, state.history)) or analysis.clump
+        )
         for check, one in zip(analysis.checks, state.checks, strict=True)
     )
     state = replace(
@@ -179,28 +120,6 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
         settled_requests=state.settled_requests + (cell.canary.requests if settled else 0.0),
         exposure=guards.exposed(state.exposure, cell),
     )
-
-
-def _scatter(check: Check, history: History) -> Scatters:
-    return history.failing if check.metric == "error-rate" else history.slow
-
-
-def _held_against(check: Check, one: CheckState, cell: Cell, warm: bool, clump: float) -> CheckState:
-    """An absolute objective after a cell."""
-    if check.metric == "error-rate":
-        bad, requests, bound = cell.canary.errors, cell.canary.requests, check.at_most or 0.0
-    else:
-        place, buckets = objectives.place_of(cell.bounds_ms, _within(check)), cell.canary.buckets
-        if place is None or not buckets:
-            return replace(one, waiting="no bucket bound at or above it" if cell.bounds_ms else "no latency buckets")
-        if not warm:
-            return replace(one, waiting="the canary is warming up")
-        bad, requests, bound = fsum(buckets[place + 1 :]), fsum(buckets), 1 - (check.at_least or 0.0)
-    if not requests:
-        return replace(one, waiting="no requests of the canary")
-    wager = lay(one.wager, cell.split.canary, cell.seconds, objectives.PRIOR)
-    one = tallied(one, cell.seconds, (requests - bad, bad), ())
-    return replace(one, wager=grow(wager, tempered(objectives.harm(bad, requests, bound), clump)), waiting="")
 
 
 def _reached(one: CheckState, cell: Cell, history: History) -> CheckState:
@@ -261,10 +180,10 @@ def _failure(analysis: Analysis, state: JudgeState) -> str:
         range(len(shares)), key=lambda index: shares[index] * worth((*state.checks, state.unattributed)[index].wager)
     )
     if heaviest == len(state.checks):
-        words = _reachability_words(state.unattributed, rising=True)
+        words = readings.reachability_words(state.unattributed, rising=True)
     else:
         check, one = analysis.checks[heaviest], state.checks[heaviest]
-        words = _words(check, one, state, one.rise, rising=True)
+        words = readings.words_of(check, one, state, one.rise, rising=True)
     return (
         f"{words}; evidence of harm {wording.evidence(state.harm)} "
         f"against a bound of {wording.evidence(1 / analysis.alpha)}"
@@ -301,112 +220,6 @@ def _learned(history: History, cell: Cell) -> History:
     place = nearest(history.basis, TYPICAL)
     slow, served = comparison.split_at(stable.buckets, place)
     return replace(history, slow=scattered(history.slow, slow, served, cell.seconds, place))
-
-
-def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:
-    harm = worth(one.wager)
-    rising = harm >= hold_bound(analysis)
-    tally = one.rise if rising else one.level
-    sentence = _words(check, one, state, tally, rising)
-    bound = 1 / (analysis.alpha * share)
-    proof = comparison.proof_of(one.proof) if check.compare else 1.0
-    sentence += f"; evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
-    if check.compare:
-        sentence += f", of no harm {wording.evidence(proof)} (bound {wording.evidence(1 / analysis.beta)})"
-    at_most = errors.at_most(one.excess, analysis.beta)
-    if at_most is not None and at_most < TELLING and proof < 1 / analysis.beta:
-        sentence += f"; {wording.at_most(at_most, analysis.beta)}"
-    if check.compare:
-        what = "failures" if check.metric == "error-rate" else "slow requests"
-        sentence += wording.scatter(what, over_time(_scatter(check, state.history)), analysis.clump)
-    if one.waiting:
-        sentence += f"; not judged now: {one.waiting}"
-    if one.note:
-        sentence += f"; {one.note}"
-    place = comparison.place_shown(check, one, rising)
-    canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
-    compares_latency = check.compare and check.metric == "latency" and state.history.bounds
-    over = f" over {wording.duration(state.history.bounds[place])}" if compares_latency else ""
-    return Reading(
-        check=check.name,
-        stable=wording.percent(*stable) + over,
-        canary=wording.percent(*canary) + over,
-        stable_requests=stable[1],
-        canary_requests=canary[1],
-        harm=harm,
-        proof=proof,
-        sentence=sentence,
-        harm_bound=bound,
-        proof_bound=1 / analysis.beta if check.compare else 0.0,
-        at_most=at_most,
-    )
-
-
-def _words(check: Check, one: CheckState, state: JudgeState, tally: Tally, rising: bool) -> str:
-    """A check in words, without its evidence."""
-    place = comparison.place_shown(check, one, rising)
-    canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
-    when = wording.window(tally, str(Split(state.split)), rising)
-    if check.compare and check.metric == "error-rate":
-        return wording.errors(check.name, canary, stable, when, tally.causes)
-    if check.compare:
-        bound = state.history.bounds[place] if state.history.bounds else 0.0
-        return wording.latency(check.name, bound, canary, stable, when) if bound else f"{check.name}: no buckets yet"
-    if check.metric == "error-rate":
-        return wording.objective(
-            check.name, "failed", canary, f"at most {wording.share(check.at_most or 0.0)} may", when
-        )
-    asked = _within(check)
-    at = objectives.place_of(state.history.bounds, asked)
-    judged_at = asked if at is None else state.history.bounds[at]
-    words = wording.objective(
-        check.name,
-        f"took longer than {wording.duration(judged_at)}",
-        canary,
-        f"at least {wording.share(check.at_least or 0.0)} must be within {wording.duration(asked)}",
-        when,
-    )
-    if state.history.bounds and at is None:
-        return f"{words} (cannot be judged: the histogram's last bound is {wording.duration(state.history.bounds[-1])})"
-    if judged_at != asked:
-        return f"{words} (judged at {wording.duration(judged_at)}, the next bound of the histogram above)"
-    return words
-
-
-def _reachability(analysis: Analysis, state: JudgeState, share: float) -> Reading:
-    one = state.unattributed
-    harm, bound = worth(one.wager), 1 / (analysis.alpha * share)
-    rising = harm >= hold_bound(analysis)
-    failed, sent = comparison.split_at((one.rise if rising else one.level).canary, 0)
-    sentence = (
-        f"{_reachability_words(one, rising)}; "
-        f"evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
-    )
-    return Reading(
-        check=UNATTRIBUTED,
-        stable="–",
-        canary=wording.percent(failed, sent),
-        stable_requests=0.0,
-        canary_requests=sent,
-        harm=harm,
-        proof=1.0,
-        sentence=sentence,
-        harm_bound=bound,
-    )
-
-
-def _reachability_words(one: CheckState, rising: bool) -> str:
-    tally = one.rise if rising else one.level
-    return wording.unattributed(*comparison.split_at(tally.canary, 0), dict(tally.causes).get("NC", 0.0))
-
-
-def _place_known(check: Check, bounds: tuple[float, ...]) -> bool:
-    """False when a latency objective lies above every bound of the histogram, so that nothing can be said of it."""
-    return check.metric == "error-rate" or not bounds or objectives.place_of(bounds, _within(check)) is not None
-
-
-def _within(check: Check) -> float:
-    return (check.within or timedelta(0)) / timedelta(milliseconds=1)
 
 
 def _blank(check: Check) -> tuple[None, ...]:

@@ -18,7 +18,8 @@ from canaryd.judge import JudgeState, advance, begin, comparison, errors, guards
 from canaryd.judge.dispersion import Dispersion, tempered
 from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import grow, lay, worth
-from canaryd.judge.verdict import UNATTRIBUTED, shares_of
+from canaryd.judge.readings import UNATTRIBUTED
+from canaryd.judge.shares import shares_of
 from canaryd.model.cells import BEFORE, Counts
 from canaryd.model.plan import Analysis, Check
 

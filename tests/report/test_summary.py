@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from canaryd.judge.verdict import hold_bound
+from canaryd.judge.shares import hold_bound
 from canaryd.model.cells import Cell
 from canaryd.model.run import Outcome
 from canaryd.model.traffic import Split

@@ -1,0 +1,157 @@
+"""
+What the cells so far amount to: a reading for each check, in numbers and in one sentence.
+
+Nothing is decided here and no evidence changes; the words themselves are in ``wording``.
+"""
+
+from __future__ import annotations
+
+from canaryd.judge import comparison, errors, guards, objectives, wording
+from canaryd.judge.comparison import scatter_of
+from canaryd.judge.dispersion import over_time
+from canaryd.judge.mixture import worth
+from canaryd.judge.objectives import place_known, within_ms
+from canaryd.judge.shares import hold_bound, shares_of
+from canaryd.model.evidence import Evidence, Reading
+from canaryd.model.judgement import CheckState, JudgeState, Tally
+from canaryd.model.plan import Analysis, Check
+from canaryd.model.traffic import Split
+
+UNATTRIBUTED = "unattributed failures"
+TELLING = 0.2
+"""A bound on how much worse the canary is that is above this is kept to ourselves."""
+
+
+def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
+    """What the cells so far amount to."""
+    shares = shares_of(analysis)
+    proofs = [
+        comparison.proof_of(one.proof)
+        for check, one in zip(analysis.checks, state.checks, strict=True)
+        if check.compare
+    ]
+    proof = min(proofs, default=1.0)
+    doubt = state.gap if state.refused else guards.doubt(state.exposure)
+    readings = [
+        _reading(analysis, check, one, state, share)
+        for check, one, share in zip(analysis.checks, state.checks, shares, strict=False)
+    ]
+    return Evidence(
+        harm=state.harm,
+        harm_bound=1 / analysis.alpha,
+        hold_bound=hold_bound(analysis),
+        proof=proof,
+        proof_bound=1 / analysis.beta,
+        proven=bool(proofs)
+        and proof >= 1 / analysis.beta
+        and state.settled_cells >= analysis.proof_cells
+        and state.settled_requests >= analysis.min_requests
+        and not doubt,
+        failure=state.failure,
+        canary_requests=state.settled_requests,
+        readings=(*readings, _reachability(analysis, state, shares[-1])),
+        objectives_hold=all(
+            worth(one.wager) < hold_bound(analysis) and place_known(check, state.history.bounds)
+            for check, one in zip(analysis.checks, state.checks, strict=True)
+            if not check.compare
+        ),
+        doubt=doubt,
+        segment=state.segment,
+    )
+
+
+def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, rising: bool) -> str:
+    """A check in words, without its evidence."""
+    place = comparison.place_shown(check, one, rising)
+    canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
+    when = wording.window(tally, str(Split(state.split)), rising)
+    if check.compare and check.metric == "error-rate":
+        return wording.errors(check.name, canary, stable, when, tally.causes)
+    if check.compare:
+        bound = state.history.bounds[place] if state.history.bounds else 0.0
+        return wording.latency(check.name, bound, canary, stable, when) if bound else f"{check.name}: no buckets yet"
+    if check.metric == "error-rate":
+        return wording.objective(
+            check.name, "failed", canary, f"at most {wording.share(check.at_most or 0.0)} may", when
+        )
+    asked = within_ms(check)
+    at = objectives.place_of(state.history.bounds, asked)
+    judged_at = asked if at is None else state.history.bounds[at]
+    words = wording.objective(
+        check.name,
+        f"took longer than {wording.duration(judged_at)}",
+        canary,
+        f"at least {wording.share(check.at_least or 0.0)} must be within {wording.duration(asked)}",
+        when,
+    )
+    if state.history.bounds and at is None:
+        return f"{words} (cannot be judged: the histogram's last bound is {wording.duration(state.history.bounds[-1])})"
+    if judged_at != asked:
+        return f"{words} (judged at {wording.duration(judged_at)}, the next bound of the histogram above)"
+    return words
+
+
+def reachability_words(one: CheckState, rising: bool) -> str:
+    tally = one.rise if rising else one.level
+    return wording.unattributed(*comparison.split_at(tally.canary, 0), dict(tally.causes).get("NC", 0.0))
+
+
+def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:
+    harm = worth(one.wager)
+    rising = harm >= hold_bound(analysis)
+    tally = one.rise if rising else one.level
+    sentence = words_of(check, one, state, tally, rising)
+    bound = 1 / (analysis.alpha * share)
+    proof = comparison.proof_of(one.proof) if check.compare else 1.0
+    sentence += f"; evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
+    if check.compare:
+        sentence += f", of no harm {wording.evidence(proof)} (bound {wording.evidence(1 / analysis.beta)})"
+    at_most = errors.at_most(one.excess, analysis.beta)
+    if at_most is not None and at_most < TELLING and proof < 1 / analysis.beta:
+        sentence += f"; {wording.at_most(at_most, analysis.beta)}"
+    if check.compare:
+        what = "failures" if check.metric == "error-rate" else "slow requests"
+        sentence += wording.scatter(what, over_time(scatter_of(check, state.history)), analysis.clump)
+    if one.waiting:
+        sentence += f"; not judged now: {one.waiting}"
+    if one.note:
+        sentence += f"; {one.note}"
+    place = comparison.place_shown(check, one, rising)
+    canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
+    compares_latency = check.compare and check.metric == "latency" and state.history.bounds
+    over = f" over {wording.duration(state.history.bounds[place])}" if compares_latency else ""
+    return Reading(
+        check=check.name,
+        stable=wording.percent(*stable) + over,
+        canary=wording.percent(*canary) + over,
+        stable_requests=stable[1],
+        canary_requests=canary[1],
+        harm=harm,
+        proof=proof,
+        sentence=sentence,
+        harm_bound=bound,
+        proof_bound=1 / analysis.beta if check.compare else 0.0,
+        at_most=at_most,
+    )
+
+
+def _reachability(analysis: Analysis, state: JudgeState, share: float) -> Reading:
+    one = state.unattributed
+    harm, bound = worth(one.wager), 1 / (analysis.alpha * share)
+    rising = harm >= hold_bound(analysis)
+    failed, sent = comparison.split_at((one.rise if rising else one.level).canary, 0)
+    sentence = (
+        f"{reachability_words(one, rising)}; "
+        f"evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
+    )
+    return Reading(
+        check=UNATTRIBUTED,
+        stable="–",
+        canary=wording.percent(failed, sent),
+        stable_requests=0.0,
+        canary_requests=sent,
+        harm=harm,
+        proof=1.0,
+        sentence=sentence,
+        harm_bound=bound,
+    )
