@@ -20,18 +20,19 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
+from canaryd.model.check import Check as Check
+from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, render_duration
+from canaryd.model.part import Name, PositiveDuration, Text
+from canaryd.model.part import Part as Part
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split, Version
 
@@ -42,19 +43,6 @@ MOST_HISTORY = timedelta(hours=2)
 """Stable's history is kept with the run, and has a half-life of half an hour."""
 LONGEST = 200_000
 """Characters of a plan: a hundred times a long one."""
-
-
-class Part(BaseModel):
-    """A part of the plan: frozen, camelCase in YAML, unknown keys refused."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        populate_by_name=True,
-        strict=False,
-        use_attribute_docstrings=True,
-    )
 
 
 def _parse_weight(value: object) -> object:
@@ -90,43 +78,6 @@ Weight = Annotated[
 ]
 
 
-def _parse_share(value: object) -> object:
-    if isinstance(value, str) and value.rstrip().endswith("%"):
-        try:
-            return float(Decimal(value.rstrip()[:-1].strip()) / 100)
-        except ArithmeticError:
-            pass
-    if isinstance(value, float) and 0 <= value <= 1:
-        return value
-    raise ValueError('a share with a percent sign, such as "99.5%"')
-
-
-def _in_unit(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError('a share between "0%" and "100%"')
-    return value
-
-
-Share = Annotated[
-    float,
-    BeforeValidator(_parse_share),
-    AfterValidator(_in_unit),
-    PlainSerializer(lambda share: f"{Decimal(repr(share)) * 100:f}%", return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?%$"}),
-]
-
-
-def _positive(duration: timedelta) -> timedelta:
-    if duration <= timedelta(0):
-        raise ValueError("a duration longer than nothing")
-    return duration
-
-
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
-Name = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-Text = Annotated[str, Field(strict=True, min_length=1)]
-
-
 class Metadata(Part):
     """Who the plan is."""
 
@@ -134,9 +85,9 @@ class Metadata(Part):
     """The plan's name, a DNS label; with the namespace it is the identity of the plan."""
     namespace: Name = "default"
     """The namespace of the VirtualService and of everything that its short host names mean."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it for each plan
     """Free labels; canaryd reads none."""
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it for each plan
     """Free annotations; canaryd reads none."""
 
 
@@ -217,76 +168,6 @@ class Step(Part):
         if self.least >= self.bake:
             raise ValueError(f"least: a duration shorter than bake ({render_duration(self.bake)})")
         return self
-
-
-class Tolerance(Part):
-    """Worse by this much is accepted: ``times`` the stable value ``plus`` a share of all requests."""
-
-    times: Annotated[float, Field(ge=1, le=100)]
-    """This many times the stable value (for latency: the durations)."""
-    plus: Share
-    """And this share of all requests on top."""
-
-
-_ACCEPTED = {"error-rate": Tolerance(times=1.1, plus=0.00005), "latency": Tolerance(times=1.05, plus=0.0003)}
-_ALLOWED = {"error-rate": Tolerance(times=1.5, plus=0.0015), "latency": Tolerance(times=1.25, plus=0.005)}
-
-
-class Check(Part):
-    """One thing measured, and what is tolerated. Compared with stable, or held against an objective of its own."""
-
-    name: Name
-    """The check's name in verdicts and reports."""
-    metric: Literal["error-rate", "latency"]
-    """What is measured: the share of failed requests, or the duration of those that did not fail."""
-    compare: Literal["stable"] | None = None
-    """``stable``: the canary is compared with the stable version."""
-    tolerance: Tolerance | None = None
-    """How much worse than stable is no harm. Errors: 1.1 times plus 0.005 %; latency: 1.05 times slower plus 0.03 %."""
-    margin: Tolerance | None = None
-    """How much worse may be promoted at most. Errors: 1.5 times plus 0.15 %; latency: 1.25 times slower plus 0.5 %."""
-    at_most: Share | None = None
-    """Objective for error-rate: at most this share of requests fails, whatever stable does."""
-    within: PositiveDuration | None = None
-    """Objective for latency, with ``atLeast``: a bound of the histogram's buckets."""
-    at_least: Share | None = None
-    """Objective for latency, with ``within``: at least this share of requests is that fast."""
-
-    @model_validator(mode="after")
-    def _one_question(self) -> Self:
-        objective = {
-            "error-rate": self.at_most is not None,
-            "latency": self.within is not None and self.at_least is not None,
-        }
-        if (self.compare is None) == (not objective[self.metric]):
-            wanted = "atMost" if self.metric == "error-rate" else "within and atLeast"
-            raise ValueError(f"either compare: stable, or {wanted}")
-        stray = (
-            (self.within is not None or self.at_least is not None)
-            if self.metric == "error-rate"
-            else self.at_most is not None
-        )
-        if stray or (self.within is None) != (self.at_least is None):
-            raise ValueError("atMost belongs to error-rate; within and atLeast belong to latency, together")
-        if self.compare is None and (self.tolerance or self.margin):
-            raise ValueError("tolerance and margin belong to compare: stable")
-        tolerance, margin = self.accepted, self.allowed
-        if self.compare and not (tolerance.times < margin.times and tolerance.plus < margin.plus):
-            raise ValueError(
-                "a margin clearly above the tolerance, in times and in plus: "
-                "between the two neither harm nor its absence can be shown"
-            )
-        return self
-
-    @property
-    def accepted(self) -> Tolerance:
-        """The tolerance, or its default."""
-        return self.tolerance or _ACCEPTED[self.metric]
-
-    @property
-    def allowed(self) -> Tolerance:
-        """The margin of non-inferiority, or its default."""
-        return self.margin or _ALLOWED[self.metric]
 
 
 class Analysis(Part):
