@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,8 +25,8 @@ from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
 from canaryd.errors import CanarydError, Rejected, Unavailable
-from canaryd.metrics import parse, promql
-from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.metrics import custom, parse, promql
+from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
 from canaryd.model.problem import Problem
 
 PATH = "--prometheus"
@@ -42,6 +42,7 @@ REMEDIES = {
     405: "a proxy forbids POST: ask Prometheus directly",
     422: "its limits (--query.max-samples) may be too low for this many series",
 }
+OF_A_CHECK = REMEDIES | {400: "it is the check's own; try it in Prometheus", 422: "it is the check's own"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,10 @@ class Prometheus:
             return parse.gap(window, f"Prometheus gave a partial answer: {partial}")
         pods = self._wanted(queries.pods, deadline, queries.at)
         counts, durations, scrapes = (answer.rows for answer in needed)
-        return parse.cell(sought, window, parse.Answers(counts, durations, scrapes, pods))
+        cell = parse.cell(sought, window, parse.Answers(counts, durations, scrapes, pods))
+        if isinstance(cell, Gap):
+            return cell
+        return replace(cell, values=tuple(self._value(one, sought, queries.at, deadline) for one in sought.questions))
 
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """
@@ -137,6 +141,21 @@ class Prometheus:
         except CanarydError:
             return nothing
         return nothing if partial else rows
+
+    def _value(self, question: Question, sought: Sought, at: str, deadline: float) -> Value:
+        """A check's values; a query that gets no answer costs its check the value, and not the others the cell."""
+        canary = self._number(custom.query(question, sought.canary, sought.namespace), at, deadline)
+        if not question.compares:
+            return custom.value(question, canary, None)
+        stable = self._number(custom.query(question, sought.stable, sought.namespace), at, deadline)
+        return custom.value(question, canary, stable)
+
+    def _number(self, query: str, at: str, deadline: float) -> float | str:
+        try:
+            answer = self._ask(query, deadline, at=at, remedies=OF_A_CHECK)
+        except CanarydError as error:
+            return str(error)
+        return f"Prometheus gave a partial answer: {answer.partial}" if answer.partial else custom.number(answer.rows)
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why this Prometheus cannot be used for ``sought``, one sentence each; empty when it can. Raises nothing."""
@@ -217,9 +236,9 @@ class Prometheus:
             "set spec.analysis.scrape to the scrape interval, and spec.analysis.cell to that or more",
         )
 
-    def _ask(self, query: str, deadline: float, at: str = "") -> Answer:
+    def _ask(self, query: str, deadline: float, at: str = "", remedies: Mapping[int, str] = REMEDIES) -> Answer:
         """The answer to an instant query at ``at``, by default now. Raises Unavailable or Rejected."""
-        result, partial = self._asked("query", {"query": query} | ({"time": at} if at else {}), deadline)
+        result, partial = self._asked("query", {"query": query} | ({"time": at} if at else {}), deadline, remedies)
         with self._expecting():
             return Answer(parse.rows(result), partial)
 
@@ -234,7 +253,9 @@ class Prometheus:
         with self._expecting():
             return parse.columns(result, ends), partial
 
-    def _asked(self, path: str, form: Mapping[str, str], deadline: float) -> tuple[object, str]:
+    def _asked(
+        self, path: str, form: Mapping[str, str], deadline: float, remedies: Mapping[int, str] = REMEDIES
+    ) -> tuple[object, str]:
         """What is answered under ``/api/v1``, and what of it is partial. Raises Unavailable or Rejected."""
         rest = deadline - time.monotonic()
         if rest <= 0:
@@ -245,7 +266,7 @@ class Prometheus:
             raise self._unavailable(f"no answer within {self._timeout:g} s") from error
         except (requests.RequestException, HTTPError, OSError) as error:
             raise self._unavailable(_cause(error)) from error
-        return self._read(status, body)
+        return self._read(status, body, remedies)
 
     @contextmanager
     def _expecting(self) -> Iterator[None]:
@@ -255,7 +276,7 @@ class Prometheus:
         except (KeyError, TypeError, ValueError) as error:
             raise self._unavailable(f"the answer is not Prometheus's: {error}") from error
 
-    def _read(self, status: int, body: bytes) -> tuple[object, str]:
+    def _read(self, status: int, body: bytes, remedies: Mapping[int, str]) -> tuple[object, str]:
         try:
             reply = json.loads(body)
         except ValueError:
@@ -266,12 +287,16 @@ class Prometheus:
         if status >= 500 or status in (408, 429):
             raise self._unavailable(f"HTTP {status}: {said}")
         if 400 <= status < 500:
-            remedy = REMEDIES.get(status, REMEDIES[400])
+            remedy = remedies.get(status, remedies[400])
             raise Rejected(f"Prometheus at {self._name} refuses the query with HTTP {status}: {said} ({remedy})")
         if reply.get("status") != "success":
             raise self._unavailable(f"the answer is not Prometheus's: {said}")
         with self._expecting():
-            return reply["data"]["result"], "; ".join(str(warning) for warning in reply.get("warnings") or ())
+            data = reply["data"]
+            result = data["result"]
+            if data.get("resultType") == "scalar":
+                result = [{"metric": {}, "value": result}]
+            return result, "; ".join(str(warning) for warning in reply.get("warnings") or ())
 
     def _unavailable(self, why: str) -> Unavailable:
         return Unavailable(f"Prometheus at {self._name} cannot be asked: {why}")

@@ -43,6 +43,20 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """
+    What a check's query says of both sides at a cell's end; None where it says nothing, and then ``why``.
+
+    ``stable`` is None also for a check that does not ask about it.
+    """
+
+    check: str
+    stable: float | None
+    canary: float | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """
     Counts of both sides in [start, end), in Unix seconds, under one split.
@@ -52,6 +66,7 @@ class Cell:
     failures of the service that no version can be named for (UH, UF and NC with an unknown workload); ``no_cluster``
     those among them that the mesh had no cluster for (NC). ``others`` are requests to the same host that reached
     neither side, ``injected`` those that the mesh's own fault rule answered (FI) and that are counted nowhere else.
+    ``values`` are those of the checks that have a query.
     """
 
     segment: int
@@ -66,6 +81,7 @@ class Cell:
     others: float = 0.0
     no_cluster: float = 0.0
     injected: float = 0.0
+    values: tuple[Value, ...] = ()
     kind: Literal["cell"] = "cell"
 
     @property
@@ -139,9 +155,23 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """
+    What a check asks of each side beside the counts: a PromQL query with variables, and the seconds that it spans.
+
+    ``compares`` is false where only the canary is asked about.
+    """
+
+    check: str
+    query: str
+    seconds: float
+    compares: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Sought:
     """
-    Whose requests are counted.
+    Whose requests are counted, and what is asked beside.
 
     ``hosts`` are fully qualified service names; ``stable`` and ``canary`` the workloads that Istio reports as
     ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are the server's
@@ -154,6 +184,7 @@ class Sought:
     canary: tuple[str, ...]
     grpc_failures: tuple[int, ...]
     scrape_seconds: float
+    questions: tuple[Question, ...] = ()
 
 
 def due_windows(

@@ -7,11 +7,12 @@ What it guards: errors are never lost, and nothing that was not measured ever lo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from canaryd.errors import Rejected, Unavailable
-from canaryd.model.cells import Cell, Counts, Gap, Sought, Window
+from canaryd.model.cells import Cell, Counts, Gap, Question, Sought, Value, Window
 from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, send, sought, window
 
 QUIET = Counts(0, 0, (0, 0, 0, 0, 0))
@@ -487,3 +488,78 @@ def test_history_that_cannot_be_had_is_unavailable(world: World) -> None:
     to, start = warm(world)
     with world.down(), pytest.raises(Unavailable):
         world.metrics.history(to, past(world, to, start - 2, 1))
+
+
+QUEUE = Question("queue", 'sum(queue_length{app="${workload}"})', 15, compares=True)
+
+
+def valued(world: World, to: Sought, question: Question) -> Value:
+    """The value of one question, in a cell with some requests."""
+    start = world.edge()
+    send(world, to, "app-v1", 10)
+    found = world.metrics.count(replace(to, questions=(question,)), window(start, world.edge()))
+    assert isinstance(found, Cell), found
+    [value] = found.values
+    return value
+
+
+def queues(world: World, to: Sought, **lengths: float) -> Question:
+    """Gauges of workloads that no other test has, and the question about them."""
+    name = f"queue_{to.hosts[0].split('.')[0]}"
+    for workload, length in lengths.items():
+        world.move("pod-a", name, {"app": workload.replace("_", "-"), "shard": "a"}, length)
+    return replace(QUEUE, query=QUEUE.query.replace("queue_length", name))
+
+
+def test_a_check_s_query_has_a_value_for_each_side(world: World) -> None:
+    """At the cell's end, with the side's workload put in."""
+    to, _ = warm(world)
+    assert valued(world, to, queues(world, to, app_v1=3, app_v3=4.5)) == Value("queue", 3, 4.5)
+
+
+def test_a_check_that_does_not_compare_asks_about_the_canary_alone(world: World) -> None:
+    """At 100 % there may be no stable left."""
+    to, _ = warm(world)
+    question = replace(queues(world, to, app_v3=4), compares=False)
+    assert valued(world, to, question) == Value("queue", None, 4)
+
+
+def test_a_query_that_finds_nothing_is_no_value_and_no_gap(world: World) -> None:
+    """The counts of the cell stand; a zero would be a measurement that nobody made."""
+    to, _ = warm(world)
+    assert valued(world, to, queues(world, to, app_v1=3)) == Value("queue", 3, None, "canary: the query finds nothing")
+
+
+def test_a_query_that_finds_several_series_is_no_value(world: World) -> None:
+    """The first of them would be any of them."""
+    to, _ = warm(world)
+    question = queues(world, to, app_v1=3, app_v3=4)
+    world.move("pod-b", question.query[4:].split("{")[0], {"app": "app-v3", "shard": "b"}, 1)
+    question = replace(question, query=question.query.removeprefix("sum(").removesuffix(")"))
+    found = valued(world, to, question)
+    assert (found.stable, found.canary) == (3, None)
+    assert found.why.startswith("canary: the query finds 2 series where one is needed (")
+
+
+def test_a_query_that_is_refused_costs_its_check_only(world: World) -> None:
+    """One check's typing error must not blind the whole run."""
+    to, _ = warm(world)
+    found = valued(world, to, replace(QUEUE, query='sum(queue_length{app="${workload}"}'))
+    assert (found.stable, found.canary) == (None, None)
+    assert "refuses the query" in found.why
+
+
+def test_what_is_not_finite_is_no_value(real: RealWorld) -> None:
+    """0/0 is how a ratio without requests looks, 1/0 how one without a denominator does; a scalar is a value."""
+    to, _ = warm(real)
+    for query, why in (("vector(0)/0", "NaN, such as 0/0"), ("vector(-1)/0", "-Inf, such as 1/0")):
+        found = valued(real, to, Question("ratio", query, 15, compares=False))
+        assert (found.canary, found.why) == (None, f"canary: the query's value is {why}")
+    assert valued(real, to, Question("ratio", "scalar(vector(7))", 15, compares=False)).canary == 7
+
+
+def test_a_window_is_written_as_prometheus_reads_it(real: RealWorld) -> None:
+    """Prometheus takes no fractions of a unit."""
+    to, _ = warm(real)
+    query = 'sum(count_over_time(istio_requests_total{destination_workload="${workload}"}[${window}]))'
+    assert (valued(real, to, Question("seen", query, 2.5, compares=True)).stable or 0) > 1

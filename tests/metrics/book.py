@@ -84,6 +84,18 @@ class Book:
             facts["mixed"] = max(per_bound.values())
         return [parse.Row({promql.KIND: kind}, value) for kind, value in facts.items()]
 
+    def values(self, query: str, at: float) -> list[parse.Row] | None:
+        """The answer to `name{...}` or to `sum(name{...})`; None for any other query."""
+        found = re.fullmatch(r"(sum\()?(\w+\{[^()]*\})(?(1)\))", query)
+        if found is None:
+            return None
+        rows = [
+            parse.Row({"__name__": series.name, **series.labels}, sample[1])
+            for series in self.select(found[2])
+            if (sample := self.instant(series, at)) is not None
+        ]
+        return [parse.Row({}, sum(row.value for row in rows))] if found[1] and rows else rows
+
     def scraped(self, start: float, end: float) -> list[float]:
         """The good scrapes after ``start``, up to ``end``."""
         ticks = [tick * self.scrape for tick in range(int(start // self.scrape) + 1, int(end // self.scrape) + 1)]

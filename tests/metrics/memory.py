@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from canaryd.errors import CanarydError
-from canaryd.metrics import parse, promql
-from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.metrics import custom, parse, promql
+from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
 from canaryd.model.problem import Problem
 from canaryd.model.traffic import NOTHING
 from tests.metrics.book import Book
@@ -43,7 +43,11 @@ class MemoryMetrics:
             raise self.failing
         if self.partial:
             return parse.gap(window, f"Prometheus gave a partial answer: {self.partial}")
-        return parse.cell(sought, window, answers(self._book(sought, window), sought, window))
+        book = self._book(sought, window)
+        cell = parse.cell(sought, window, answers(book, sought, window))
+        if isinstance(cell, Gap):
+            return cell
+        return replace(cell, values=tuple(_value(book, question, sought, window.end) for question in sought.questions))
 
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """As the port says."""
@@ -56,6 +60,14 @@ class MemoryMetrics:
         hosts = promql.of_hosts(sought)
         book = self._book(sought, Window(0, 0.0, 0.0, NOTHING, settled=False))
         return () if any(book.select(hosts)) else (Problem("--prometheus", "none", hosts),)
+
+
+def _value(book: Book, question: Question, sought: Sought, at: float) -> Value:
+    def number(workloads: tuple[str, ...]) -> float | str:
+        rows = book.values(custom.query(question, workloads, sought.namespace), at)
+        return "refuses the query" if rows is None else custom.number(rows)
+
+    return custom.value(question, number(sought.canary), number(sought.stable) if question.compares else None)
 
 
 def answers(book: Book, sought: Sought, window: Window) -> parse.Answers:
