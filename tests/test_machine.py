@@ -141,6 +141,7 @@ def test_settled_cells_of_another_segment_fill_no_bake() -> None:
         ({"harm": 5.0}, "evidence of harm is building"),
         ({"objectives_hold": False}, "an objective is in doubt"),
         ({"canary_requests": 49}, "only 49 canary requests"),
+        ({"unmeasured": "queue: the query finds nothing"}, "not measured at 5 %: queue: the query finds nothing"),
         ({"doubt": "exposure: no request reaches the canary"}, "exposure"),
     ],
 )

@@ -37,6 +37,9 @@ WEIGHTS = "tests/mesh/test_weights.py"
 PARSE = "tests/metrics/test_parse.py"
 METRICS = "tests/contracts/test_metrics.py"
 JUDGE = "tests/judge"
+E_VALUES = "tests/judge/test_e_values.py"
+PAIRS, OBJECTIVES = "tests/judge/test_custom.py", "tests/judge/test_objectives.py"
+CUSTOM = "canaryd/judge/custom.py"
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,23 @@ PLANTS = (
     Plant("sign of the e-value", "canaryd/judge/errors.py", "- allowance * bet[2]", "+ allowance * bet[2]", (JUDGE,)),
     Plant("bound of harm ten times too low", "canaryd/judge/verdict.py", "    if state.harm < 1 / analysis.alpha:\n", "    if state.harm < 0.1 / analysis.alpha:\n", (JUDGE,)),
     Plant("leap within one cell not confirmed", "canaryd/judge/verdict.py", "    if harm > clip and", "    if False and", (JUDGE,)),
-    Plant("proof kept across weights", "canaryd/judge/comparison.py", "return replace(one, proof=Proof(), level=Tally(), note=\"\")", "return replace(one, level=Tally(), note=\"\")", (JUDGE,)),
+    Plant("proof kept across weights", "canaryd/judge/comparison.py", "return replace(one, proof=Proof(), level", "return replace(one, level", (JUDGE,)),
+    Plant("sign of a pair", CUSTOM, "log1p(bet * weight(abs(excess), former) * _sign(excess))", "log1p(-bet * weight(abs(excess), former) * _sign(excess))", (PAIRS,)),
+    Plant("rank of a pair knows its sign", CUSTOM, "weight(abs(excess), former)", "weight(excess, former)", (E_VALUES,)),
+    Plant("rank of a pair among itself", CUSTOM, "grow(wager, harm(beyond, valued.sizes))", "grow(wager, harm(beyond, tuple((*known, abs(excess)) for known, excess in zip(valued.sizes or ((),) * len(beyond), beyond, strict=True))))", (PAIRS,)),
+    Plant("a tie of pairs is worse", CUSTOM, "return (value > 0) - (value < 0)", "return 1 if value >= 0 else -1", (PAIRS,)),
+    Plant("margin of values is their tolerance", CUSTOM, "value.stable or 0.0, check.allowed)", "value.stable or 0.0, check.accepted)", (E_VALUES,)),
+    Plant("values that overlap count each", CUSTOM, "cell.end < valued.last + window", "cell.end < valued.last + 0 * window", (PAIRS,)),
+    Plant("value before the segment proves", CUSTOM, "cell.end - window >= since - ROUNDING", "cell.end >= since - ROUNDING", (PAIRS,)),
+    Plant("values compared at 100 %", CUSTOM, "if check.compare and cell.split == EVERYTHING:", "if False:", (PAIRS,)),
+    Plant("unmeasured check passes", "canaryd/model/passing.py", "    if evidence.unmeasured:\n", "    if False:\n", (MACHINE,)),
+    Plant("sign of too little traffic", "canaryd/judge/traffic.py", "requests * log1p(-bet) + bet", "requests * log1p(-bet) + 2 * bet", (E_VALUES,)),
+    Plant("too little traffic is harm", "canaryd/judge/shares.py", "{\"traffic\": 0.0}", "{\"traffic\": 0.1}", (OBJECTIVES,)),
+    Plant("quiet night at 100 % is an objection", "canaryd/judge/traffic.py", "    if cell.split == EVERYTHING:\n", "    if False:\n", (OBJECTIVES,)),
+    Plant("hard limit on ten requests", "canaryd/judge/limits.py", "requests < check.hard_limit.min_requests or", "", (OBJECTIVES,)),
+    Plant("hard limit for ever", "canaryd/judge/limits.py", "if known[0] >= since)", "if known[0] >= 0 * since)", (OBJECTIVES,)),
+    Plant("a name becomes PromQL", "canaryd/metrics/custom.py", "text(value)[1:-1]", "value", ("tests/metrics/test_custom.py",)),
+    Plant("the first of several series", "canaryd/metrics/custom.py", "if len(rows) > 1:", "if False:", (METRICS,), only="memory"),
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NoReturn, TextIO
 from canaryd.cli.exits import Exit
 from canaryd.judge import alone, begin
 from canaryd.judge.alone import Rules, Ruling, Sample, Standing
-from canaryd.model.cells import Counts
+from canaryd.model.cells import Counts, Value
 from canaryd.model.evidence import Reading
 from canaryd.model.plan import Analysis, Plan, Spec, read_plan
 from canaryd.model.problem import Refused
@@ -220,6 +220,7 @@ def _sample(cell: Mapping[str, Any], bounds: tuple[float, ...]) -> Sample:
         stable=_counts(cell.get("stable"), "stable"),
         canary=_counts(cell.get("canary"), "canary"),
         unattributed=_number(cell.get("unattributed", 0), "unattributed"),
+        values=_values(cell.get("values", {})),
     )
 
 
@@ -233,6 +234,26 @@ def _counts(side: Any, name: str) -> Counts:
         tuple(_number(count, f"{name}.buckets.{place}") for place, count in enumerate(buckets)),
         _pods(side.get("pods", []), f"{name}.pods"),
     )
+
+
+def _values(values: Any) -> tuple[Value, ...]:
+    """The values of checks with a query. What is odd in one of them is said by its check; the cell stands."""
+    if not isinstance(values, dict):
+        _expected("values", 'a check\'s name and {"stable", "canary"}', values)
+    return tuple(_value(check, sides) for check, sides in values.items())
+
+
+def _value(check: str, sides: Any) -> Value:
+    try:
+        if not isinstance(sides, dict):
+            _expected(f"values.{check}", '{"stable"?, "canary"}', sides)
+        stable, canary = (
+            None if sides.get(side) is None else _number(sides[side], f"values.{check}.{side}")
+            for side in ("stable", "canary")
+        )
+    except Misshapen as odd:
+        return Value(check, None, None, str(odd))
+    return Value(check, stable, canary)
 
 
 def _pods(pods: Any, where: str) -> tuple[tuple[float, float], ...]:

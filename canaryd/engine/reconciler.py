@@ -20,7 +20,7 @@ from canaryd.engine.collector import Collector
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict
 from canaryd.machine import decide
-from canaryd.model.cells import Cell, Gap, Past, Sought
+from canaryd.model.cells import Cell, Gap, Past, Question, Sought
 from canaryd.model.decision import Decision, Observation, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
@@ -192,6 +192,13 @@ class Reconciler:
                 canary=run.canary_pin.workloads,
                 grpc_failures=analysis.grpc_failures,
                 scrape_seconds=analysis.scrape.total_seconds(),
+                questions=tuple(
+                    Question(
+                        check.name, check.query, analysis.window_of(check).total_seconds(), check.compare is not None
+                    )
+                    for check in analysis.checks
+                    if check.query is not None
+                ),
             ),
         )
 

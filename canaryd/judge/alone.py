@@ -17,7 +17,7 @@ from typing import Literal
 
 from canaryd.judge.readings import weigh
 from canaryd.judge.verdict import advance, begin
-from canaryd.model.cells import Cell, Counts
+from canaryd.model.cells import Cell, Counts, Value
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
 from canaryd.model.passing import finding, lack, objection
@@ -71,6 +71,7 @@ class Sample:
     stable: Counts
     canary: Counts
     unattributed: float = 0.0
+    values: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,7 @@ def _cell(standing: Standing, sample: Sample, settled: bool) -> Cell:
         stable=sample.stable,
         canary=sample.canary,
         unattributed=sample.unattributed,
+        values=sample.values,
     )
 
 

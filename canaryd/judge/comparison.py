@@ -15,7 +15,7 @@ from canaryd.judge.dispersion import Dispersion, of_errors, over_time, tempered
 from canaryd.judge.histogram import ENOUGH, Shape, active_bounds, shape_of, too_close
 from canaryd.judge.mixture import CEILING, cash, grow, lay, total, worth
 from canaryd.model.cells import Cell
-from canaryd.model.judgement import CheckState, History, Proof, Scatters, Tally
+from canaryd.model.judgement import CheckState, History, Pairs, Proof, Scatters, Tally
 from canaryd.model.plan import Check
 
 SHOWN = 0.05
@@ -31,12 +31,13 @@ def components(check: Check, bounds: int = 0) -> int:
 
 def fresh(one: CheckState) -> CheckState:
     """The check at the start of a segment: proof begins at nothing, evidence of harm goes on."""
-    return replace(one, proof=Proof(), level=Tally(), note="")
+    valued = replace(one.valued, since=None, level=Pairs())
+    return replace(one, proof=Proof(), level=Tally(), note="", valued=valued)
 
 
 def rebounded(check: Check, one: CheckState, bounds: int, note: str) -> CheckState:
     """A latency check for other bounds: what it is worth is kept as cash, everything else starts anew."""
-    if check.metric == "error-rate":
+    if check.metric != "latency":
         return one
     if not check.compare:
         return replace(one, level=Tally(), rise=Tally(), note=note)

@@ -68,7 +68,7 @@ def prospect(spec: Spec, requests_per_second: float, rate: float, dispersion: fl
         if check.metric == "error-rate"
         else LATENCY_NEEDED
         for check in analysis.checks
-        if check.compare
+        if check.compare and check.metric in ("error-rate", "latency")
     ]
     most = max(needed, default=inf)
     each_second = requests_per_second * last.weight.share

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from math import fsum, log1p
 
+from canaryd.judge import limits
 from canaryd.judge.comparison import tallied
 from canaryd.judge.dispersion import tempered
 from canaryd.judge.mixture import grow, lay
@@ -49,29 +50,35 @@ def place_of(bounds: tuple[float, ...], within_ms: float) -> int | None:
 
 def place_known(check: Check, bounds: tuple[float, ...]) -> bool:
     """False when a latency objective lies above every bound of the histogram, so that nothing can be said of it."""
-    return check.metric == "error-rate" or not bounds or place_of(bounds, within_ms(check)) is not None
+    return check.metric != "latency" or not bounds or place_of(bounds, within_ms(check)) is not None
 
 
 def within_ms(check: Check) -> float:
     return (check.within or timedelta(0)) / timedelta(milliseconds=1)
 
 
+def most_bad(check: Check) -> float:
+    """The share of requests that may be bad."""
+    return (check.at_most or 0.0) if check.metric == "error-rate" else 1 - (check.at_least or 0.0)
+
+
 def held_against(check: Check, one: CheckState, cell: Cell, warm: bool, clump: float) -> CheckState:
     """An absolute objective after a cell."""
     if check.metric == "error-rate":
-        bad, requests, bound = cell.canary.errors, cell.canary.requests, check.at_most or 0.0
+        bad, requests = cell.canary.errors, cell.canary.requests
     else:
         place, buckets = place_of(cell.bounds_ms, within_ms(check)), cell.canary.buckets
         if place is None or not buckets:
             return replace(one, waiting="no bucket bound at or above it" if cell.bounds_ms else "no latency buckets")
         if not warm:
             return replace(one, waiting="the canary is warming up")
-        bad, requests, bound = fsum(buckets[place + 1 :]), fsum(buckets), 1 - (check.at_least or 0.0)
+        bad, requests = fsum(buckets[place + 1 :]), fsum(buckets)
     if not requests:
         return replace(one, waiting="no requests of the canary")
     wager = lay(one.wager, cell.split.canary, cell.seconds, PRIOR)
     one = tallied(one, cell.seconds, (requests - bad, bad), ())
-    return replace(one, wager=grow(wager, tempered(harm(bad, requests, bound), clump)), waiting="")
+    one = limits.gathered(check, one, cell, bad, requests)
+    return replace(one, wager=grow(wager, tempered(harm(bad, requests, most_bad(check)), clump)), waiting="")
 
 
 def _bet(ratio: float, bound: float) -> float:

@@ -6,7 +6,7 @@ Nothing is decided here and no evidence changes; the words themselves are in ``w
 
 from __future__ import annotations
 
-from canaryd.judge import comparison, errors, guards, objectives, wording
+from canaryd.judge import comparison, custom, errors, guards, objectives, traffic, wording
 from canaryd.judge.comparison import scatter_of
 from canaryd.judge.dispersion import over_time
 from canaryd.judge.mixture import worth
@@ -26,9 +26,7 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
     """What the cells so far amount to."""
     shares = shares_of(analysis)
     proofs = [
-        comparison.proof_of(one.proof)
-        for check, one in zip(analysis.checks, state.checks, strict=True)
-        if check.compare
+        comparison.proof_of(one.proof) for check, one in zip(analysis.checks, state.checks, strict=True) if check.proves
     ]
     proof = min(proofs, default=1.0)
     doubt = state.gap if state.refused else guards.doubt(state.exposure)
@@ -50,18 +48,25 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
         failure=state.failure,
         canary_requests=state.settled_requests,
         readings=(*readings, _reachability(analysis, state, shares[-1])),
-        objectives_hold=all(
-            worth(one.wager) < hold_bound(analysis) and place_known(check, state.history.bounds)
-            for check, one in zip(analysis.checks, state.checks, strict=True)
-            if not check.compare
-        ),
+        objectives_hold=all(reading.holds for reading in readings),
+        unmeasured=_unmeasured(analysis, state),
         doubt=doubt,
         segment=state.segment,
     )
 
 
+def _unmeasured(analysis: Analysis, state: JudgeState) -> str:
+    """The first check on a query's values that has had none in this segment, and why; or an empty text."""
+    for check, one in zip(analysis.checks, state.checks, strict=True):
+        if check.metric == "promql" and not one.valued.level.cells:
+            return f"{check.name}: {one.waiting or 'no value yet'}"
+    return ""
+
+
 def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, rising: bool) -> str:
     """A check in words, without its evidence."""
+    if check.metric == "promql":
+        return custom.words(check, one, Split(state.split), rising)
     place = comparison.place_shown(check, one, rising)
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
     when = wording.window(tally, str(Split(state.split)), rising)
@@ -72,7 +77,11 @@ def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, ris
         return wording.latency(check.name, bound, canary, stable, when) if bound else f"{check.name}: no buckets yet"
     if check.metric == "error-rate":
         return wording.objective(
-            check.name, "failed", canary, f"at most {wording.share(check.at_most or 0.0)} may", when
+            check.name,
+            "failed",
+            canary,
+            f"at most {wording.share(check.at_most or 0.0)} may{wording.hard_limit(check.hard_limit)}",
+            when,
         )
     asked = within_ms(check)
     at = objectives.place_of(state.history.bounds, asked)
@@ -81,7 +90,8 @@ def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, ris
         check.name,
         f"took longer than {wording.duration(judged_at)}",
         canary,
-        f"at least {wording.share(check.at_least or 0.0)} must be within {wording.duration(asked)}",
+        f"at least {wording.share(check.at_least or 0.0)} must be within {wording.duration(asked)}"
+        f"{wording.hard_limit(check.hard_limit)}",
         when,
     )
     if state.history.bounds and at is None:
@@ -97,8 +107,13 @@ def reachability_words(one: CheckState, rising: bool) -> str:
 
 
 def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:
+    hold = hold_bound(analysis)
+    if check.metric == "traffic":
+        return traffic.reading(check, one, Split(state.split))
+    if check.metric == "promql":
+        return custom.reading(check, one, Split(state.split), hold, (1 / (analysis.alpha * share), 1 / analysis.beta))
     harm = worth(one.wager)
-    rising = harm >= hold_bound(analysis)
+    rising = harm >= hold
     tally = one.rise if rising else one.level
     sentence = words_of(check, one, state, tally, rising)
     bound = 1 / (analysis.alpha * share)
@@ -132,6 +147,7 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         harm_bound=bound,
         proof_bound=1 / analysis.beta if check.compare else 0.0,
         at_most=at_most,
+        holds=bool(check.compare) or (harm < hold and place_known(check, state.history.bounds)),
     )
 
 

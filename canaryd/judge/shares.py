@@ -6,12 +6,13 @@ They are fixed by the plan and sum to 1: that makes the average of the checks' e
 
 from __future__ import annotations
 
-from canaryd.model.plan import Analysis
+from canaryd.model.plan import Analysis, Check
 
 HOLD = 3.0
 """Evidence of harm at which the weight may not rise, far below the bound of a rollback."""
-UNATTRIBUTED_SHARE, OBJECTIVES_SHARE = 0.05, 0.1
-"""Shares of the evidence; the comparisons have the rest, half of it for errors and half for latency."""
+UNATTRIBUTED_SHARE, MINOR_SHARE = 0.05, 0.1
+"""Of the unattributed failures; of all objectives, and of all comparisons of values, where they are not alone."""
+MINOR = ("objective", "values")
 
 
 def hold_bound(analysis: Analysis) -> float:
@@ -20,10 +21,27 @@ def hold_bound(analysis: Analysis) -> float:
 
 
 def shares_of(analysis: Analysis) -> tuple[float, ...]:
-    """The share of each check in the evidence, and that of the unattributed failures last; they sum to 1."""
-    kinds = [check.metric if check.compare else "objective" for check in analysis.checks]
-    compared = {kind for kind in kinds if kind != "objective"}
-    objective = 0.0 if "objective" not in kinds else OBJECTIVES_SHARE if compared else 1 - UNATTRIBUTED_SHARE
-    rest = 1 - UNATTRIBUTED_SHARE - objective
-    group = {kind: (objective if kind == "objective" else rest / len(compared)) / kinds.count(kind) for kind in kinds}
-    return (*(group[kind] for kind in kinds), UNATTRIBUTED_SHARE)
+    """
+    The share of each check in the evidence, and that of the unattributed failures last; they sum to 1.
+
+    Errors and latency share equally what the others leave; too little traffic is no harm and has no share.
+    """
+    kinds = [_kind(check) for check in analysis.checks]
+    major = {kind for kind in kinds if kind not in (*MINOR, "traffic")}
+    minor = {kind for kind in kinds if kind in MINOR}
+    rest = 1 - UNATTRIBUTED_SHARE
+    group = dict.fromkeys(minor, MINOR_SHARE if major else rest / max(1, len(minor))) | {"traffic": 0.0}
+    for kind in major:
+        group[kind] = (rest - MINOR_SHARE * len(minor)) / len(major)
+    return (
+        *(group[kind] / kinds.count(kind) for kind in kinds),
+        UNATTRIBUTED_SHARE if major or minor else 1.0,
+    )
+
+
+def _kind(check: Check) -> str:
+    if check.metric == "traffic":
+        return "traffic"
+    if not check.compare:
+        return "objective"
+    return "values" if check.metric == "promql" else check.metric

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import fsum
 
-from canaryd.judge import comparison, guards, objectives, readings, unattributed, wording
+from canaryd.judge import comparison, custom, guards, limits, objectives, readings, traffic, unattributed, wording
 from canaryd.judge.comparison import add, fresh, tallied
 from canaryd.judge.dispersion import over_time, scattered, scattered_pods
 from canaryd.judge.histogram import faded, nearest
@@ -101,11 +101,7 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
         since = cell.start
     warm = since is not None and cell.start >= since + analysis.warmup.total_seconds()
     checks = tuple(
-        comparison.judged(check, one, cell, state.history, warm, analysis.clump)
-        if check.compare
-        else objectives.held_against(
-            check, one, cell, warm, over_time(comparison.scatter_of(check, state.history)) or analysis.clump
-        )
+        _checked(analysis, check, one, cell, state.history, warm)
         for check, one in zip(analysis.checks, state.checks, strict=True)
     )
     state = replace(
@@ -115,11 +111,23 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     settled = cell.settled
     return replace(
         state,
-        failure=state.failure or _failure(analysis, state),
+        failure=state.failure or _failure(analysis, state) or _limit(analysis, state, cell),
         settled_cells=state.settled_cells + settled,
         settled_requests=state.settled_requests + (cell.canary.requests if settled else 0.0),
         exposure=guards.exposed(state.exposure, cell),
     )
+
+
+def _checked(analysis: Analysis, check: Check, one: CheckState, cell: Cell, history: History, warm: bool) -> CheckState:
+    """One check after a cell."""
+    if check.metric == "promql":
+        return custom.judged(check, one, cell, warm, analysis.window_of(check).total_seconds())
+    if check.metric == "traffic":
+        return traffic.judged(check, one, cell)
+    if check.compare:
+        return comparison.judged(check, one, cell, history, warm, analysis.clump)
+    clump = over_time(comparison.scatter_of(check, history)) or analysis.clump
+    return objectives.held_against(check, one, cell, warm, clump)
 
 
 def _reached(one: CheckState, cell: Cell, history: History) -> CheckState:
@@ -190,6 +198,15 @@ def _failure(analysis: Analysis, state: JudgeState) -> str:
     )
 
 
+def _limit(analysis: Analysis, state: JudgeState, cell: Cell) -> str:
+    """The first hard limit that the cells are beyond, in one sentence, or an empty text."""
+    for check, one in zip(analysis.checks, state.checks, strict=True):
+        if seen := limits.beyond(check, one, cell.end, objectives.most_bad(check)):
+            words = readings.words_of(check, one, state, seen, rising=True)
+            return f"{words}; a hard limit asks for no evidence"
+    return ""
+
+
 def _learned(history: History, cell: Cell) -> History:
     """The history with the cell in it; called after everything that bets on the cell."""
     # A canary that was dead under a former run left failures behind, and no request to know it by.
@@ -223,4 +240,8 @@ def _learned(history: History, cell: Cell) -> History:
 
 
 def _blank(check: Check) -> tuple[None, ...]:
+    if check.metric == "promql":
+        return (None,) * custom.components(check)
+    if check.metric == "traffic":
+        return (None,) * len(traffic.BETS)
     return (None,) * (comparison.components(check) if check.compare else len(objectives.RATIOS))

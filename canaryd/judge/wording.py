@@ -6,8 +6,9 @@ A release manager reads them: what was measured, on how many requests, how sure 
 
 from __future__ import annotations
 
+from canaryd.model.check import HardLimit, Tolerance
 from canaryd.model.evidence import render_evidence
-from canaryd.model.judgement import Tally
+from canaryd.model.judgement import Pairs, Tally
 
 evidence = render_evidence
 NAMED = 3
@@ -100,6 +101,15 @@ def objective(name: str, what: str, canary: tuple[float, float], at_most: str, w
     return f"{name}: {percent(*canary)} of the canary's {number(canary[1])} requests {what} {when}, {at_most}"
 
 
+def hard_limit(limit: HardLimit | None) -> str:
+    """That an objective is a hard limit too."""
+    if limit is None:
+        return ""
+    return (
+        f", as a hard limit over {span(limit.over.total_seconds())} and {number(limit.min_requests)} requests or more"
+    )
+
+
 def at_most(excess: float, beta: float) -> str:
     """What can be said of the canary's failures before anything is proven."""
     if not excess:
@@ -145,3 +155,44 @@ def exposure(seen: float, expected: float, total: float, split: str) -> str:
 def window(tally: Tally, level: str, rising: bool) -> str:
     """When a tally was gathered: ``level`` is the split."""
     return f"in the last {span(tally.seconds)}" if rising else f"at {level}"
+
+
+def value(measured: float) -> str:
+    """A number in a unit that is not known here."""
+    return f"{measured:,.4g}" if abs(measured) < 1e6 else f"{measured:.4g}"
+
+
+def traffic(name: str, requests: float, seconds: float, split: str, least: float, against: float, hold: float) -> str:
+    """``requests`` of the canary in ``seconds``; ``against`` is the evidence that they are too few."""
+    if not seconds:
+        return (
+            f"{name}: nothing counted yet at {split}, at least {value(least)} requests a second must reach the canary"
+        )
+    return (
+        f"{name}: {value(requests / seconds)} requests a second reach the canary at {split} "
+        f"({number(requests)} in {span(seconds)}), at least {value(least)} must; "
+        f"evidence of too few {evidence(against)} (holds at {evidence(hold)})"
+    )
+
+
+def valued(name: str, pairs: Pairs, beyond: str, when: str) -> str:
+    """A query's value against a number; ``when`` is empty for the last cells."""
+    return (
+        f"{name}: {value(pairs.canary / pairs.cells)} on average of {_cells(pairs, when)} with a value{when}, "
+        f"{beyond} in {pairs.worse} of them"
+    )
+
+
+def paired(name: str, pairs: Pairs, by: Tolerance, direction: str, when: str) -> str:
+    """A query's value of both sides; ``when`` is empty for the last cells."""
+    how = {"higher": "higher", "lower": "lower", "either": "further off"}[direction]
+    allowed = f"{by.times:g} times" + (f" and {value(by.plus)}" if by.plus else "")
+    return (
+        f"{name}: canary {value(pairs.canary / pairs.cells)}, stable {value(pairs.stable / pairs.cells)} "
+        f"on average of {_cells(pairs, when)} paired{when}, {how} than allowed ({allowed}) in {pairs.worse} of them"
+    )
+
+
+def _cells(pairs: Pairs, when: str) -> str:
+    cells = f"{pairs.cells} cell{'' if pairs.cells == 1 else 's'}"
+    return cells if when else f"the last {cells}"

@@ -12,7 +12,7 @@ from canaryd.machine.writes import held_for, shifted_to
 from canaryd.model.cells import Gap
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
-from canaryd.model.passing import finding, lack, objection
+from canaryd.model.passing import finding, in_doubt, lack, objection
 from canaryd.model.run import Outcome, Phase, Pin, Run
 from canaryd.model.traffic import EVERYTHING
 
@@ -136,7 +136,7 @@ def _watch(run: Run, seen: Observation) -> Decision:
         return Decision(replace(run, waiting=f"watching at 100 % for another {left}{blind}"))
     if run.evidence and not run.evidence.objectives_hold:
         limit = run.plan.spec.on_inconclusive
-        doubt = f"an objective is in doubt at 100 %: {finding(run.evidence)}"
+        doubt = f"an objective is in doubt at 100 %: {in_doubt(run.evidence)}"
         return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
     ended = replace(run, phase=Phase.PROMOTED, outcome=Outcome.PROMOTED, ended=seen.now, waiting="", hold=None)
     return Decision(ended, release=True, events=(Event(Told.PROMOTED, run.reason),))

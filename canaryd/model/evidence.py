@@ -30,7 +30,8 @@ class Reading:
     ``harm`` and ``proof`` are the check's own; ``harm_bound`` is where it alone would roll back, its share of the
     combined evidence considered. ``proof_bound`` is 0 for a check that proves nothing. ``sentence`` is the check in
     words that a release manager understands; it is what every outlet shows. ``at_most`` is by which share of requests
-    the canary fails more than stable at most, at any time and with 1 - beta; None where that cannot be said.
+    the canary fails more than stable at most, at any time and with 1 - beta; None where that cannot be said. ``holds``
+    is false for an absolute objective that is in doubt.
     """
 
     check: str
@@ -44,6 +45,7 @@ class Reading:
     harm_bound: float = 0.0
     proof_bound: float = 0.0
     at_most: float | None = None
+    holds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Evidence:
     ``failure`` is the reason in one sentence when harm is certain enough to roll back, else empty; once there it stays.
     ``suspicious`` says that harm is above the bound at which the weight may not rise. ``proven`` is true when
     non-inferiority was shown by evidence gathered under the present split and for long enough; ``objectives_hold`` is
-    false while an absolute objective is in doubt. ``canary_requests`` are those of settled cells under the present
+    false while an absolute objective is in doubt. ``unmeasured`` names a check of the plan that has not had a single
+    value under this split, and why. ``canary_requests`` are those of settled cells under the present
     split. ``doubt`` names what keeps the evidence from counting (for example a share of traffic that is not what the
     split says), else empty. ``segment`` is that of the last cell: proof and ``canary_requests`` are of that segment and
     mean nothing for another, which may have been opened since.
@@ -70,6 +73,7 @@ class Evidence:
     canary_requests: float
     readings: tuple[Reading, ...]
     objectives_hold: bool = True
+    unmeasured: str = ""
     doubt: str = ""
     segment: int | None = None
 

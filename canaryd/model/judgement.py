@@ -53,6 +53,34 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs:
+    """Values for people: how many cells had one, in how many it was worse than allowed, and the sums of both sides."""
+
+    cells: int = 0
+    worse: int = 0
+    canary: float = 0.0
+    stable: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """
+    What a check on a query's values remembers.
+
+    ``sizes`` are the last differences without their signs, the oldest first, for each direction that is asked about.
+    ``last`` is the end of the last cell whose value counted (Unix seconds), ``since`` the start of the segment's first
+    cell. ``level`` and ``rise`` count as those of the check do, ``cells`` all values that counted.
+    """
+
+    sizes: tuple[tuple[float, ...], ...] = ()
+    since: float | None = None
+    last: float | None = None
+    cells: int = 0
+    level: Pairs = Pairs()
+    rise: Pairs = Pairs()
+
+
+@dataclass(frozen=True, slots=True)
 class CheckState:
     """
     One check.
@@ -60,7 +88,8 @@ class CheckState:
     ``level`` counts since the present segment began; ``rise`` counts since the evidence of harm last stood at or below
     1, which is the stretch that a failure is about. ``excess`` holds a pair of sums for each bet of the proof, over all
     cells, from which it is read how much more the canary fails at most. ``waiting`` says why the last cell was not
-    judged, ``note`` what a person should know of the evidence; both are empty when there is nothing to say.
+    judged, ``note`` what a person should know of the evidence; both are empty when there is nothing to say. ``recent``
+    are (start, requests, bad ones) of the last cells, for a hard limit; ``valued`` is for values without counts.
     """
 
     name: str
@@ -71,6 +100,8 @@ class CheckState:
     excess: tuple[tuple[float, float], ...] = ()
     waiting: str = ""
     note: str = ""
+    recent: tuple[tuple[float, float, float], ...] = ()
+    valued: Valued = Valued()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,16 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from canaryd.model.duration import Duration
@@ -27,7 +36,7 @@ class Part(BaseModel):
     )
 
 
-def _parse_share(value: object) -> object:
+def _parse_share(value: object) -> float:
     if isinstance(value, str) and value.rstrip().endswith("%"):
         try:
             return float(Decimal(value.rstrip()[:-1].strip()) / 100)
@@ -44,13 +53,31 @@ def _in_unit(value: float) -> float:
     return value
 
 
+def _render_share(share: float) -> str:
+    return f"{Decimal(repr(share)) * 100:f}%"
+
+
+_SHARE = {"type": "string", "pattern": r"^\d+(\.\d+)?%$"}
 Share = Annotated[
     float,
     BeforeValidator(_parse_share),
     AfterValidator(_in_unit),
-    PlainSerializer(lambda share: f"{Decimal(repr(share)) * 100:f}%", return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?%$"}),
+    PlainSerializer(_render_share, return_type=str),
+    WithJsonSchema(_SHARE),
 ]
+
+
+class Amount(float):
+    """A number in the unit of what is measured, where most checks have a share of requests."""
+
+
+Quantity = Annotated[
+    float,
+    PlainValidator(lambda value: value if isinstance(value, Amount) else _in_unit(_parse_share(value))),
+    PlainSerializer(lambda value: float(value) if isinstance(value, Amount) else _render_share(value)),
+    WithJsonSchema({"anyOf": [_SHARE, {"type": "number"}]}),
+]
+"""A share, or an :class:`Amount`: which of the two is for the check to say."""
 
 
 def _positive(duration: timedelta) -> timedelta:

@@ -19,7 +19,7 @@ def objection(evidence: Evidence) -> str:
         bounds = f"holds at {evidence.hold_bound:g}, fails at {evidence.harm_bound:g}"
         return f"evidence of harm is building: {render_evidence(evidence.harm)} ({bounds})"
     if not evidence.objectives_hold:
-        return f"an objective is in doubt: {finding(evidence)}"
+        return f"an objective is in doubt: {in_doubt(evidence)}"
     return ""
 
 
@@ -32,12 +32,19 @@ def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: 
     """
     if evidence.canary_requests < least:
         return f"only {evidence.canary_requests:.0f} canary requests at {split}; the plan wants {least}"
+    if evidence.unmeasured:
+        return f"not measured at {split}: {evidence.unmeasured}"
     if promotes and not evidence.proven:
         gathered = f"proof {render_evidence(evidence.proof)} of {evidence.proof_bound:g} after {baked} cells at {split}"
         if evidence.proof >= evidence.proof_bound:
             return f"too early to promote: {gathered}, and so few cells may be a lucky stretch"
         return f"not yet proven to be within the margin: {gathered}"
     return ""
+
+
+def in_doubt(evidence: Evidence) -> str:
+    """What the objectives say that do not hold."""
+    return "; ".join(reading.sentence for reading in evidence.readings if not reading.holds) or finding(evidence)
 
 
 def finding(evidence: Evidence | None) -> str:

@@ -210,7 +210,18 @@ class Analysis(Part):
         names = [check.name for check in self.checks]
         if len(set(names)) != len(names):
             raise ValueError(f"check names that differ, got {', '.join(names)}")
+        for place, check in enumerate(self.checks):
+            if check.longest_range > self.window_of(check).total_seconds():
+                raise ValueError(
+                    f"checks.{place}.query: ranges no longer than the check's window "
+                    f"({render_duration(self.window_of(check))}), got {check.longest_range:g} s: what is in two values "
+                    "would count twice; give the check a longer window"
+                )
         return self
+
+    def window_of(self, check: Check) -> timedelta:
+        """How much time a value of ``check`` speaks of; ``rate`` needs four scrapes to be there after a failed one."""
+        return check.window or max(self.cell, 4 * self.scrape)
 
     @property
     def lag(self) -> timedelta:
@@ -271,12 +282,13 @@ class Spec(Part):
 
     @model_validator(mode="after")
     def _promotion_is_proven(self) -> Self:
-        comparing = any(check.compare for check in self.analysis.checks)
+        comparing = any(check.proves for check in self.analysis.checks)
         if self.accept_unproven:
             return self
         if not comparing:
             raise ValueError(
-                "acceptUnproven: a reason, because no check compares with stable and promotion cannot be proven"
+                "acceptUnproven: a reason, because no check compares with stable and has a margin: "
+                "promotion cannot be proven"
             )
         last = len(self.steps) - 1
         if self.steps[last].weight < LAST_COMPARATIVE:

@@ -331,3 +331,71 @@ def test_a_reader_that_has_gone_ends_it_quietly() -> None:
             pass
         assert process.stderr.read() == b""
         assert process.wait(30) == 0
+
+
+QUEUE = {"name": "queue", "metric": "promql", "query": "x${workload}", "compare": "stable"}
+WITH_QUEUE = {**HEAD, "plan": {"checks": [{"name": "errors", "metric": "error-rate", "compare": "stable"}, QUEUE]}}
+
+
+def with_queue(value: Any, number: int, weight: float = 5) -> list[dict[str, Any]]:
+    """History, and cells with a value of both sides."""
+    cells = played("a", [*HISTORY, *[weight] * number])
+    return [{**one, "values": {"queue": value}} for one in cells]
+
+
+def test_values_without_counts_are_judged_by_their_cells() -> None:
+    """Ten times as long a queue, and nobody can tell of how many requests: it takes cells, and they are counted."""
+    lines = answered(WITH_QUEUE, *with_queue({"stable": 3.0, "canary": 30.0}, 40))[1]
+    first = [line["decision"] for line in lines].index("rollback")
+    assert 40 <= first <= 55
+    assert lines[first]["reason"].startswith("queue: canary 30, stable 3 on average of the last ")
+    queue = lines[35]["checks"][1]
+    assert (queue["check"], queue["stable"], queue["canary"]) == ("queue", "3", "30")
+    assert "are needed even if every one is worse" in queue["sentence"]
+    assert set(decisions(WITH_QUEUE, *with_queue({"stable": 3.0, "canary": 3.1}, 40))) == {"continue"}
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"stable": 3.0, "canary": float("nan")}, "nan of canary is no measurement"),
+        ({"stable": float("-inf"), "canary": 3.0}, "-inf of stable is no measurement"),
+        ({"stable": 3, "canary": 10**400}, "inf of canary is no measurement"),
+        ({"stable": 3, "canary": "a lot"}, 'values.queue.canary: expected a number, got "a lot"'),
+        ({"stable": 3, "canary": [30]}, "values.queue.canary: expected a number, got [30]"),
+        ({"stable": 3}, "no value of canary"),
+        ({"canary": 3}, "no value of stable"),
+        (30, 'values.queue: expected {"stable"?, "canary"}, got 30'),
+        (None, 'values.queue: expected {"stable"?, "canary"}, got nothing'),
+    ],
+)
+def test_values_that_are_none_are_said_and_weigh_nothing(value: Any, why: str) -> None:
+    """The counts beside them stand; the step does not pass, for the plan asked for the check."""
+    code, lines, err = answered(WITH_QUEUE, *with_queue(value, 30))
+    assert (code, err) == (0, "")
+    assert why in lines[-1]["checks"][1]["sentence"]
+    assert lines[-1]["checks"][1]["harm"] == pytest.approx(1)
+    assert lines[-1]["decision"] == "hold"
+    assert lines[-1]["reason"].startswith("not measured at 5 %: queue: ")
+
+
+def test_values_that_are_no_mapping_are_no_cell() -> None:
+    """The line has not the form of a cell; the run is answered all the same."""
+    code, lines, err = answered(WITH_QUEUE, {**cell("a", 0, 5), "values": [1]})
+    assert code == 2
+    assert "values: expected" in err
+    assert lines[0]["decision"] == "hold"
+
+
+def test_a_hard_limit_and_a_minimum_of_traffic_work_alone_too() -> None:
+    """The former ends the run at once, also at 100 %; the latter only holds it."""
+    slo = {"name": "slo", "metric": "error-rate", "atMost": "1%", "hardLimit": {}}
+    plan = {"checks": [{"name": "errors", "metric": "error-rate", "compare": "stable"}, slo]}
+    lines = answered({**HEAD, "plan": plan}, *played("a", [*HISTORY, 100.0], bad=0.02))[1]
+    assert lines[-1]["decision"] == "rollback"
+    assert lines[-1]["reason"].endswith("; a hard limit asks for no evidence")
+    plan = {"checks": [plan["checks"][0], {"name": "traffic", "metric": "traffic", "atLeast": 20}]}
+    lines = answered({**HEAD, "plan": plan}, *played("a", [*HISTORY, *[5.0] * 30]))[1]
+    assert lines[-1]["decision"] == "hold"
+    assert "traffic: 5 requests a second reach the canary at 5 %" in lines[-1]["reason"]
+    assert "rollback" not in [line["decision"] for line in lines]

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm
 
 from canaryd.judge import JudgeState, advance, begin
-from canaryd.model.cells import Cell, Counts, Gap
+from canaryd.model.cells import Cell, Counts, Gap, Value
 from canaryd.model.plan import Analysis
 from canaryd.model.traffic import Split
 
@@ -48,6 +48,7 @@ def cell(
     bounds: tuple[float, ...] = (),
     settled: bool = True,
     unattributed: float = 0,
+    values: tuple[Value, ...] = (),
 ) -> Cell:
     """A cell written by hand; by default 100 and 300 requests without errors."""
     return Cell(
@@ -60,6 +61,7 @@ def cell(
         stable=stable or counts(300),
         canary=canary or counts(100),
         unattributed=float(unattributed),
+        values=values,
     )
 
 

@@ -7,6 +7,7 @@ expectation is greatest; inside the null there is room, and an error in a sign, 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import product
 from math import comb, exp, expm1, factorial, inf, isclose, log1p
 
@@ -14,12 +15,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from canaryd.judge import errors, latency, objectives, unattributed
+from canaryd.judge import advance, begin, comparison, custom, errors, latency, objectives, traffic, unattributed
 from canaryd.judge.dispersion import INDEPENDENT, Dispersion, harm_bet, proof_bet, tempered
 from canaryd.judge.histogram import shape_of
 from canaryd.judge.mixture import Wager, cash, grow, lay, worth
+from canaryd.model.cells import Value
 from canaryd.model.judgement import History
-from canaryd.model.plan import Tolerance
+from canaryd.model.plan import Analysis, Check, Tolerance
 from canaryd.model.traffic import Split
 
 from .population import BOUNDS, cell, counts, lognormal
@@ -360,3 +362,73 @@ def test_cashing_in_makes_no_capital():
     again = lay(cash(poor, 2), 1000, 15, (0.5, 0.5))
     assert worth(again) == pytest.approx(worth(poor))
     assert again.unspent == pytest.approx(0.25 * worth(poor))
+
+
+SIZES = st.lists(st.sampled_from([0.5, 1.0, 2.0]) | st.floats(0.001, 1000), min_size=5, max_size=5)
+
+
+def over_all_signs(check, centre, sizes, what):
+    """The mean of ``what`` over all ways in which values lie above or below ``centre``, each as likely as the other."""
+    plan = Analysis(warmup=timedelta(0), checks=(check,))
+    found = []
+    for signs in product((1, -1), repeat=len(sizes)):
+        state = begin(plan)
+        for index, (sign, size) in enumerate(zip(signs, sizes, strict=True)):
+            value = Value(check.name, 10.0, centre + sign * size)
+            state = advance(plan, state, cell(index, 25, values=(value,)))
+        found.append(what(state.checks[0]))
+    return sum(found) / len(found)
+
+
+def valued(**keys):
+    return Check.model_validate({"name": "v", "metric": "promql", "query": "x", "window": "15s"} | keys)
+
+
+COMPARED = {"compare": "stable", "query": "x${workload}"}
+
+
+@given(SIZES, st.sampled_from(["higher", "lower", "either"]), st.sampled_from([1.0, 1.5]))
+@settings(max_examples=12, deadline=None)
+def test_values_expect_at_most_one_where_the_canary_is_as_often_beyond_as_not(sizes, direction, times):
+    """Through the whole fold: sizes may come in any order and be anything, if the sign is a fair coin's."""
+    check = valued(direction=direction, tolerance={"times": times, "plus": 1}, **COMPARED)
+    centre = 10 / times - 1 if direction == "lower" else 10 * times + 1
+    found = over_all_signs(check, centre, sizes, lambda one: worth(one.wager))
+    assert found <= 1 + ROUNDING
+    assert direction == "either" or found == pytest.approx(1)
+
+
+@given(SIZES, st.sampled_from(["higher", "lower"]))
+@settings(max_examples=12, deadline=None)
+def test_values_prove_nothing_where_the_canary_is_as_often_beyond_the_margin_as_not(sizes, direction):
+    """A median at the margin is the best of all canaries that must not be promoted."""
+    margin = {"times": 2.0, "plus": 1}
+    check = valued(direction=direction, margin=margin, **COMPARED)
+    centre = 4.0 if direction == "lower" else 21.0
+    found = over_all_signs(check, centre, sizes, lambda one: comparison.proof_of(one.proof))
+    assert found == pytest.approx(1)
+
+
+@given(SIZES, st.sampled_from(["at_most", "at_least"]))
+@settings(max_examples=8, deadline=None)
+def test_a_value_expects_at_most_one_where_its_median_is_the_bound(sizes, bound):
+    """However far beyond it is: half of the values may be."""
+    assert over_all_signs(valued(**{bound: 7.0}), 7.0, sizes, lambda one: worth(one.wager)) == pytest.approx(1)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.floats(0, 1e6))
+def test_the_weight_of_a_pair_is_between_a_half_and_one(former, size):
+    """Above one a bet could lose more than there is."""
+    assert 0.5 <= custom.weight(size, tuple(former)) <= 1
+
+
+@given(st.floats(0.01, 10), st.floats(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_too_little_traffic_expects_at_most_one_at_the_minimum(least, seconds):
+    """Poisson counts at exactly the rate that is asked for."""
+    expected, chance, found = least * seconds, exp(-least * seconds), [0.0] * len(traffic.BETS)
+    for requests in range(int(expected + 40 * (1 + expected**0.5))):
+        values = traffic.log_e(float(requests), seconds, least)
+        found = [total + exp(value) * chance for total, value in zip(found, values, strict=True)]
+        chance *= expected / (requests + 1)
+    assert max(found) <= 1 + 1e-6
