@@ -191,6 +191,7 @@ PLANTS = (
     Plant("hard limit on ten requests", "canaryd/judge/limits.py", "requests < check.hard_limit.min_requests or", "", (OBJECTIVES,)),
     Plant("hard limit for ever", "canaryd/judge/limits.py", "if known[0] >= since)", "if known[0] >= 0 * since)", (OBJECTIVES,)),
     Plant("a name becomes PromQL", "canaryd/metrics/custom.py", "text(value)[1:-1]", "value", ("tests/metrics/test_custom.py",)),
+    Plant("a check's query is not asked", "canaryd/engine/reconciler.py", "if check.query is not None", "if False", ("tests/engine/test_values.py",)),
     Plant("the first of several series", "canaryd/metrics/custom.py", "if len(rows) > 1:", "if False:", (METRICS,), only="memory"),
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ from datetime import timedelta
 from math import inf, log, log1p
 
 from canaryd.judge import wording
-from canaryd.model.plan import Spec, Tolerance
+from canaryd.model.plan import Check, Spec, Tolerance
 from canaryd.model.traffic import Split
 
 OVERHEAD = 1.5
@@ -63,19 +63,21 @@ def prospect(spec: Spec, requests_per_second: float, rate: float, dispersion: fl
     ``dispersion`` is how many times as much as independent requests failures vary.
     """
     analysis, last = spec.analysis, spec.steps[-1]
-    needed = [
-        needed_requests(rate, last.weight, check.allowed, analysis.beta, dispersion)
-        if check.metric == "error-rate"
-        else LATENCY_NEEDED
-        for check in analysis.checks
-        if check.compare and check.metric in ("error-rate", "latency")
-    ]
+    needed = [_needed(check, spec, rate, dispersion) for check in analysis.checks if check.proves]
     most = max(needed, default=inf)
     each_second = requests_per_second * last.weight.share
     bake = max(last.bake, analysis.cell * analysis.proof_cells)
     baked = each_second * bake.total_seconds()
     held = each_second * (bake + spec.on_inconclusive.hold).total_seconds()
     return Prospect(most, baked, held, _sentence(requests_per_second, str(last.weight), bake, most, baked, held))
+
+
+def _needed(check: Check, spec: Spec, rate: float, dispersion: float) -> float:
+    """Canary requests for one check's proof; a query's values need cells instead, and the plan's least requests."""
+    analysis = spec.analysis
+    if check.metric == "error-rate":
+        return needed_requests(rate, spec.steps[-1].weight, check.allowed, analysis.beta, dispersion)
+    return LATENCY_NEEDED if check.metric == "latency" else float(analysis.min_requests)
 
 
 def _sentence(rate: float, weight: str, bake: timedelta, needed: float, baked: float, held: float) -> str:

@@ -1,0 +1,71 @@
+"""
+A check's own query, from the plan to the verdict: asked beside the counts, kept in the run, said in the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from canaryd.metrics import custom
+from canaryd.model.cells import Cell, Sought, Window
+from canaryd.model.run import Outcome
+from canaryd.model.traffic import NOTHING, Split
+from tests.metrics.book import Book, Series
+from tests.world import World, small_plan
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+def world_with(metric: str, **lengths: float) -> World:
+    """A world in which the workloads have queues of such lengths, and the plan compares them."""
+    queue = {"name": "queue", "metric": "promql", "compare": "stable", "window": "2s"}
+    query = f'sum({metric}{{app="${{workload}}",namespace="${{namespace}}"}})'
+    checks = [{"name": "errors", "metric": "error-rate", "compare": "stable"}, queue | {"query": query}]
+    plan = small_plan(
+        analysis={"checks": checks},
+        steps=[{"weight": 10, "bake": "60s"}, {"weight": 50, "bake": "6s"}],
+        onInconclusive={"hold": "20s"},
+    )
+    world = World(plan=plan)
+    counters = world.metrics._book
+
+    def book(sought: Sought, window: Window) -> Book:
+        found = counters(sought, window)
+        for workload, length in lengths.items():
+            labels = {"app": workload.replace("_", "-"), "namespace": "default"}
+            found.series.append(Series(metric, labels, lambda moment, length=length: length))  # type: ignore[misc]
+        return found
+
+    world.metrics._book = book
+    return world
+
+
+def test_a_queue_that_grows_rolls_the_canary_back() -> None:
+    """Its errors and its latency are as stable's; the reason names both values and the number of cells."""
+    world = world_with("queue_long", reviews_v1=3, reviews_v3=30)
+    run = world.live()
+    assert (run.outcome, world.split) == (Outcome.FAILED, NOTHING)
+    assert run.reason.startswith("queue: canary 30, stable 3 on average of the last ")
+    values = [cell.values[0] for cell in run.cells if isinstance(cell, Cell) and cell.split != NOTHING]
+    assert {(value.check, value.stable, value.canary) for value in values} == {("queue", 3.0, 30.0)}
+
+
+def test_a_queue_like_stable_s_is_promoted() -> None:
+    """The check without a margin is no part of the proof; errors prove it."""
+    assert world_with("queue_even", reviews_v1=3, reviews_v3=3.1).live().outcome is Outcome.PROMOTED
+
+
+def test_a_query_that_finds_nothing_lets_nothing_pass_and_says_so() -> None:
+    """The run holds for as long as the plan says, and goes back: what was to be watched was not."""
+    run = world_with("queue_gone").live()
+    assert run.outcome is Outcome.INCONCLUSIVE
+    assert f"not measured at {Split.percent(10)}: queue: canary: {custom.number([])}" in run.reason
