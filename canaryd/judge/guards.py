@@ -7,8 +7,9 @@ cannot bend a verdict either way.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, pairwise
-from math import isfinite, sqrt
+from math import fsum, isfinite, sqrt
 from statistics import median
 
 from canaryd.judge import wording
@@ -19,6 +20,8 @@ from canaryd.model.traffic import NOTHING
 
 HUGE = 1e12
 """More requests than this in one cell are a fault of the metrics."""
+ROUNDING = 1e-9
+"""Relative error of counts that were computed from others."""
 LEAP, SLACK, REMEMBERED, FEWEST = 5.0, 50.0, 15, 5
 """A total above LEAP times the median of the last REMEMBERED (at least FEWEST), and SLACK requests more, is refused."""
 SHARE_OFF, SIGMAS, ASTRAY = 0.2, 4.0, 3
@@ -39,13 +42,26 @@ def fault(cell: Cell) -> str:
     for name, counts in sides:
         if not all(map(_countable, (counts.requests, counts.errors, *counts.buckets, *chain(*counts.pods)))):
             return f"counts of {name} that are not numbers between 0 and {HUGE:.0e}"
-        if counts.errors > counts.requests * (1 + 1e-9):
+        if counts.errors > counts.requests * (1 + ROUNDING):
             return f"more errors of {name} ({number(counts.errors)}) than requests ({number(counts.requests)})"
         if not _fits(counts, cell.bounds_ms):
             return f"{len(counts.buckets)} buckets of {name} for {len(cell.bounds_ms)} bounds"
     if not (_countable(cell.unattributed) and _countable(cell.others)):
         return "failures without a version that are not numbers"
     return ""
+
+
+def consistent(cell: Cell) -> Cell:
+    """
+    The cell with what contradicts its requests taken out.
+
+    Durations and pods are counted elsewhere than requests, and a proxy may tell of durations some seconds late. A few
+    more than there were requests count as that many; far more are none, and so are pods whose failures or requests
+    are more than there were.
+    """
+    stable, canary = _consistent(cell.stable), _consistent(cell.canary)
+    same = stable is cell.stable and canary is cell.canary
+    return cell if same else replace(cell, stable=stable, canary=canary)
 
 
 def implausible(cell: Cell, rates: tuple[float, ...]) -> str:
@@ -113,3 +129,16 @@ def _countable(value: float) -> bool:
 
 def _fits(counts: Counts, bounds: tuple[float, ...]) -> bool:
     return not counts.buckets or len(counts.buckets) == len(bounds) + 1
+
+
+def _consistent(counts: Counts) -> Counts:
+    durations, most = fsum(counts.buckets), counts.requests
+    if durations > most * (1 + ROUNDING):
+        much = durations > LEAP * most + SLACK
+        counts = replace(counts, buckets=() if much else tuple(count * (most / durations) for count in counts.buckets))
+    if not counts.pods:
+        return counts
+    serving = tuple(pod for pod in counts.pods if pod[0] > 0)
+    known = fsum(requests for requests, _ in serving) <= LEAP * most + SLACK
+    known = known and all(failed <= requests * (1 + ROUNDING) for requests, failed in counts.pods)
+    return counts if known and len(serving) == len(counts.pods) else replace(counts, pods=serving if known else ())

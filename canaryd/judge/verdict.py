@@ -55,6 +55,7 @@ def advance(analysis: Analysis, state: JudgeState, cell: Cell | Gap) -> JudgeSta
     rates = guards.remembered(state.history.rates, cell)
     if fault := guards.implausible(cell, state.history.rates):
         return replace(state, gap=fault, refused=True, history=replace(state.history, rates=rates))
+    cell = guards.consistent(cell)
     state = replace(_rebounded(analysis, state, cell), gap="", refused=False, cells=state.cells + 1)
     if cell.split != NOTHING:
         state = _judged(analysis, state, cell)

@@ -384,10 +384,10 @@ def test_hostile_numbers_never_crash_the_judge(requests, failed, theirs, their_f
 def test_hostile_numbers_strengthen_no_verdict(value, place, side):
     """A cell with one impossible number is a gap as a whole, whichever number it is."""
     state = folded(LAB, [with_buckets(index) for index in range(3)])
-    numbers = [1000.0, 900.0, *FEW, 1.0]
+    numbers = [7000.0, 600.0, *FEW, 1.0]
     numbers[place] = value
-    bad = Counts(numbers[0], numbers[1], tuple(numbers[2:7]), ((500.0, 1.0), (500.0, numbers[7])))
-    sides = (bad, counts(4000, 0, FEW)) if side else (counts(1000, 0, FEW), bad)
+    bad = Counts(numbers[0], numbers[1], tuple(numbers[2:7]), ((3500.0, 1.0), (3500.0, numbers[7])))
+    sides = (bad, counts(sum(FEW), 0, FEW)) if side else (counts(sum(FEW), 0, FEW), bad)
     after = advance(LAB, state, cell(3, canary=sides[0], stable=sides[1], bounds=COARSE))
     assert after.checks == state.checks
     assert (after.harm, after.unattributed) == (state.harm, state.unattributed)
