@@ -12,23 +12,26 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from math import inf
+from math import inf, isfinite
 from typing import Any, BinaryIO, NoReturn, TextIO
 
 from canaryd.cli.exits import Exit
-from canaryd.judge import alone, begin
+from canaryd.judge import alone
 from canaryd.judge.alone import Rules, Ruling, Sample, Standing
 from canaryd.model.cells import Counts, Value
 from canaryd.model.evidence import Reading
 from canaryd.model.plan import Analysis, Plan, Spec, read_plan
 from canaryd.model.problem import Refused
-from canaryd.model.traffic import Split
+from canaryd.model.traffic import EVERYTHING, NOTHING, Split
 
 LONGEST = 1_000_000
 """Bytes of a line: a hundred times a long one."""
 SHOWN = 60
+DIGITS = 400
+"""Digits of an integer: one that is longer is infinite as a number, and costs more to read than it is worth."""
 _SPEC = {field.alias or name for name, field in Spec.model_fields.items()}
 _ANALYSIS = {field.alias or name for name, field in Analysis.model_fields.items()}
 
@@ -39,24 +42,28 @@ class Misshapen(ValueError):  # noqa: N818  # it is an answer, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first line: the bucket bounds of all cells, and the rules."""
+    """The first line: the bucket bounds of all cells, the rules, and which keys say nothing to us."""
 
     bounds_ms: tuple[float, ...]
     rules: Rules
+    unknown: tuple[str, ...] = ()
 
 
-def judge_lines(source: BinaryIO, out: TextIO, err: TextIO) -> Exit:
+def judge_lines(source: BinaryIO, out: TextIO, err: TextIO | None) -> Exit:
     """
-    Answer every line of ``source`` on ``out``; faults go to ``err``.
+    Answer every line of ``source`` on ``out``; faults go to ``err``, if anybody is there to read them.
 
-    Exits 0, or 2 when a line had not the form of a cell. Without a first line that can be read nothing is answered.
+    Exits 0, or 2 when a line had not the form of a cell, or a time that cannot be. Without a first line that can be
+    read nothing is answered.
     """
     lines = _lines(source)
     try:
         head = _head(next(lines, (1, b""))[1])
     except Misshapen as fault:
-        print(f"canaryd judge: line 1: {fault}", file=err)
+        _tell(err, f"line 1: {fault}")
         return Exit.USAGE
+    for key in head.unknown:
+        _tell(err, f"line 1: {_shown(key)} is no key of the first line (bounds_ms, plan) and changes nothing")
     runs: dict[str | int, Standing] = {}
     faults = 0
     for number, line in lines:
@@ -64,17 +71,37 @@ def judge_lines(source: BinaryIO, out: TextIO, err: TextIO) -> Exit:
             continue
         if why := _answer(head, runs, line, out):
             faults += 1
-            print(f"canaryd judge: line {number}: {why}", file=err, flush=True)
+            _tell(err, f"line {number}: {why}")
     return Exit.USAGE if faults else Exit.PROMOTED
 
 
 def judge_stdin() -> Exit:
     """``judge_lines`` on this process's own streams; a reader that has gone ends it quietly."""
+    for name, stream in (("standard input", sys.stdin), ("standard output", sys.stdout)):
+        if stream is None:  # closed by whoever started us
+            _tell(sys.stderr, f"{name} is closed: cells come in there, or answers go out")
+            return Exit.USAGE
     try:
         return judge_lines(sys.stdin.buffer, sys.stdout, sys.stderr)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return Exit.PROMOTED
+    except OSError as error:
+        _drop_output()
+        _tell(sys.stderr, f"the answers cannot be written, or the cells not be read: {error.strerror}")
+        return Exit.INTERNAL_ERROR
+
+
+def _drop_output() -> None:
+    """What is still in the buffer goes nowhere, so that Python's own flush at the end does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(err: TextIO | None, why: str) -> None:
+    """Say what is wrong; that nobody listens stops no answer."""
+    if err is not None:
+        with suppress(OSError):
+            print(f"canaryd judge: {why}", file=err, flush=True)
 
 
 def _answer(head: Head, runs: dict[str | int, Standing], line: bytes | None, out: TextIO) -> str:
@@ -87,19 +114,19 @@ def _answer(head: Head, runs: dict[str | int, Standing], line: bytes | None, out
         sample = _sample(cell, head.bounds_ms)
     except Misshapen as fault:
         if run is not None:
-            standing = runs.get(run) or Standing(head.rules.analysis, begin(head.rules.analysis))
+            standing = runs.get(run) or alone.opened(head.rules)
             _say(out, run, t, alone.refused(standing, str(fault)))
         return str(fault)
-    known = runs.get(run)
-    why = alone.out_of_order(known, sample) if known else ""
-    runs[run], ruling = alone.play(head.rules, known, sample)
+    standing = runs.get(run) or alone.opened(head.rules)
+    why = alone.out_of_order(standing, sample)
+    runs[run], ruling = alone.play(head.rules, standing, sample)
     _say(out, run, t, ruling)
     return f"run {_shown(run)}: {why}" if why else ""
 
 
 def _say(out: TextIO, run: str | int, t: Any, ruling: Ruling) -> None:
     evidence = ruling.evidence
-    if not isinstance(t, int | float) or not abs(t) < inf:
+    if not isinstance(t, int | float) or isinstance(t, bool) or not isfinite(_float(t)):
         t = None  # what was no number, or NaN, has no place in JSON
     said = {
         "run": run,
@@ -155,7 +182,7 @@ def _object(line: bytes | None) -> Mapping[str, Any]:
     if line is None:
         raise Misshapen(f"expected a line of less than {LONGEST:,} bytes")
     try:
-        read = json.loads(line)
+        read = json.loads(line, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise Misshapen(f"expected a JSON object: {str(error)[:SHOWN]}") from error
     if not isinstance(read, dict):
@@ -171,7 +198,7 @@ def _head(line: bytes | None) -> Head:
     numbers = tuple(_number(bound, f"bounds_ms.{place}") for place, bound in enumerate(bounds))
     if any(not 0 < bound < inf for bound in numbers) or sorted(set(numbers)) != list(numbers):
         raise Misshapen(f"bounds_ms: expected positive milliseconds that rise, got {_shown(bounds)}")
-    return Head(numbers, _rules(first.get("plan")))
+    return Head(numbers, _rules(first.get("plan")), tuple(sorted(first.keys() - {"bounds_ms", "plan"})))
 
 
 def _rules(plan: Any) -> Rules:
@@ -190,13 +217,16 @@ def _rules(plan: Any) -> Rules:
         raise Misshapen(f"plan.spec: expected an object, got {_shown(spec)}")
     target = {"virtualService": "any", "host": "any", "canary": {"subset": "canary"}}
     whole = {
-        "apiVersion": plan.get("apiVersion", Plan.model_fields["api_version"].default),
-        "kind": plan.get("kind", "CanaryPlan"),
-        "metadata": plan.get("metadata", {"name": "judge"}),
+        "apiVersion": Plan.model_fields["api_version"].default,
+        "kind": "CanaryPlan",
+        "metadata": {"name": "judge"},
+        **(plan if "spec" in plan else {}),
         "spec": {"target": target, "steps": [{"weight": 50}], **spec},
     }
     try:
         return Rules.of(read_plan(json.dumps(whole), "plan").spec)
+    except RecursionError as error:
+        raise Misshapen("plan: expected what a plan says, got lists in lists without an end") from error
     except Refused as refused:
         raise Misshapen("plan: " + "; ".join(str(problem) for problem in refused.problems)) from refused
 
@@ -215,13 +245,21 @@ def _sample(cell: Mapping[str, Any], bounds: tuple[float, ...]) -> Sample:
     return Sample(
         start=_number(cell.get("t"), "t"),
         seconds=_number(cell.get("duration_s"), "duration_s"),
-        split=Split(round(Decimal(repr(weight)) * 1000)),
+        split=_split(weight),
         bounds_ms=bounds,
         stable=_counts(cell.get("stable"), "stable"),
         canary=_counts(cell.get("canary"), "canary"),
         unattributed=_number(cell.get("unattributed", 0), "unattributed"),
         values=_values(cell.get("values", {})),
     )
+
+
+def _split(weight: float) -> Split:
+    """The split nearest to a percentage; a share that is not nothing or everything does not become that."""
+    split = Split(round(Decimal(repr(weight)) * 1000))
+    if split == NOTHING and weight > 0:
+        return Split(NOTHING.canary + 1)
+    return Split(EVERYTHING.canary - 1) if split == EVERYTHING and weight < 100 else split
 
 
 def _counts(side: Any, name: str) -> Counts:
@@ -273,10 +311,19 @@ def _number(value: Any, where: str) -> float:
     """Any number, also NaN and infinity: what cannot be a count is the judge's to refuse."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         _expected(where, "a number", value)
+    return _float(value)
+
+
+def _float(value: float) -> float:
+    """A number as one of finite size, or infinity."""
     try:
         return float(value)
     except OverflowError:
         return inf if value > 0 else -inf
+
+
+def _integer(text: str) -> float:
+    return int(text) if len(text) <= DIGITS else float(text)
 
 
 def _expected(where: str, what: str, found: Any) -> NoReturn:
@@ -284,5 +331,8 @@ def _expected(where: str, what: str, found: Any) -> NoReturn:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        text = "lists in lists without an end"
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

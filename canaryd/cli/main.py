@@ -148,7 +148,7 @@ def judge() -> None:
 
     First line {"bounds_ms": [...], "plan"?: {...}}, then {"run", "t", "duration_s", "weight", "stable": {"requests",
     "errors", "buckets", "pods"?}, "canary": {...}} per cell, of as many runs as you like. docs/judge.md says more.
-    Exit codes: 0 every line was read, 2 some were not.
+    Exit codes: 0 every line was read, 2 some were not, 1 the answers cannot be written.
     """
     from canaryd.cli.judge import judge_stdin
     from canaryd.cli.output import explained

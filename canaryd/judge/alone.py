@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from math import ceil, isfinite
+from math import isfinite
 from typing import Literal
 
 from canaryd.judge.readings import weigh
 from canaryd.judge.verdict import advance, begin
-from canaryd.model.cells import Cell, Counts, Value
+from canaryd.model.cells import Cell, Counts, Gap, Value
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
 from canaryd.model.passing import finding, lack, objection
@@ -26,8 +26,10 @@ from canaryd.model.traffic import EVERYTHING, NOTHING, Split
 
 ROUNDING = 1e-3
 """Share of a cell by which it may begin before the former one's end: times are rounded."""
-LONGEST = 86_400.0
-"""Seconds of a cell, at most: what is averaged over more is no comparison of the same moment."""
+SHORTEST, LONGEST = 1e-3, 86_400.0
+"""Seconds of a cell: rates are finite, and what is averaged over more than a day compares no moment."""
+LEAP = 86_400.0
+"""Seconds without a cell after which a second one has to confirm the time: a wrong one would make all others late."""
 BAKE = Step.model_fields["bake"].default.total_seconds()
 """Seconds of a step whose weight the plan does not name: as in a plan that does not say."""
 
@@ -79,21 +81,26 @@ class Standing:
     """
     A run between two samples; its size does not grow.
 
-    ``analysis`` is the plan's, for cells of this run's length. ``segment`` counts the changes of weight, ``origin`` is
-    when the last one was, ``end`` when the last believed cell ended. ``baked`` are the settled seconds, and ``cells``
-    the settled cells, at the present weight. ``held_since`` is when the hold began. ``ruled`` is ``rollback`` or
+    ``analysis`` is the plan's, for cells of the length of this run's first one, and ``least`` the settled seconds that
+    proof needs. ``segment`` counts the changes of weight, ``origin`` is when the last one was, ``end`` when the last
+    believed cell ended (None before there was one), ``leapt`` when the last one ended that was refused for its time.
+    ``baked`` are the settled seconds, and ``cells`` the settled cells, at the present weight. ``held_since`` is when
+    the hold began, ``unheard`` how long the cells have been refused by now. ``ruled`` is ``rollback`` or
     ``inconclusive`` once the run has ended so, and ``reason`` then says why.
     """
 
     analysis: Analysis
     judged: JudgeState
+    least: float
     segment: int = 0
     split: Split = NOTHING
     origin: float = 0.0
     end: float | None = None
+    leapt: float | None = None
     baked: float = 0.0
     cells: int = 0
     held_since: float | None = None
+    unheard: float = 0.0
     ruled: Ruled = "continue"
     reason: str = ""
 
@@ -112,82 +119,113 @@ class Ruling:
     evidence: Evidence
 
 
-def play(rules: Rules, standing: Standing | None, sample: Sample) -> tuple[Standing, Ruling]:
-    """The run after one more sample (None before its first one), and what is said to it."""
-    standing = standing or _opened(rules, sample)
-    if why := out_of_order(standing, sample):
-        return standing, refused(standing, why)
-    standing = _entered(standing, sample)
-    settled = sample.start >= standing.origin + standing.analysis.settle.total_seconds()
-    judged = advance(standing.analysis, standing.judged, _cell(standing, sample, settled))
-    standing = replace(standing, judged=judged)
-    if not judged.refused:
-        counts = settled and sample.split != NOTHING
-        standing = replace(
-            standing,
-            end=sample.start + sample.seconds,
-            baked=standing.baked + counts * sample.seconds,
-            cells=standing.cells + counts,
-        )
-    return _ruled(rules, standing, sample, weigh(standing.analysis, judged))
-
-
-def out_of_order(standing: Standing, sample: Sample) -> str:
-    """Why the sample cannot follow those before it, or an empty text: a cell told twice would count twice."""
-    if not isfinite(sample.start) or not 0 < sample.seconds <= LONGEST:
-        return f"a cell that begins at {sample.start:g} and lasts {sample.seconds:g} s"
-    if standing.end is not None and sample.start < standing.end - ROUNDING * sample.seconds:
-        return f"a cell that begins at {sample.start:.15g}, before the end of the one before it at {standing.end:.15g}"
-    return ""
-
-
-def refused(standing: Standing, why: str) -> Ruling:
-    """The ruling on what cannot be believed: nothing was learned, and the weight stays."""
-    evidence = weigh(standing.analysis, standing.judged)
-    if standing.ruled == "continue":
-        return Ruling("hold", f"refused: {why}", evidence)
-    return Ruling(standing.ruled, standing.reason, evidence)
-
-
-def _opened(rules: Rules, sample: Sample) -> Standing:
+def opened(rules: Rules) -> Standing:
     """
     A run before its first cell.
 
     A plan counts its proof in cells of its own length; here the cells are the caller's, and it is the time that has to
     be the same.
     """
-    analysis = rules.analysis
-    if 0 < sample.seconds <= LONGEST:
-        wanted = analysis.proof_cells * analysis.cell.total_seconds()
-        analysis = analysis.model_copy(
-            update={
-                "cell": timedelta(seconds=sample.seconds),
-                "proof_cells": max(1, ceil(wanted / sample.seconds - ROUNDING)),
-            }
+    least = rules.analysis.proof_cells * rules.analysis.cell.total_seconds()
+    analysis = rules.analysis.model_copy(update={"proof_cells": 1})
+    return Standing(analysis, begin(analysis), least)
+
+
+def play(rules: Rules, standing: Standing | None, sample: Sample) -> tuple[Standing, Ruling]:
+    """The run after one more sample (None before its first one), and what is said to it."""
+    former = standing or opened(rules)
+    if why := out_of_order(former, sample):
+        return replace(former, leapt=sample.start + sample.seconds), refused(former, why)
+    standing = _entered(former, sample)
+    settled = sample.start >= standing.origin + standing.analysis.settle.total_seconds()
+    judged = advance(standing.analysis, standing.judged, _cell(standing, sample, settled))
+    if judged.refused:
+        # Nothing of it is believed: neither its weight, nor its time, nor that the run has begun.
+        known = replace(former.judged, history=judged.history, gap=judged.gap, refused=True)
+        usual = former.analysis.cell.total_seconds()
+        standing = replace(former, judged=known, unheard=former.unheard + min(sample.seconds, usual))
+        return _ruled(rules, standing, _now(former), evidence_of(standing))
+    counts = settled and sample.split != NOTHING and not judged.gap
+    standing = replace(
+        standing,
+        judged=judged,
+        end=sample.start + sample.seconds,
+        unheard=0.0,
+        leapt=None,
+        baked=standing.baked + counts * sample.seconds,
+        cells=standing.cells + counts,
+    )
+    return _ruled(rules, standing, sample.start, evidence_of(standing))
+
+
+def out_of_order(standing: Standing, sample: Sample) -> str:
+    """Why the sample cannot follow those before it, or an empty text: a cell told twice would count twice."""
+    if not isfinite(sample.start) or not SHORTEST <= sample.seconds <= LONGEST:
+        return f"a cell that begins at {sample.start:g} and lasts {sample.seconds:g} s"
+    if standing.end is None:
+        return ""
+    rounding = ROUNDING * min(sample.seconds, standing.analysis.cell.total_seconds())
+    if sample.start < standing.end - rounding:
+        return f"a cell that begins at {sample.start:.15g}, before the end of the one before it at {standing.end:.15g}"
+    confirmed = standing.leapt is not None and -rounding <= sample.start - standing.leapt <= LEAP
+    if sample.start > standing.end + LEAP and not confirmed:
+        return (
+            f"a cell that begins at {sample.start:.15g}, more than a day after the end of the one before it "
+            f"at {standing.end:.15g}; if time really went on, the next cell will confirm it"
         )
-    return Standing(analysis, begin(analysis))
+    return ""
+
+
+def refused(standing: Standing, why: str) -> Ruling:
+    """The ruling on what cannot be believed: nothing was learned, and the weight stays."""
+    evidence = evidence_of(standing)
+    if standing.ruled == "continue":
+        return Ruling("hold", f"refused: {why}", evidence)
+    return Ruling(standing.ruled, standing.reason, evidence)
+
+
+def evidence_of(standing: Standing) -> Evidence:
+    """What the believed cells amount to; proven only when they lasted as long as the plan asks."""
+    evidence = weigh(standing.analysis, standing.judged)
+    return replace(evidence, proven=evidence.proven and standing.baked >= standing.least * (1 - ROUNDING))
+
+
+def _now(standing: Standing) -> float:
+    """
+    The end of what was told so far.
+
+    A refused cell's own time is not believed either: it is taken to last as long as others do.
+    """
+    return (standing.end or 0.0) + standing.unheard
 
 
 def _entered(standing: Standing, sample: Sample) -> Standing:
     if standing.end is not None and standing.split == sample.split:
         return standing
+    first = standing.end is None
+    analysis = standing.analysis
+    if first:
+        analysis = analysis.model_copy(update={"cell": timedelta(seconds=sample.seconds)})
     return replace(
         standing,
-        segment=standing.segment + (standing.end is not None),
+        analysis=analysis,
+        segment=standing.segment + (not first),
         split=sample.split,
         origin=sample.start,
-        end=sample.start if standing.end is None else standing.end,
         baked=0.0,
         cells=0,
         held_since=None,
     )
 
 
-def _cell(standing: Standing, sample: Sample, settled: bool) -> Cell:
+def _cell(standing: Standing, sample: Sample, settled: bool) -> Cell | Gap:
+    start, end = sample.start, sample.start + sample.seconds
+    if sample.stable.requests == sample.canary.requests == sample.unattributed == 0:
+        return Gap(standing.segment, start, end, sample.split, settled, "no requests in this cell")
     return Cell(
         segment=standing.segment,
-        start=sample.start,
-        end=sample.start + sample.seconds,
+        start=start,
+        end=end,
         split=sample.split,
         settled=settled,
         bounds_ms=sample.bounds_ms,
@@ -198,8 +236,8 @@ def _cell(standing: Standing, sample: Sample, settled: bool) -> Cell:
     )
 
 
-def _ruled(rules: Rules, standing: Standing, sample: Sample, evidence: Evidence) -> tuple[Standing, Ruling]:
-    """The ruling after a cell, and the run with its hold begun, going on, over, or run out."""
+def _ruled(rules: Rules, standing: Standing, start: float, evidence: Evidence) -> tuple[Standing, Ruling]:
+    """The ruling after a cell from ``start``, and the run with its hold begun, going on, over, or run out."""
     decision, reason = _asked(rules, standing, evidence)
     if decision == "rollback":  # a failure stays in the evidence
         return replace(standing, ruled="rollback", reason=reason), Ruling("rollback", reason, evidence)
@@ -207,8 +245,8 @@ def _ruled(rules: Rules, standing: Standing, sample: Sample, evidence: Evidence)
         return standing, Ruling("inconclusive", standing.reason, evidence)
     if decision != "hold":
         return replace(standing, held_since=None), Ruling(decision, reason, evidence)
-    since = sample.start if standing.held_since is None else standing.held_since
-    held = sample.start + sample.seconds - since
+    since = start if standing.held_since is None else standing.held_since
+    held = _now(standing) - since
     if held >= rules.patience:
         reason = f"inconclusive after {held:.0f} s of holding: {reason}"
         standing = replace(standing, held_since=since, ruled="inconclusive", reason=reason)
@@ -225,6 +263,8 @@ def _asked(rules: Rules, standing: Standing, evidence: Evidence) -> tuple[Ruled,
         return "hold", evidence.doubt
     if split == NOTHING:
         return "continue", "the canary has no share: history"
+    if gap := standing.judged.gap:
+        return "hold", gap
     if split == EVERYTHING:
         if not evidence.objectives_hold:
             return "hold", objection(evidence)
