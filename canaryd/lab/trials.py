@@ -27,11 +27,11 @@ from canaryd.lab.stories import CANARY, STABLE, Ending, Story, play
 from canaryd.model.run import Phase, Run
 from canaryd.model.traffic import Split
 
-PLAN = Path(__file__).with_name("trials.yaml")
+PLAN, SMALL_PLAN = (Path(__file__).with_name(name) for name in ("trials.yaml", "small.yaml"))
 RPS = 300
 TWO_CELLS = 4.0
 """Seconds: the trials' plan has cells of two."""
-HALF = Split.percent(50)
+FIRST, HALF = Split.percent(5), Split.percent(50)
 
 Expectation = Callable[[dict[str, Any]], bool]
 
@@ -46,6 +46,8 @@ class Trial:
     runs: int
     least: int
     protocol: str = HTTP
+    rps: int = RPS
+    plan: Path = PLAN
 
 
 def reached(run: Run) -> Split:
@@ -59,6 +61,10 @@ def _rolled_back(result: dict[str, Any]) -> bool:
 
 def _rolled_back_before_half(result: dict[str, Any]) -> bool:
     return _rolled_back(result) and Split(result["reached"]) < HALF
+
+
+def _rolled_back_at_first(result: dict[str, Any]) -> bool:
+    return _rolled_back(result) and Split(result["reached"]) == FIRST
 
 
 def _promoted(result: dict[str, Any]) -> bool:
@@ -135,6 +141,10 @@ TRIALS = (
         "rolled back before 50 %", _rolled_back_before_half, 10, 9,
     ),
     Trial(
+        Story("small", "0.6 % errors against 0.1 %", {STABLE: QUIET, CANARY: {"error_rate": 0.006}}),
+        "rolled back at 5 %", _rolled_back_at_first, 5, 5, rps=600, plan=SMALL_PLAN,
+    ),
+    Trial(
         Story("tail", "p99 doubled, the median unchanged", {STABLE: TAIL, CANARY: TWICE_THE_TAIL}),
         "rolled back before 50 %", _rolled_back_before_half, 10, 9,
     ),
@@ -165,16 +175,16 @@ TRIALS = (
 )  # fmt: skip
 
 
-def tell(name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """One telling of the trial called ``name`` on a lab of its own; what came of it."""
+def tell(name: str, seed: int, folder: Path, plan: Path | None = None) -> dict[str, Any]:
+    """One telling of the trial called ``name`` on a lab of its own, by its own plan or another; what came of it."""
     trial = next(trial for trial in TRIALS if trial.story.name == name)
     events = _events(name)
     story = replace(trial.story, name=f"{name}-{seed}", events=events)
     with (
         tempfile.TemporaryDirectory(prefix="canaryd-lab-") as directory,
-        Lab.up(Path(directory), rps=RPS, seed=seed, protocol=trial.protocol) as lab,
+        Lab.up(Path(directory), rps=trial.rps, seed=seed, protocol=trial.protocol) as lab,
     ):
-        ending = play(lab, story, folder, plan=PLAN)
+        ending = play(lab, story, folder, plan=plan or trial.plan)
         return _result(trial, seed, ending, events[0].happened if events else None)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from pathlib import Path
 
 import pytest
+import yaml
 
-from canaryd.lab.trials import TRIALS, failed, table, tell
+from canaryd.lab.trials import PLAN, TRIALS, failed, table, tell
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.xdist_group("trials"), pytest.mark.timeout(400)]
 
@@ -18,9 +21,45 @@ def test_a_trial_ends_as_promised(name: str, tmp_path: Path) -> None:
     assert result["as_expected"], result
 
 
+def test_a_regression_of_half_a_percent_is_found_while_few_meet_it(tmp_path: Path) -> None:
+    """
+    0.6 % of errors against 0.1 %, at 30 canary requests a second: found at 5 %, and said so that nobody has to look.
+
+    The sentence has what failed, on both sides, of how many requests, the evidence and its bound; and it is the same
+    one wherever somebody reads it.
+    """
+    result = tell("small", seed=1, folder=tmp_path)
+    assert result["as_expected"], result
+    found = re.fullmatch(
+        r"errors: canary ([\d.]+) % of ([\d,]+) requests, stable ([\d.]+) % of ([\d,]+) in the last [\d.]+ (?:s|min); "
+        r"evidence of harm ([\d,]+|over a million) against a bound of 100",
+        result["reason"],
+    )
+    assert found, result["reason"]
+    canary, ours, stable, theirs = (float(group.replace(",", "")) for group in found.groups()[:4])
+    assert 0.3 < canary < 1.5
+    assert 0.04 < stable < 0.2
+    assert 300 < ours < result["canary"] + 100
+    assert theirs == pytest.approx(19 * ours, rel=0.25)
+    assert found[5] == "over a million" or int(found[5].replace(",", "")) >= 100
+    name = "small-1"
+    assert result["reason"] in unescape((tmp_path / f"{name}.html").read_text())
+    assert (tmp_path / f"{name}.log").read_text().splitlines()[-1] == f"rolled back: {result['reason']}"
+
+
+def test_an_incident_that_both_versions_share_rolls_nothing_back(tmp_path: Path) -> None:
+    """A database that is slow and fails for everybody says nothing of the canary; going back would not help anybody."""
+    plan = yaml.safe_load(PLAN.read_text())
+    plan["spec"] |= {"steps": [{"weight": 25, "bake": "30s"}], "acceptUnproven": "only the incident is of interest"}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    result = tell("incident", seed=1, folder=tmp_path, plan=tmp_path / "plan.yaml")
+    assert result["as_expected"], result
+    assert result["failed"] > 50, "there was no incident"
+
+
 def test_a_trial_below_its_promise_fails_the_whole() -> None:
     """A table that nobody reads must still end the command with an error."""
-    trial = TRIALS[0]
+    trial = next(trial for trial in TRIALS if trial.runs == 10)
     result = {"trial": trial.story.name, "reached": 0, "seconds": 1.0, "harmed": 0}
     good, bad = result | {"as_expected": True}, result | {"as_expected": False}
     assert failed([good] * 9 + [bad]) == []
