@@ -167,8 +167,14 @@ def of_errors(scatters: Scatters, pods: PodScatter, assumed: float, cell: Cell) 
         return Dispersion(assumed)
     clump = found or assumed
     together = icc / (1 - icc) * max(1.0, HICCUP / cell.seconds)  # a hiccup's cells have it in common
-    canary, stable = (together * side.requests / max(1, len(side.pods)) for side in (cell.canary, cell.stable))
+    canary, stable = (together * _at_a_pod(side) for side in (cell.canary, cell.stable))
     return Dispersion(clump, max(clump - 1, canary), max(clump - 1, stable))
+
+
+def _at_a_pod(side: Counts) -> float:
+    """How many requests a request of the side meets at its pod: pods that got none do not spread what others got."""
+    known = fsum([requests for requests, _ in side.pods])
+    return side.requests * fsum([(requests / known) ** 2 for requests, _ in side.pods]) if known else side.requests
 
 
 def harm_bet(requests: tuple[float, float], times: float, ratio: float, by: Dispersion) -> tuple[float, float, float]:

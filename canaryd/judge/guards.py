@@ -136,9 +136,6 @@ def _consistent(counts: Counts) -> Counts:
     if durations > most * (1 + ROUNDING):
         much = durations > LEAP * most + SLACK
         counts = replace(counts, buckets=() if much else tuple(count * (most / durations) for count in counts.buckets))
-    if not counts.pods:
-        return counts
-    serving = tuple(pod for pod in counts.pods if pod[0] > 0)
-    known = fsum(requests for requests, _ in serving) <= LEAP * most + SLACK
+    known = fsum([requests for requests, _ in counts.pods]) <= LEAP * most + SLACK
     known = known and all(failed <= requests * (1 + ROUNDING) for requests, failed in counts.pods)
-    return counts if known and len(serving) == len(counts.pods) else replace(counts, pods=serving if known else ())
+    return counts if known else replace(counts, pods=())

@@ -154,6 +154,20 @@ def test_pods_make_the_canary_as_uncertain_as_its_pods_are_large():
     assert by.stable == pytest.approx(150 * 2 / 149, rel=0.05)
 
 
+def test_pods_that_serve_nobody_do_not_make_the_canary_surer():
+    """Nine of ten requests at one pod are nearly one pod, however many others were started beside it."""
+    pods = PodScatter(squares=400.0, freedom=200.0, spread=200 * 149.0, failures=1000.0)
+    stable = Counts(1500.0, 0.0, (), ((150.0, 0.0),) * 10)
+
+    def scatter(*canary):
+        side = Counts(1500.0, 0.0, (), tuple((requests, 0.0) for requests in canary))
+        return of_errors(SCATTERS, pods, 1.5, cell(0, 50, side, stable, seconds=60)).canary
+
+    assert scatter(1500.0, *[0.0] * 9) == pytest.approx(scatter(1500.0))
+    assert scatter(1350.0, *[15.0] * 10) == pytest.approx(scatter(1500.0), rel=0.2)
+    assert scatter(1500.0) == scatter() == pytest.approx(10 * scatter(*[150.0] * 10))
+
+
 def test_what_a_cell_scatters_is_learned_after_it_was_judged():
     """A dispersion that had seen the cell would make the bet depend on its outcome."""
     calm = [cell(index, 0, counts(), counts(1500, 8), segment=0) for index in range(21)]
