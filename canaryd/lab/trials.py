@@ -142,7 +142,7 @@ TRIALS = (
     ),
     Trial(
         Story("small", "0.6 % errors against 0.1 %", {STABLE: QUIET, CANARY: {"error_rate": 0.006}}),
-        "rolled back at 5 %", _rolled_back_at_first, 5, 5, rps=600, plan=SMALL_PLAN,
+        "rolled back at 5 %", _rolled_back_at_first, 5, 5, rps=800, plan=SMALL_PLAN,
     ),
     Trial(
         Story("tail", "p99 doubled, the median unchanged", {STABLE: TAIL, CANARY: TWICE_THE_TAIL}),

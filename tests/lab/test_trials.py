@@ -23,7 +23,7 @@ def test_a_trial_ends_as_promised(name: str, tmp_path: Path) -> None:
 
 def test_a_regression_of_half_a_percent_is_found_while_few_meet_it(tmp_path: Path) -> None:
     """
-    0.6 % of errors against 0.1 %, at 30 canary requests a second: found at 5 %, and said so that nobody has to look.
+    0.6 % of errors against 0.1 %, at 40 canary requests a second: found at 5 %, and said so that nobody has to look.
 
     The sentence has what failed, on both sides, of how many requests, the evidence and its bound; and it is the same
     one wherever somebody reads it.
