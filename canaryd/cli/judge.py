@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -109,8 +110,9 @@ def _answer(head: Head, runs: dict[str | int, Standing], line: bytes | None, out
     run: str | int | None = None
     t: Any = None
     try:
-        cell = _object(line)
+        cell, twice = _object(line)
         run, t = _run(cell), cell.get("t")
+        _once(twice)
         sample = _sample(cell, head.bounds_ms)
     except Misshapen as fault:
         if run is not None:
@@ -178,20 +180,35 @@ def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         yield number, line or None
 
 
-def _object(line: bytes | None) -> Mapping[str, Any]:
+def _object(line: bytes | None) -> tuple[Mapping[str, Any], list[str]]:
+    """The object in a line, and the keys that are there twice: the last would win without a word."""
     if line is None:
         raise Misshapen(f"expected a line of less than {LONGEST:,} bytes")
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice.extend(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        return found
+
     try:
-        read = json.loads(line, parse_int=_integer)
+        read = json.loads(line, parse_int=_integer, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise Misshapen(f"expected a JSON object: {str(error)[:SHOWN]}") from error
     if not isinstance(read, dict):
         raise Misshapen(f"expected a JSON object, got {_shown(read)}")
-    return read
+    return read, twice
+
+
+def _once(twice: list[str]) -> None:
+    if twice:
+        raise Misshapen(f"{twice[0][:SHOWN]}: expected once in an object, got twice")
 
 
 def _head(line: bytes | None) -> Head:
-    first = _object(line)
+    first, twice = _object(line)
+    _once(twice)
     if "bounds_ms" not in first:
         raise Misshapen('expected {"bounds_ms": [...], "plan"?: {...}} before the first cell, got no bounds_ms')
     bounds = _list(first["bounds_ms"], "bounds_ms")

@@ -328,6 +328,21 @@ def test_whatever_a_line_holds_its_run_gets_one_answer(
     assert judge.ask({"run": follower})["run"] == follower
 
 
+def test_a_line_that_says_two_things_is_not_believed(judge: Lockstep) -> None:
+    """JSON lets the last of two keys win; which of two counts of errors is true, nobody knows."""
+    run = judge.fresh("twice")
+    for place, line in enumerate(run_of(run, 16, 0.001)[:6]):
+        text = said(line)
+        if place == 3:
+            answer = judge.ask(text.replace(b'"errors": ', b'"errors": 0, "errors": ', 1))
+            assert (answer["run"], answer["decision"]) == (run, "hold")
+            assert answer["reason"] == "refused: errors: expected once in an object, got twice"
+        assert judge.ask(text)["decision"] == "continue"
+    code, out, faults = alone(b'{"bounds_ms": [1], "plan": {"alpha": 0.01, "alpha": 0.2}}\n', {"run": "a"})
+    assert (code, out) == (2, [])
+    assert faults == b"canaryd judge: line 1: alpha: expected once in an object, got twice\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [
