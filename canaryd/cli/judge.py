@@ -31,8 +31,6 @@ from canaryd.model.traffic import EVERYTHING, NOTHING, Split
 LONGEST = 1_000_000
 """Bytes of a line: a hundred times a long one."""
 SHOWN = 60
-DIGITS = 400
-"""Digits of an integer: one that is longer is infinite as a number, and costs more to read than it is worth."""
 _SPEC = {field.alias or name for name, field in Spec.model_fields.items()}
 _ANALYSIS = {field.alias or name for name, field in Analysis.model_fields.items()}
 
@@ -340,7 +338,11 @@ def _float(value: float) -> float:
 
 
 def _integer(text: str) -> float:
-    return int(text) if len(text) <= DIGITS else float(text)
+    """An integer; one that is too long for Python to read is infinite, as a number of that size is."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _expected(where: str, what: str, found: Any) -> NoReturn:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ HEAD = {"bounds_ms": BOUNDS}
 SHAPE = (0.1, 0.4, 0.4, 0.08, 0.015, 0.004, 0.001)
 JUDGE = [sys.executable, "-m", "canaryd", "judge"]
 SECONDS = 60
+PATIENCE = 20.0
+"""Seconds without an answer after which there will be none."""
 WEIGHTS = (0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 5.0, 5.0, 33.333, 50.0, 50.0, 50.0, 50.0, 50.0)
 """Percent of a short run; five cells of history, so that totals are known before the canary comes."""
 QUICK = settings(
@@ -90,7 +93,9 @@ class Lockstep:
 
     def ask(self, line: Any) -> Line:
         self.tell(line)
-        return heard(self._pipe(self._process.stdout).readline())
+        out = self._pipe(self._process.stdout)
+        assert select.select([out], [], [], PATIENCE)[0], f"no answer to {said(line)[:200]!r}"
+        return heard(out.readline())
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -232,6 +237,17 @@ def test_refused_cells_bring_no_ending_nearer_than_others(judge: Lockstep) -> No
     assert {judge.ask(late)["decision"] for _ in range(250)} == {"hold", "inconclusive"}  # four hours of minutes
 
 
+def test_a_run_that_was_rolled_back_stays_so_whatever_is_said(judge: Lockstep) -> None:
+    """Also to lines that cannot be read: who acts on the last answer must not take a "hold" for a change of mind."""
+    run = judge.fresh("failed")
+    lines = run_of(run, 17, 0.5)
+    assert [judge.ask(line)["decision"] for line in lines[:7]][-1] == "rollback"
+    for spoil in ({"t": 0}, {"weight": "5"}, {"canary": 7}, {"duration_s": -1}, {"unattributed": -1}):
+        answer = judge.ask({**lines[7], **spoil})
+        assert answer["decision"] == "rollback"
+        assert answer["reason"].startswith("errors: ")
+
+
 def test_proof_takes_its_time_when_cells_grow_shorter(judge: Lockstep) -> None:
     """Three minutes are three minutes: a history of hours must not make one second enough."""
     run, chance = judge.fresh("shorter"), random.Random(6)
@@ -360,7 +376,7 @@ def test_a_line_that_names_no_run_gets_no_answer_and_stops_nothing(judge: Lockst
 
 
 @pytest.mark.parametrize(
-    "run", [1, 10**300, "1", "", "é\u2028\x00", "\ud800", "x" * 100_000], ids=lambda run: str(run)[:5]
+    "run", [1, 10**300, 10**4000, "1", "", "é\u2028\x00", "\ud800", "x" * 100_000], ids=lambda run: str(run)[:5]
 )
 def test_runs_are_known_by_exactly_what_they_are_called(judge: Lockstep, run: Any) -> None:
     """1 and "1" are two runs; whatever the name is, the answer bears it."""
