@@ -171,6 +171,16 @@ def test_the_requests_of_a_proof_are_those_of_its_weight():
     assert weigh(analysis, moved).canary_requests == 480
 
 
+def test_the_cells_of_a_proof_are_those_of_its_weight():
+    """One strong cell at a new weight may be a lucky stretch, however many there were at the old one."""
+    analysis = Analysis(checks=(ERRORS,))
+    state = folded(analysis, [cell(index, 50, counts(2000), counts(2000)) for index in range(12)])
+    assert weigh(analysis, state).proven
+    moved = advance(analysis, state, cell(12, 60, counts(10_800), counts(7_200), segment=2))
+    assert weigh(analysis, moved).proof > 20
+    assert not weigh(analysis, moved).proven
+
+
 def test_a_bound_that_is_not_proven_keeps_the_whole_from_being():
     """Nine bounds at which the canary is fast say nothing of the tenth."""
     assert comparison.proof_of(Proof(((log(50.0),), (log(0.5), log(0.25)), (log(9.0),)), (0, 1, 2))) == 0.75

@@ -60,6 +60,17 @@ def test_few_failures_say_nothing():
     assert (empty.clump, empty.canary, empty.stable) == (1.5, 0, 0)
 
 
+@pytest.mark.parametrize("failed", [0, 3, 20, 200])
+def test_where_a_stretch_ends_does_not_depend_on_what_failed_in_it(failed):
+    """Stretches that end where failures happen to be many scatter less than they should, or more."""
+    scatters = SCATTERS
+    for _ in range(5):
+        scatters = scattered(scatters, 10.0, 1000.0, 60.0)
+    assert all(one.requests == 0 for one in scatters)
+    assert all(one.requests == 400 for one in scattered(scatters, failed, 400.0, 60.0))
+    assert all(one.requests == 0 for one in scattered(scatters, failed, 1000.0, 60.0))
+
+
 def test_another_bound_starts_anew():
     """Shares above different bounds cannot be compared."""
     both = scattered(scattered(SCATTERS, 50, 1000, 60, 3), 50, 1000, 60, 3)
