@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 TREE = Path(__file__).resolve().parent.parent
-COPIED = ("canaryd", "tests", "tools", "pyproject.toml", "README.md")
+COPIED = ("canaryd", "tests", "tools", "docs", "pyproject.toml", "README.md")
 AT_ONCE = 2
 DEADLINE = 300.0
 
@@ -40,6 +40,13 @@ JUDGE = "tests/judge"
 E_VALUES = "tests/judge/test_e_values.py"
 PAIRS, OBJECTIVES = "tests/judge/test_custom.py", "tests/judge/test_objectives.py"
 CUSTOM = "canaryd/judge/custom.py"
+VERDICT = "tests/judge/test_verdict.py"
+ARITHMETIC = "tests/judge/test_arithmetic.py"
+DISPERSION = "tests/judge/test_dispersion.py"
+HISTOGRAM = "tests/judge/test_histogram.py"
+POWER = "tests/judge/test_power.py"
+ALONE = "tests/cli/test_judge_command.py"
+HOSTILE = "tests/cli/test_judge_hostile.py"
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,11 @@ def passing(name: str, old: str, new: str, *tests: str) -> Plant:
 
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+def judge(name: str, file: str, old: str, new: str, *tests: str) -> Plant:
+    """A plant in a room of the judge."""
+    return Plant(name, f"canaryd/judge/{file}.py", old, new, tests or (VERDICT,))
 
 
 PLANTS = (
@@ -174,7 +186,7 @@ PLANTS = (
     Plant("injected delays counted as latency", "canaryd/metrics/parse.py", " and not {\"FI\", \"DI\"} & _flags(row)", "", (METRICS,), only="memory"),
     Plant("sign of the e-value", "canaryd/judge/errors.py", "- allowance * bet[2]", "+ allowance * bet[2]", (JUDGE,)),
     Plant("bound of harm ten times too low", "canaryd/judge/verdict.py", "    if state.harm < 1 / analysis.alpha:\n", "    if state.harm < 0.1 / analysis.alpha:\n", (JUDGE,)),
-    Plant("leap within one cell not confirmed", "canaryd/judge/verdict.py", "    if harm > clip and", "    if False and", (JUDGE,)),
+    Plant("leap within one cell not confirmed", "canaryd/judge/verdict.py", "    if harm > clip and", "    if False and", (VERDICT,)),
     Plant("proof kept across weights", "canaryd/judge/comparison.py", "return replace(one, proof=Proof(), level", "return replace(one, level", (JUDGE,)),
     Plant("sign of a pair", CUSTOM, "log1p(bet * weight(abs(excess), former) * _sign(excess))", "log1p(-bet * weight(abs(excess), former) * _sign(excess))", (PAIRS,)),
     Plant("rank of a pair knows its sign", CUSTOM, "weight(abs(excess), former)", "weight(excess, former)", (E_VALUES,)),
@@ -193,6 +205,98 @@ PLANTS = (
     Plant("a name becomes PromQL", "canaryd/metrics/custom.py", "text(value)[1:-1]", "value", ("tests/metrics/test_custom.py",)),
     Plant("a check's query is not asked", "canaryd/engine/reconciler.py", "if check.query is not None", "if False", ("tests/engine/test_values.py",)),
     Plant("the first of several series", "canaryd/metrics/custom.py", "if len(rows) > 1:", "if False:", (METRICS,), only="memory"),
+    # the judge: signs, exponents and ratios of the e-values
+    judge("stable's failures cost nothing", "dispersion", "return a, min(log1p(-lost), log1p(-by.clump * q * paid) / by.clump), paid", "return a, 0.0, paid", E_VALUES),
+    judge("wrong side of the ratio, harm", "dispersion", "    q = times * requests[0] / requests[1]\n    wide = by.canary + q * (1 + by.stable)", "    q = times * requests[1] / requests[0]\n    wide = by.canary + q * (1 + by.stable)", E_VALUES),
+    judge("wrong side of the ratio, proof", "dispersion", "    q = times * requests[0] / requests[1]\n    wide = by.canary + q * by.stable", "    q = times * requests[1] / requests[0]\n    wide = by.canary + q * by.stable", E_VALUES),
+    judge("tolerance of errors forgotten", "errors", "harm_bet(requests, tolerance.times, ratio, by)", "harm_bet(requests, 1.0, ratio, by)", E_VALUES),
+    judge("margin of errors squared", "errors", "proof_bet(requests, margin.times, bet, by)", "proof_bet(requests, margin.times**2, bet, by)", E_VALUES),
+    judge("allowance by stable's requests, harm", "errors", "requests[0] * tolerance.plus", "requests[1] * tolerance.plus", E_VALUES),
+    judge("allowance by stable's requests, proof", "errors", "requests[0] * margin.plus", "requests[1] * margin.plus", E_VALUES),
+    judge("sign of the proof's allowance", "dispersion", "log1p(by.clump * q * paid) / by.clump), -paid", "log1p(by.clump * q * paid) / by.clump), paid", E_VALUES),
+    judge("less is paid than two shapes ask, harm", "dispersion", "paid = max(-log1p", "paid = min(-log1p", E_VALUES),
+    judge("more is paid out than two shapes allow, proof", "dispersion", "paid = min(log1p(-by.canary", "paid = max(log1p(-by.canary", E_VALUES),
+    judge("sign of the bound on the excess", "errors", "-requests[0] * paid) for", "requests[0] * paid) for", E_VALUES),
+    judge("bound on the excess steps the wrong way", "errors", "excess - (value - bound) / slope", "excess + (value - bound) / slope", E_VALUES),
+    judge("latency step: wrong side of the ratio", "latency", "    rho = canary.requests / stable.requests\n    low =", "    rho = stable.requests / canary.requests\n    low =", E_VALUES),
+    judge("latency shift: wrong side of the ratio", "latency", "    rho = canary.requests / stable.requests\n    scores =", "    rho = stable.requests / canary.requests\n    scores =", E_VALUES),
+    judge("latency step without tolerance", "latency", "log1p(-rho * (low + null.phi * (high - low)))", "log1p(-rho * low)", E_VALUES),
+    judge("latency shift without tolerance", "latency", "moved_on = [low + phi * (high - low) for", "moved_on = [low + 0 * phi * (high - low) for", E_VALUES),
+    judge("sign of the latency step's allowance", "latency", "- canary.requests * plus * (high - low)", "+ canary.requests * plus * (high - low)", E_VALUES),
+    judge("latency shift pays no allowance", "latency", " - canary.requests * plus * (scores[-1] - scores[0])", "", E_VALUES),
+    judge("a shift may score the slower lower", "latency", "zip(there, null, strict=True)), max))", "zip(there, null, strict=True))))", E_VALUES),
+    judge("tolerance of latency squared", "latency", "phis = tuple(crossing(shape, index, tolerance.times)", "phis = tuple(crossing(shape, index, tolerance.times**2)", ARITHMETIC),
+    judge("margin of latency squared", "latency", "_null(shape, index, moved(shape, index, times))", "_null(shape, index, moved(shape, index, times**2))", ARITHMETIC),
+    judge("a spike at a bound is not allowed for", "histogram", "return usual + spike * (1 - usual)", "return usual", HISTOGRAM),
+    judge("history doubles with time", "histogram", "factor = 0.5 ** (", "factor = 2.0 ** (", HISTOGRAM),
+    judge("exponent of the objective", "objectives", "requests * log1p(bet * bound)", "requests * log1p(bet) * bound", E_VALUES),
+    judge("objective of latency inverted", "objectives", "else 1 - (check.at_least or 0.0)", "else check.at_least or 0.0", ARITHMETIC),
+    judge("objective judged at the bound below", "objectives", "enumerate(bounds) if bound >= within_ms), None)", "enumerate(bounds[1:]) if bound >= within_ms), None)", VERDICT),
+    judge("sign of the unattributed e-value", "unattributed", "count * log1p(bet) - most * bet", "count * log1p(bet) + most * bet", E_VALUES),
+    judge("no unattributed failure is allowed", "unattributed", "return sent(cell) * ALLOWED + 2", "return 2", E_VALUES),
+    judge("unattributed failures of before forgotten", "unattributed", "sent(cell) * ALLOWED + 2 * quiet * _total(cell)", "sent(cell) * ALLOWED", E_VALUES, VERDICT),
+    judge("stable's share of unattributed failures charged", "unattributed", "    if cell.stable.requests < stable_expected / 2:\n        return 0.0\n", "", VERDICT),
+    # the judge: mass and capital
+    judge("mass laid twice", "mixture", "return Wager(wager.unspent - mass, split, tuple(laid))", "return Wager(wager.unspent, split, tuple(laid))", E_VALUES),
+    judge("first mass is of one, not of what is left", "mixture", "return wager.unspent * FIRST", "return FIRST", E_VALUES),
+    judge("mass at a new weight out of nothing", "mixture", "return wager.unspent * NEW_WEIGHT", "return NEW_WEIGHT", E_VALUES),
+    judge("mass by the minute out of nothing", "mixture", "return wager.unspent * -expm1(-PER_MINUTE * seconds / 60)", "return -expm1(-PER_MINUTE * seconds / 60)", E_VALUES),
+    judge("other bounds bring new capital", "mixture", "return Wager(worth(wager), None,", "return Wager(1.0, None,", E_VALUES),
+    judge("capital without a ceiling", "mixture", "held if held is None or held < CEILING else CEILING for held in grown", "held for held in grown", ARITHMETIC),
+    judge("shares of the evidence above one", "shares", "rest = 1 - UNATTRIBUTED_SHARE\n", "rest = 1.0\n", VERDICT),
+    judge("errors grow before mass is laid", "comparison", "    wager = lay(one.wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n    wager = grow(wager, errors.harm(failed, requests, check.accepted, by))\n", "    wager = grow(one.wager, errors.harm(failed, requests, check.accepted, by))\n    wager = lay(wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n", VERDICT),
+    # the judge: order of update
+    judge("history before the bets", "verdict", "    if cell.split != NOTHING:\n        state = _judged(analysis, state, cell)\n    return replace(state, history=_learned(replace(state.history, rates=rates), cell))", "    state = replace(state, history=_learned(replace(state.history, rates=rates), cell))\n    return _judged(analysis, state, cell) if cell.split != NOTHING else state", ARITHMETIC),
+    judge("bets have seen the outcomes", "verdict", "_checked(analysis, check, one, cell, state.history, warm)\n", "_checked(analysis, check, one, cell, _learned(state.history, cell), warm)\n", ARITHMETIC),
+    judge("objectives have seen the outcomes", "verdict", "comparison.scatter_of(check, history)", "comparison.scatter_of(check, _learned(history, cell))", ARITHMETIC),
+    judge("unattributed failures of the cell excuse themselves", "verdict", "    if cell.split == NOTHING and cell.segment", "    if cell.segment", ARITHMETIC),
+    # the judge: bounds, latches, clip
+    judge("beta for alpha", "verdict", "    if state.harm < 1 / analysis.alpha:\n", "    if state.harm < 1 / analysis.beta:\n", VERDICT),
+    judge("alpha for beta", "readings", "        and proof >= 1 / analysis.beta\n", "        and proof >= 1 / analysis.alpha\n", ARITHMETIC),
+    judge("proof at half of its bound", "readings", "        and proof >= 1 / analysis.beta\n", "        and proof >= 0.5 / analysis.beta\n", ARITHMETIC),
+    judge("the weight rises until harm is certain", "shares", "return min(HOLD, 1 / analysis.alpha)", "return 1 / analysis.alpha", VERDICT, ALONE),
+    judge("failure is taken back", "verdict", "failure=state.failure or _failure(analysis, state)", "failure=_failure(analysis, state)", VERDICT),
+    judge("a clipped leap is not discarded", "verdict", "checks = tuple(replace(one, wager=wager) for one, wager in zip(state.checks, cut, strict=True))", "checks = state.checks", ARITHMETIC),
+    judge("an outage has to be confirmed", "verdict", " and not _outage(cell)", "", VERDICT),
+    judge("an outage of stable, too, is believed at once", "verdict", "return (failing or dead) and stable.errors <= STABLE_SHARE * stable.requests", "return failing or dead", VERDICT),
+    judge("greatest of the proofs", "readings", "proof = min(proofs, default=1.0)", "proof = max(proofs, default=1.0)", VERDICT),
+    judge("greatest of the bounds' proofs", "comparison", "return min((total(row) for row in proof.rows), default=1.0)", "return max((total(row) for row in proof.rows), default=1.0)", ARITHMETIC),
+    judge("unsettled cells prove errors", "comparison", "    if cell.settled:\n        row =", "    if True:\n        row =", VERDICT),
+    judge("unsettled cells prove latency", "comparison", "    if cell.settled:\n        # The bounds", "    if True:\n        # The bounds", ARITHMETIC),
+    judge("cells of another weight count for proof", "verdict", "        settled_cells=0,\n", "", ARITHMETIC),
+    judge("requests of another weight count for proof", "verdict", "        settled_requests=0.0,\n", "", ARITHMETIC),
+    judge("proof of one lucky cell", "readings", "        and state.settled_cells >= analysis.proof_cells\n", "", VERDICT),
+    judge("proof of few requests", "readings", "        and state.settled_requests >= analysis.min_requests\n", "", ARITHMETIC),
+    judge("proof in doubt", "readings", "        and not doubt,\n", ",\n", VERDICT),
+    judge("objective in doubt holds", "readings", "objectives_hold=all(reading.holds for reading in readings)", "objectives_hold=True", VERDICT),
+    judge("objective that cannot be judged holds", "readings", "(harm < hold and place_known(check, state.history.bounds))", "harm < hold", VERDICT),
+    # the judge: dispersion, guards
+    judge("dispersion of errors ignored", "dispersion", "return Dispersion(clump, max(clump - 1, canary), max(clump - 1, stable))", "return INDEPENDENT", DISPERSION),
+    judge("nothing is assumed of a short history", "dispersion", "        return Dispersion(assumed)\n", "        return INDEPENDENT\n", ARITHMETIC),
+    judge("pods count half", "dispersion", "PODS_FACTOR = 2.0", "PODS_FACTOR = 0.5", DISPERSION),
+    judge("pods' correlation without their size", "dispersion", "(together * _at_a_pod(side) for", "(together for", DISPERSION),
+    judge("the largest tenth kept, its mean not", "dispersion", "TRIMMED, TRIMMED_MEAN = 0.9, 0.623", "TRIMMED, TRIMMED_MEAN = 0.9, 1.0", DISPERSION),
+    judge("where a merged cell ends depends on its failures", "dispersion", "full = requests * min(share, 1 - share) >= EVENTS if seen[1] else min(", "full = min(", DISPERSION),
+    judge("clump of slow requests forgotten, harm", "comparison", "grow(wager, tempered(latency.harm(canary, stable, played, check.accepted), clump))", "grow(wager, latency.harm(canary, stable, played, check.accepted))", ARITHMETIC),
+    judge("clump of slow requests forgotten, proof", "comparison", "_paid(row, tempered(latency.proof(canary, stable, shape, null, check.allowed), clump))", "_paid(row, latency.proof(canary, stable, shape, null, check.allowed))", ARITHMETIC),
+    judge("clump forgotten, objectives", "objectives", "tempered(harm(bad, requests, most_bad(check)), clump)", "harm(bad, requests, most_bad(check))", ARITHMETIC),
+    judge("power for the root of a clump", "dispersion", "tuple(value / clump for value in log_e)", "tuple(value * clump for value in log_e)", E_VALUES),
+    judge("warm-up of latency ignored", "comparison", "    if not warm:\n", "    if False and not warm:\n", VERDICT),
+    judge("warm-up of an objective ignored", "objectives", "        if not warm:\n", "        if False and not warm:\n", ARITHMETIC),
+    judge("traffic astray is no doubt", "guards", "    if exposure.astray >= ASTRAY:\n", "    if False:\n", VERDICT),
+    judge("only too much traffic is astray", "guards", "off = abs(seen / total - share)", "off = seen / total - share", VERDICT),
+    judge("a canary that gets nothing is no doubt", "guards", "    if exposure.absent >= ABSENT:\n", "    if False:\n", VERDICT),
+    judge("impossible numbers judged", "verdict", "    if fault := guards.fault(cell):\n", "    if False and (fault := guards.fault(cell)):\n", VERDICT),
+    judge("impossible totals judged", "verdict", "    if fault := guards.implausible(cell, state.history.rates):\n", "    if False and (fault := \"\"):\n", VERDICT),
+    judge("durations beyond the requests judged", "verdict", "    cell = guards.consistent(cell)\n", "", HOSTILE),
+    # the judge alone
+    judge("compared at a hundred percent", "alone", "    if split == EVERYTHING:\n", "    if False:\n", ALONE),
+    judge("promoted at any weight", "alone", "if split >= LAST_COMPARATIVE and evidence.proven:", "if evidence.proven:", ALONE),
+    judge("proof of seconds", "alone", " and standing.baked >= standing.least * (1 - ROUNDING)", "", ALONE, HOSTILE),
+    judge("a cell told twice counts twice", "alone", "    if sample.start < standing.end - rounding:\n", "    if False:\n", ALONE),
+    judge("a refused cell moves the run", "alone", "standing = replace(former, judged=known,", "standing = replace(standing, end=sample.start + sample.seconds, judged=known,", HOSTILE),
+    judge("a rollback that ends", "alone", "    if decision == \"rollback\":  # a failure", "    if decision == \"rollback\" and False:  # a failure", HOSTILE),
+    judge("inconclusive goes on", "alone", "    if standing.ruled == \"inconclusive\":\n", "    if False:\n", ALONE),
 )  # fmt: skip
 
 
