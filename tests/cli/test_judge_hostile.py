@@ -316,7 +316,8 @@ JSON = st.recursive(
 PATHS = (
     ("run",), ("t",), ("duration_s",), ("weight",), ("unattributed",), ("stable",), ("canary",), ("canary", "requests"),
     ("canary", "errors"), ("canary", "buckets"), ("canary", "pods"), ("stable", "requests"), ("stable", "buckets"),
-    ("stable", "pods"), ("canary", "buckets", 0), ("stable", "buckets", 6), ("canary", "pods", 0), ("extra",),
+    ("stable", "pods"), ("canary", "buckets", 0), ("stable", "buckets", 6), ("canary", "pods", 0), ("values",),
+    ("extra",),
 )  # fmt: skip
 
 
