@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -295,8 +297,9 @@ def test_the_example_of_the_docs_is_read() -> None:
 
 def test_every_line_is_answered_before_the_next_is_asked_for() -> None:
     """Whoever plays in lockstep waits for the answer: nothing may stay in a buffer, on either side."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        [sys.executable, "-m", "canaryd", "judge"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "canaryd", "judge"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=buffered
     ) as process:
         assert process.stdin
         assert process.stdout
@@ -304,6 +307,7 @@ def test_every_line_is_answered_before_the_next_is_asked_for() -> None:
         for line in played("a", [0, 5, 5]):
             process.stdin.write(say(line))
             process.stdin.flush()
+            assert select.select([process.stdout], [], [], 20)[0], "no answer"
             assert json.loads(process.stdout.readline())["t"] == line["t"]
         process.stdin.close()
         assert process.wait(30) == 0

@@ -106,7 +106,10 @@ class Lockstep:
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lockstep]:
     with (tmp_path_factory.mktemp("judge") / "stderr").open("w+b") as faults:
-        with subprocess.Popen(JUDGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=faults) as process:
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        with subprocess.Popen(
+            JUDGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=faults, env=buffered
+        ) as process:
             player = Lockstep(process)
             player.tell(HEAD)
             yield player
@@ -233,6 +236,7 @@ def test_refused_cells_bring_no_ending_nearer_than_others(judge: Lockstep) -> No
         judge.ask(line)
     late = {**lines[6], "t": lines[6]["t"] + 80_000, "canary": {"requests": -1, "errors": 0}}
     assert [judge.ask(late)["decision"] for _ in range(100)] == ["hold"] * 100
+    assert judge.ask({**late, "duration_s": 50_000})["decision"] == "hold"
     assert judge.ask(lines[6])["decision"] == "continue"
     assert {judge.ask(late)["decision"] for _ in range(250)} == {"hold", "inconclusive"}  # four hours of minutes
 
@@ -285,20 +289,6 @@ def test_durations_beyond_the_requests_are_no_evidence(judge: Lockstep, more: fl
             answer = judge.ask(line)
         harm.append(answer["harm"])
     assert harm[0] == pytest.approx(harm[1], rel=1e-6)
-
-
-@pytest.mark.parametrize("pods", [[[1, 5]] * 3, [[1e12, 1e9], [1e12, 0]], [[0, 0]] * 10_000])
-@pytest.mark.parametrize("name", ["stable", "canary"])
-def test_pods_that_contradict_the_totals_are_not_known(judge: Lockstep, name: str, pods: list[list[float]]) -> None:
-    """They tell how much pods differ, and evidence that takes them for alike is stronger: nonsense must not do that."""
-    runs = judge.fresh("pods"), judge.fresh("pods")
-    for place in range(len(WEIGHTS)):
-        answers = []
-        for run, given_ in zip(runs, (pods, []), strict=True):
-            line = run_of(run, 9, 0.01)[place]
-            line[name]["pods"] = given_
-            answers.append({**judge.ask(line), "run": ""})
-        assert answers[0] == answers[1]
 
 
 # Anything at all.

@@ -167,7 +167,7 @@ def test_pods_make_the_canary_as_uncertain_as_its_pods_are_large():
 
 def test_pods_that_serve_nobody_do_not_make_the_canary_surer():
     """Nine of ten requests at one pod are nearly one pod, however many others were started beside it."""
-    pods = PodScatter(squares=400.0, freedom=200.0, spread=200 * 149.0, failures=1000.0)
+    pods = PodScatter(squares=400.0, freedom=200.0, doubt=200.0, spread=200 * 149.0, failures=1000.0)
     stable = Counts(1500.0, 0.0, (), ((150.0, 0.0),) * 10)
 
     def scatter(*canary):
@@ -176,7 +176,23 @@ def test_pods_that_serve_nobody_do_not_make_the_canary_surer():
 
     assert scatter(1500.0, *[0.0] * 9) == pytest.approx(scatter(1500.0))
     assert scatter(1350.0, *[15.0] * 10) == pytest.approx(scatter(1500.0), rel=0.2)
-    assert scatter(1500.0) == scatter() == pytest.approx(10 * scatter(*[150.0] * 10))
+    assert 0 < scatter(1500.0) == scatter() == pytest.approx(10 * scatter(*[150.0] * 10))
+
+
+@pytest.mark.parametrize("nonsense", [((1e12, 1e9), (1e12, 0.0)) * 5, ((150.0, 151.0),) * 10])
+def test_pods_that_contradict_their_side_are_taken_as_unknown(nonsense):
+    """A single such cell would drown for half an hour what was known of how pods differ, or bend it."""
+    rng, state = np.random.default_rng(2), begin(ERRORS)
+    for index in range(40):
+        stable = podded(rng, 0.05)
+        state = advance(ERRORS, state, cell(index, 0, counts(), stable, segment=0, seconds=60))
+    assert between_pods(state.history.pods) > 0
+    unknown, odd = (
+        advance(ERRORS, state, cell(40, 50, Counts(1500.0, 9.0, (), pods), Counts(1500.0, 9.0, (), pods), seconds=60))
+        for pods in ((), nonsense)
+    )
+    assert odd == unknown
+    assert between_pods(odd.history.pods) > 0
 
 
 def test_what_a_cell_scatters_is_learned_after_it_was_judged():
