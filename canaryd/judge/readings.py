@@ -122,8 +122,9 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     if check.compare:
         sentence += f", of no harm {wording.evidence(proof)} (bound {wording.evidence(1 / analysis.beta)})"
     at_most = errors.at_most(one.excess, analysis.beta)
-    if at_most is not None and at_most < TELLING and proof < 1 / analysis.beta:
-        sentence += f"; {wording.at_most(at_most, analysis.beta)}"
+    telling = at_most is not None and at_most < TELLING and proof < 1 / analysis.beta
+    known = wording.at_most(at_most or 0.0, analysis.beta) if telling else ""
+    sentence += f"; {known}" if known else ""
     if check.compare:
         what = "failures" if check.metric == "error-rate" else "slow requests"
         sentence += wording.scatter(what, over_time(scatter_of(check, state.history)), analysis.clump)
@@ -148,6 +149,7 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         proof_bound=1 / analysis.beta if check.compare else 0.0,
         at_most=at_most,
         holds=bool(check.compare) or (harm < hold and place_known(check, state.history.bounds)),
+        known=known,
     )
 
 

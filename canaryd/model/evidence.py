@@ -31,7 +31,8 @@ class Reading:
     combined evidence considered. ``proof_bound`` is 0 for a check that proves nothing. ``sentence`` is the check in
     words that a release manager understands; it is what every outlet shows. ``at_most`` is by which share of requests
     the canary fails more than stable at most, at any time and with 1 - beta; None where that cannot be said. ``holds``
-    is false for an absolute objective that is in doubt.
+    is false for an absolute objective that is in doubt. ``known`` is what can be said of the check, in words, before
+    anything is proven; empty where that is nothing, or nothing more.
     """
 
     check: str
@@ -46,6 +47,7 @@ class Reading:
     proof_bound: float = 0.0
     at_most: float | None = None
     holds: bool = True
+    known: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: 
         gathered = f"proof {render_evidence(evidence.proof)} of {evidence.proof_bound:g} after {baked} cells at {split}"
         if evidence.proof >= evidence.proof_bound:
             return f"too early to promote: {gathered}, and so few cells may be a lucky stretch"
-        return f"not yet proven to be within the margin: {gathered}"
+        known = "".join(f"; {reading.check}: {reading.known}" for reading in evidence.readings if reading.known)
+        return f"not yet proven to be within the margin: {gathered}{known}"
     return ""
 
 

@@ -131,6 +131,20 @@ def test_a_hold_that_ran_out_is_inconclusive_and_stays_so() -> None:
     assert decisions({**HEAD, "plan": plan}, *lines, *later)[-1] == "inconclusive"
 
 
+def test_what_little_traffic_can_say_is_said_with_the_hold() -> None:
+    """Who decides by hand whether to go on wants to know how bad it can be at most, not only that nobody knows."""
+    lines = [cell("a", place, weight) for place, weight in enumerate([*HISTORY, *[50.0] * 30])]
+    for line in lines[len(HISTORY) :]:
+        for name in ("stable", "canary"):
+            line[name] = side(line[name]["requests"] / 40)
+    last = answered(HEAD, *lines)[1][-1]
+    errors = next(check for check in last["checks"] if check["check"] == "errors")
+    assert last["decision"] == "hold"
+    assert last["reason"].startswith("not yet proven to be within the margin: proof ")
+    assert f"; errors: at most {100 * errors['at_most']:.2g}" in last["reason"]
+    assert last["reason"].endswith(" of its requests more than of stable's fail (95 % sure, at any time)")
+
+
 def test_a_whole_plan_its_spec_and_its_analysis_alone_mean_the_same() -> None:
     """Whoever has a plan gives it as it is; whoever has none names the one knob that matters."""
     analysis = {"alpha": 0.05, "beta": 0.1}
