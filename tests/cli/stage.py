@@ -64,7 +64,7 @@ class Clients:
         self.failing: dict[str, float] = {"v1": 0.002, "v3": 0.002}
         self._shares: dict[str, float] = {"v1": 1.0, "v3": 0.0}
         self._meters = {(version, bad): Meter() for version in ("v1", "v3") for bad in (False, True)}
-        self.book = Book(scrape=SCRAPE, born=time.time() - 60, series=list(self._series()))
+        self.book = Book(scrape=SCRAPE, born=time.time() - 90, series=list(self._series()))
         self._turn(self.book.born)
         self._turn(time.time())
         cluster.subscribe(self._see)
