@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from canaryd.lab.bootstrap import Upstream
+from canaryd.lab.envoy.bootstrap import Upstream
 
 Json = dict[str, Any]
 NAMESPACE = "default"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from canaryd.errors import Rejected
-from canaryd.lab.envoy import Envoy
+from canaryd.lab.envoy.process import Envoy
 
 
 @dataclass(frozen=True, slots=True)

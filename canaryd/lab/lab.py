@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from canaryd.errors import Unavailable
 from canaryd.lab import bookinfo
-from canaryd.lab.envoy import Envoy
+from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.faults import Faults
-from canaryd.lab.istiod import ControlPlane
+from canaryd.lab.istiod.control import ControlPlane
 from canaryd.lab.kubernetes.cluster import Cluster
 from canaryd.lab.kubernetes.server import ApiServer
 from canaryd.lab.kubernetes.server import kubeconfig as write_kubeconfig

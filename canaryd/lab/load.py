@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from canaryd.errors import Unavailable
-from canaryd.lab.bootstrap import VERSION_HEADER
+from canaryd.lab.envoy.bootstrap import VERSION_HEADER
 
 HTTP, GRPC = "http", "grpc"
 UNKNOWN = "unknown"  # no host was picked, so no version answered

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from canaryd.lab import bookinfo
-from canaryd.lab.istiod import endpoint_slice
+from canaryd.lab.istiod.control import endpoint_slice
+from canaryd.lab.istiod.objects import is_ready, workload_of
 from canaryd.lab.kubernetes.cluster import Cluster
-from canaryd.lab.translate import is_ready, workload_of
 
 Json = dict[str, Any]
 

@@ -11,11 +11,28 @@ import yaml
 
 from canaryd.errors import Rejected
 from canaryd.lab import bookinfo
-from canaryd.lab.envoy import Envoy
-from canaryd.lab.translate import Client, Translation, cluster_name, translate
+from canaryd.lab.envoy.process import Envoy
+from canaryd.lab.istiod import translation as istiod
+from canaryd.lab.istiod.clusters import cluster_name
+from canaryd.lab.istiod.control import WIRING
+from canaryd.lab.istiod.proxy import Proxy
+from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.translation import Translation
 
 Json = dict[str, Any]
 V1, V3 = (cluster_name(9080, version, bookinfo.HOST) for version in ("v1", "v3"))
+
+
+LISTENING = {  # some service on the port that is looked at, so that the sidecar has a listener there
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "listening", "namespace": "elsewhere"},
+    "spec": {"ports": [{"port": 9080, "name": "http"}], "selector": {"app": "listening"}},
+}
+
+
+def translate(objects: list[Json], proxy: Proxy | None = None) -> Translation:
+    return istiod.translate(Registry.of([*objects, LISTENING]), proxy or Proxy(), WIRING)
 
 
 def virtual(*http: Json, **spec: Any) -> Json:
@@ -37,13 +54,13 @@ def mesh(*others: Json) -> list[Json]:
     return [each for each in bookinfo.objects() if each["kind"] != "VirtualService"] + list(others)
 
 
-def routes(*http: Json, client: Client | None = None, **spec: Any) -> list[Json]:
-    found = host_of(translate(mesh(virtual(*http, **spec)), client))
+def routes(*http: Json, proxy: Proxy | None = None, **spec: Any) -> list[Json]:
+    found = host_of(translate(mesh(virtual(*http, **spec)), proxy))
     return [{key: each[key] for key in ("match", "route")} for each in found["routes"]]
 
 
 def host_of(translation: Translation, domain: str = "reviews") -> Json:
-    return next(each for each in translation.routes["virtual_hosts"] if domain in each["domains"])
+    return next(each for each in translation.routes["9080"]["virtual_hosts"] if domain in each["domains"])
 
 
 def shares(route: Json) -> dict[str, int]:
@@ -245,7 +262,7 @@ def test_the_clients_own_destination_rule_replaces_that_of_the_service() -> None
     theirs = bookinfo.destination_rule()
     theirs["metadata"]["namespace"] = "shop"
     theirs["spec"] = {"host": bookinfo.HOST, "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}
-    names = {each["name"] for each in translate(mesh(theirs), Client(namespace="shop")).clusters}
+    names = {each["name"] for each in translate(mesh(theirs), Proxy(namespace="shop")).clusters}
     assert V1 in names
     assert V3 not in names
 
@@ -353,13 +370,13 @@ def test_every_object_of_the_corpus_is_translated_or_refused_with_a_sentence(cor
     """Never silently wrong: all entries of an object reach Envoy, in order and with their weights, or none does."""
     translated, refusals = 0, {}
     for name, each in corpus_objects(corpus):
-        client = Client(namespace=each["metadata"].get("namespace", "default"))
+        proxy = Proxy(namespace=each["metadata"].get("namespace", "default"))
         try:
-            translation = translate([each, *services_for(each)], client)
+            translation = translate([each, *services_for(each)], proxy)
         except Rejected as refusal:
             refusals[name, each["metadata"]["name"]] = str(refusal)
             continue
-        for host in translation.routes["virtual_hosts"]:
+        for host in translation.routes["9080"]["virtual_hosts"]:
             got = [list(shares(route).values()) for route in host["routes"]]
             if host["routes"] and host["routes"][-1].get("name") == "default":
                 continue  # a service that this VirtualService does not speak for
@@ -387,7 +404,7 @@ def test_nothing_weightless_of_the_corpus_is_translated(corpus: Path) -> None:
         each = yaml.safe_load(place.read_text())
         if each["spec"].get("gateways", ["mesh"]) == ["mesh"] and each["spec"].get("hosts"):
             with pytest.raises(Rejected):
-                translate([each], Client(namespace=each["metadata"].get("namespace", "default")))
+                translate([each], Proxy(namespace=each["metadata"].get("namespace", "default")))
 
 
 @pytest.mark.lab
@@ -399,12 +416,12 @@ def test_envoy_accepts_whatever_is_translated(corpus: Path, tmp_path: Path) -> N
     try:
         accepted = 0
         for name, each in corpus_objects(corpus):
-            client = Client(namespace=each["metadata"].get("namespace", "default"))
+            proxy = Proxy(namespace=each["metadata"].get("namespace", "default"))
             try:
-                translation = translate([each, *services_for(each)], client)
+                translation = translate([each, *services_for(each)], proxy)
             except Rejected:
                 continue
-            for kind, resources in (("cds", translation.clusters), ("rds", [translation.routes])):
+            for kind, resources in (("cds", translation.clusters), ("rds", [translation.routes["9080"]])):
                 try:
                     envoy.confirm(kind, envoy.write(kind, resources))
                 except Rejected as refusal:

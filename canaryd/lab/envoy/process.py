@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from canaryd.errors import Rejected, Unavailable
-from canaryd.lab.bootstrap import BUCKETS, ROUTES, Upstream, bootstrap
+from canaryd.lab.envoy.bootstrap import BUCKETS, ROUTES, Upstream, bootstrap
 from canaryd.lab.local_http import exchange
 from canaryd.lab.processes import Child
 

@@ -13,12 +13,27 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from canaryd.errors import CanarydError, Unavailable
-from canaryd.lab.envoy import Envoy
-from canaryd.lab.translate import Client, Translation, is_ready, translate
+from canaryd.lab.envoy.bootstrap import ROUTES, listener_name
+from canaryd.lab.envoy.process import Envoy
+from canaryd.lab.istiod.clusters import cluster_name
+from canaryd.lab.istiod.objects import is_ready, workload_of
+from canaryd.lab.istiod.proxy import Proxy, Wiring
+from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.translation import Translation, translate
 
 Json = dict[str, Any]
 RETRY_AFTER = 0.5
 KINDS = ("VirtualService", "DestinationRule", "Service", "Pod")
+
+
+def _address(pod: Json, _: int) -> Json:
+    place = {"server_listener_name": listener_name(workload_of(pod)), "endpoint_id": pod["metadata"]["name"]}
+    return {"envoy_internal_address": place}
+
+
+WIRING = Wiring(
+    address=_address, identity=lambda _: None, cluster=lambda _, port, subset, host: cluster_name(port, subset, host)
+)
 
 
 class Change(Protocol):
@@ -41,11 +56,11 @@ class Watched(Protocol):
 class ControlPlane:
     """A thread that keeps Envoy true to the cluster."""
 
-    def __init__(self, cluster: Watched, envoy: Envoy, client: Client | None = None) -> None:
+    def __init__(self, cluster: Watched, envoy: Envoy, proxy: Proxy | None = None) -> None:
         self.problem: str | None = None
         self._cluster = cluster
         self._envoy = envoy
-        self._client = client
+        self._proxy = proxy or Proxy()
         self._changed = threading.Condition()
         self._asked = 0
         self._done = 0
@@ -83,7 +98,7 @@ class ControlPlane:
         try:
             self._publish_endpoints()
             objects = [each for kind in KINDS for each in self._cluster.objects(kind)]
-            self._hand_over(translate(objects, self._client))
+            self._hand_over(translate(Registry.of(objects), self._proxy, WIRING))
             self.problem, self._lagging = None, False
         except CanarydError as error:
             self.problem, self._lagging = str(error), isinstance(error, Unavailable)
@@ -92,7 +107,7 @@ class ControlPlane:
         fresh = {cluster["name"] for cluster in new.clusters}
         leaving = [one for one in (self._in_force.clusters if self._in_force else []) if one["name"] not in fresh]
         self._write("cds", [*new.clusters, *leaving])
-        self._write("rds", [new.routes])
+        self._write("rds", [new.routes[ROUTES]])
         if leaving:
             self._write("cds", new.clusters)
         self._in_force = new

@@ -1,0 +1,1 @@
+"""From Istio's objects to Envoy's configuration, as istiod does it, and the thread that keeps it true."""

@@ -1,0 +1,49 @@
+"""
+From Istio's objects to Envoy's configuration, as istiod does it for one proxy.
+
+Pure: objects in, configuration out. What is not translated is refused with a sentence that names it; silently dropping
+a field would make the lab prove something else than what was written.
+
+A newcomer would get wrong: a single destination takes everything whatever its weight; of several, those at weight 0 are
+left out; a destination whose subset no DestinationRule knows still gets its route, to a cluster that does not exist
+(503, flag NC), while a subset without ready pods has a cluster without endpoints (503, flag UH).
+
+Sources: Istio pilot/pkg/networking/core/route/route.go (matches, weights, order), pilot/pkg/model/push_context.go
+(which DestinationRule a client sees), pilot/pkg/model/virtualservice.go (short names, mesh gateway).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from canaryd.lab.istiod.clusters import clusters_of
+from canaryd.lab.istiod.hosts import ports_of
+from canaryd.lab.istiod.proxy import Proxy, Wiring
+from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.virtualhosts import route_table
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """
+    One proxy's configuration, ready for Envoy.
+
+    `routes`: RouteConfigurations by name, as Istio names them: the port (`9080`) at a sidecar.
+    """
+
+    routes: dict[str, Json]
+    clusters: list[Json]
+
+
+def translate(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
+    """
+    The configuration of `proxy` for what stands in `registry`.
+
+    Raises Rejected, with a sentence, for whatever of these objects concerns the proxy and is not translated.
+    """
+    ports = sorted({port for service in registry.services for port in ports_of(service)})
+    routes = {str(port): route_table(registry, proxy, port, wiring) for port in ports}
+    return Translation(routes, clusters_of(registry, proxy, wiring))
