@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,6 +77,116 @@ def status() -> None:
     if found is None:
         raise stop(Exit.REFUSED, "no lab is up; bring one up with: canaryd lab up")
     typer.echo(json.dumps(found, indent=2))
+
+
+@lab.command()
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print one picture, after three seconds, and end.")] = False,
+) -> None:
+    """Watch the running lab: split wanted and observed, failures, latency, faults that are on. Ctrl-C ends it."""
+    _needs_the_extra()
+    from canaryd.cli.output import explained
+
+    with explained():
+        _show(once)
+
+
+def _show(once: bool) -> None:
+    import contextlib
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from canaryd.errors import Unavailable
+    from canaryd.lab import supervisor
+    from canaryd.lab.top import Books, History, screen, watch
+
+    state = _running()
+    if once:
+        history = History()
+        for pause in (3, 0):
+            history.add(Books.read(time.monotonic(), supervisor.control(state, "/books")))
+            time.sleep(pause)
+        Console().print(screen(supervisor.control(state, "/status"), history))
+        return
+    with Live(screen=True, auto_refresh=False) as display, contextlib.suppress(KeyboardInterrupt):
+        try:
+            watch(lambda path: supervisor.control(state, path), lambda shown: display.update(shown, refresh=True))
+        except Unavailable:
+            if state.alive():
+                raise
+    if not state.alive():
+        typer.echo("the lab is down")
+
+
+def _running() -> Any:
+    """The running lab's state; ends the command where none runs."""
+    from canaryd.cli.output import stop
+    from canaryd.lab import supervisor
+
+    found = supervisor.read_state(supervisor.state_file())
+    if found is None or not found.alive():
+        raise stop(Exit.REFUSED, "no lab is up; bring one up with: canaryd lab up --detach")
+    return found
+
+
+def _tell(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Give the running lab an order."""
+    from canaryd.cli.output import explained
+    from canaryd.lab import supervisor
+
+    _needs_the_extra()
+    with explained():
+        return supervisor.control(_running(), path, body)
+
+
+@lab.command()
+def fault(
+    version: Annotated[str, typer.Argument(help="Such as v3.", show_default=False)] = "",
+    dials: Annotated[list[str] | None, typer.Argument(help="Such as error_rate=0.02 base_ms=40.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Every version healthy again.")] = False,
+) -> None:
+    """Turn a version's dials: how often it fails, how slow it is. Without dials: print where they are."""
+    from canaryd.cli.output import stop
+
+    if reset:
+        _tell("/faults", {"reset": True})
+        typer.echo("every version is healthy")
+        return
+    if not version:
+        raise stop(Exit.USAGE, "name a version and its dials, such as: canaryd lab fault v3 error_rate=0.02")
+    changes: dict[str, float] = {}
+    for dial in dials or []:
+        name, _, value = dial.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise stop(Exit.USAGE, f"{dial}: expected a dial and a number, such as error_rate=0.02") from None
+        changes[name] = int(number) if number == int(number) and name not in RATES else number
+    for name, value in _tell("/faults", {"version": version, **changes}).items():
+        typer.echo(f"  {name:<16} {value}")
+
+
+RATES = ("error_rate", "grpc_error_rate", "spread_rate", "tail_rate")
+
+
+@lab.command()
+def drain(version: Annotated[str, typer.Argument(help="Such as v3.")]) -> None:
+    """Make every pod of a version not ready, as a failing readiness probe does."""
+    typer.echo(f"{_tell('/drain', {'version': version})['pods']} pods of {version} are not ready")
+
+
+@lab.command()
+def restore(version: Annotated[str, typer.Argument(help="Such as v3.")]) -> None:
+    """Make every pod of a version ready again."""
+    typer.echo(f"{_tell('/restore', {'version': version})['pods']} pods of {version} are ready")
+
+
+@lab.command()
+def rate(rps: Annotated[float, typer.Argument(help="Requests a second.", min=1, max=2000)]) -> None:
+    """Change how many requests a second the lab's client sends."""
+    typer.echo(f"{_tell('/rate', {'rps': rps})['rps']:g} requests a second")
 
 
 @lab.command()

@@ -43,6 +43,11 @@ class Fault:
         if not 0 <= self.grpc_status <= 16:
             raise Rejected(f"grpc_status: must be from 0 to 16, got {self.grpc_status}")
 
+    def beside_healthy(self) -> dict[str, float]:
+        """The dials that are not where a healthy version has them, by name."""
+        rest = dataclasses.asdict(Fault())
+        return {name: value for name, value in dataclasses.asdict(self).items() if value != rest[name]}
+
 
 class Faults:
     """The dials of all versions; a change is in force when `set` returns."""

@@ -8,6 +8,7 @@ Several may run side by side: every port is the kernel's choice. canaryd meets a
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +21,13 @@ from canaryd.lab import bookinfo
 from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.faults import Faults
 from canaryd.lab.istiod.control import ControlPlane
+from canaryd.lab.istiod.objects import is_ready
 from canaryd.lab.kubernetes.cluster import Cluster
 from canaryd.lab.kubernetes.server import ApiServer
 from canaryd.lab.kubernetes.server import kubeconfig as write_kubeconfig
 from canaryd.lab.load import HTTP, Counts, Load
 from canaryd.lab.prometheus import Prometheus
+from canaryd.mesh.weights import MARKER
 
 Json = dict[str, Any]
 
@@ -63,6 +66,7 @@ class Lab:
         self._api_port = 0
         self._parts: contextlib.ExitStack = contextlib.ExitStack()
         self._lock = threading.Lock()
+        self._began = time.monotonic()
         self.prometheus: Prometheus
         self.load: Load
 
@@ -157,6 +161,29 @@ class Lab:
         )
         route = found["spec"]["http"][0]["route"]
         return {each["destination"].get("subset", ""): each.get("weight", 0) for each in route}
+
+    def run(self) -> str:
+        """The run that marks the VirtualService at this moment, empty where none does."""
+        found = self.cluster.find("VirtualService", bookinfo.NAMESPACE, bookinfo.SERVICE)
+        marks = ((found or {}).get("metadata") or {}).get("annotations") or {}
+        return next(
+            (json.loads(value).get("run", "") for key, value in marks.items() if key.startswith(f"{MARKER}/")), ""
+        )
+
+    def pods(self) -> dict[str, tuple[int, int]]:
+        """How many pods are ready, and how many there are, by version."""
+        found: dict[str, tuple[int, int]] = {}
+        for pod in self.cluster.objects("Pod"):
+            labels = pod["metadata"].get("labels") or {}
+            if labels.get("app") == bookinfo.SERVICE and "version" in labels:
+                ready, of = found.get(labels["version"], (0, 0))
+                found[labels["version"]] = (ready + is_ready(pod), of + 1)
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """How long the lab has been up."""
+        return time.monotonic() - self._began
 
     def shares(self, seconds: int = 5) -> dict[str, float]:
         """The share of the last seconds' answers by version, as the client saw them."""

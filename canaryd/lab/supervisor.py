@@ -4,8 +4,9 @@ A lab that other processes can use: up, down, status, and a small control server
 The running lab writes one state file (pid, URLs); it is the only thing that `down` and `status` read. A state file
 whose process is gone is stale: the process is known by pid *and* start time, because pids are used again.
 
-Control is JSON over HTTP on 127.0.0.1: `GET /status`, `/counts`, `/seconds`; `POST /faults`, `/drain`, `/restore`,
-`/image`, `/weights`, `/rate`, `/protocol`, `/prometheus`, `/api`, `/down`. `ROUTES` at the end has their bodies.
+Control is JSON over HTTP on 127.0.0.1: `GET /status`, `/counts`, `/books`, `/seconds`; `POST /faults`, `/drain`,
+`/restore`, `/image`, `/weights`, `/rate`, `/protocol`, `/prometheus`, `/api`, `/down`. `ROUTES` at the end has their
+bodies.
 """
 
 from __future__ import annotations
@@ -277,12 +278,26 @@ def _status(lab: Lab, _: Json) -> Json:
         "weights": lab.weights(),
         "shares": lab.shares(),
         "faults": {version: dataclasses.asdict(fault) for version, fault in lab.faults.all().items()},
+        "faultsOn": {version: fault.beside_healthy() for version, fault in lab.faults.all().items()},
+        "pods": lab.pods(),
+        "run": lab.run(),
+        "seconds": round(lab.seconds, 1),
         "problem": lab.control_plane.problem,
     }
 
 
 def _counts(lab: Lab, _: Json) -> Json:
     return lab.counts().as_json()
+
+
+def _books(lab: Lab, _: Json) -> Json:
+    """The clients' books with every latency, for whoever takes the difference of two, and the last minute's seconds."""
+    counts = lab.counts()
+    versions = {
+        version: {"answered": tally.answered, "failed": tally.failed, "byMillisecond": dict(tally.by_millisecond)}
+        for version, tally in counts.by_version.items()
+    }
+    return {"lost": counts.lost, "byVersion": versions, "seconds": lab.load.seconds(61)[:-1]}
 
 
 def _seconds(lab: Lab, _: Json) -> Json:
@@ -345,7 +360,12 @@ def _api(lab: Lab, body: Json) -> Json:
     return {"running": lab.api_running}
 
 
-QUESTIONS: dict[str, Callable[[Lab, Json], Json]] = {"/status": _status, "/counts": _counts, "/seconds": _seconds}
+QUESTIONS: dict[str, Callable[[Lab, Json], Json]] = {
+    "/status": _status,
+    "/counts": _counts,
+    "/books": _books,
+    "/seconds": _seconds,
+}
 ORDERS: dict[str, Callable[[Lab, Json], Json]] = {
     "/faults": _faults,
     "/drain": _drain,

@@ -39,6 +39,7 @@ def test_a_detached_lab_tells_where_everything_is(detached: State, place: Path) 
     assert (status["api"], status["prometheus"], status["rps"]) == ("running", "running", 50)
     assert (status["weights"], status["problem"]) == ({"v1": 50, "v3": 50}, None)
     assert Path(detached.kubeconfig).is_file()
+    assert (status["pods"]["v3"], status["faultsOn"]["v3"], status["run"]) == ([2, 2], {}, "")
 
 
 def test_a_second_lab_is_refused_with_the_way_out(detached: State, place: Path) -> None:
@@ -50,6 +51,7 @@ def test_a_second_lab_is_refused_with_the_way_out(detached: State, place: Path) 
 def test_faults_load_pods_and_weights_are_on_dials(detached: State) -> None:
     """Trials set their scene from another process."""
     assert control(detached, "/faults", {"version": "v3", "error_rate": 1.0})["error_rate"] == 1.0
+    assert control(detached, "/status")["faultsOn"]["v3"] == {"error_rate": 1.0}
     assert control(detached, "/rate", {"rps": 100}) == {"rps": 100.0}
     wait_for(lambda: control(detached, "/counts")["byVersion"].get("v3", {}).get("failed", 0) > 5, "failures of v3")
     assert control(detached, "/drain", {"version": "v3"}) == {"pods": 2}
@@ -61,6 +63,10 @@ def test_faults_load_pods_and_weights_are_on_dials(detached: State) -> None:
     assert control(detached, "/protocol", {"protocol": "grpc"}) == {"protocol": "grpc"}
     assert control(detached, "/faults", {"reset": True}) == {}
     assert len(control(detached, "/seconds")["seconds"]) >= 1
+    books = control(detached, "/books")
+    v1 = books["byVersion"]["v1"]
+    assert v1["answered"] == sum(v1["byMillisecond"].values()) > 0
+    assert sum(row.get("v1", 0) for row in books["seconds"]) <= v1["answered"]
 
 
 @pytest.mark.parametrize("part", ["api", "prometheus"])
