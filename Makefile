@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: bench-judge bench-retreat help setup demo test lint check format trials kills rules reference clean
+.PHONY: bench-judge bench-retreat help setup demo test lint check format trials kills rules reference picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ kills: $(STAMP) ## 200 kills by failpoint on real adapters: nothing is lost, and
 
 reference: $(STAMP) ## docs/plan-reference.md, anew from the models
 	$(BIN)/python tools/reference.py
+
+picture: $(STAMP) ## the demo as it is seen in a terminal, recorded anew for the README (two minutes)
+	$(BIN)/python tools/record.py docs/img/demo.svg --speed 3 --title "canaryd lab demo" -- $(BIN)/canaryd lab demo
 
 format: $(STAMP) ## put the code in the house style
 	$(BIN)/ruff format .
