@@ -712,6 +712,17 @@ def test_a_downtime_of_ours_is_nobodys_gap() -> None:
     stage.baking(1)
 
 
+def test_what_this_process_has_not_asked_for_yet_is_no_gap() -> None:
+    """Back after a minute, canaryd has no cells of that minute before it has asked Prometheus for them."""
+    stage = at("baking")
+    back = replace(stage.see(), now=stage.now + 100, cells=(), since=stage.now + 99)
+    assert decide(stage.run, back).run.hold is None
+    waited = replace(back, now=back.now + 100)
+    held = decide(stage.run, waited).run.hold
+    assert held is not None
+    assert held.kind == "no-data"
+
+
 def test_no_cell_for_a_while_is_no_data() -> None:
     """A collector that brings nothing and says nothing is not trusted either."""
     stage = at("baking")

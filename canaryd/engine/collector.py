@@ -45,6 +45,7 @@ class Collector:
         self._past: dict[str, Past] = {}
         self._in_vain: dict[tuple[str, int], int] = {}
         self._busy: set[str] = set()
+        self._since: dict[str, float] = {}
         self._ended = False
 
     def ask(self, run: Run, sought: Sought) -> None:
@@ -74,8 +75,13 @@ class Collector:
             self._inbox[run.uid] = {window: cell for window, cell in inbox.items() if cell.end > done}
             return tuple(cells), self._blind.get(run.uid, ""), past
 
+    def since(self, uid: str) -> float:
+        """When this process first looked at the run (Unix seconds): what it has not asked for yet is no gap."""
+        return self._since.setdefault(uid, self._clock.now())
+
     def forget(self, uid: str) -> None:
         """Drop what was gathered for a run that has ended."""
+        self._since.pop(uid, None)
         with self._lock:
             self._inbox.pop(uid, None)
             self._blind.pop(uid, None)

@@ -88,7 +88,8 @@ class Reconciler:
         cells, blind, past = self._collector.take(run)
         judged, evidence = _weighed(run, past, cells)
         refusal = self._refusals.get(run.uid, "")
-        return Observation(self._clock.now(), mesh, sides, cells, judged, evidence, blind, commands, refusal, past)
+        now, since = self._clock.now(), self._collector.since(run.uid)
+        return Observation(now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since)
 
     def _commands(self, uid: str) -> tuple[Command, ...]:
         try:

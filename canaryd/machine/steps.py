@@ -148,7 +148,7 @@ def _without_data(run: Run, seen: Observation) -> str:
     gap = last.why if isinstance(last, Gap) and last.segment == run.segment.index else ""
     analysis = run.plan.spec.analysis
     measured = max((cell.end for cell in run.cells if not isinstance(cell, Gap)), default=run.created)
-    measured = max(measured, run.segment.origin, run.arrived_at or 0.0)
+    measured = max(measured, run.segment.origin, run.arrived_at or 0.0, seen.since)
     late = seen.now - measured > 4 * analysis.cell.total_seconds() + analysis.lag.total_seconds()
     return seen.blind or gap or ("no cell has been measured for a while" if late else "")
 

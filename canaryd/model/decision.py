@@ -32,7 +32,7 @@ class Observation:
     ``cells`` are new since the run's last, with the judge's state and evidence after them; ``blind`` says why metrics
     do not answer, empty while they do. ``commands`` are all that people have asked, obeyed ones too. ``refusal`` says
     why the last write was not accepted, empty if it was. ``past`` is what the judge learned of stable before the first
-    of them, in the tick in which that was decided.
+    of them, in the tick in which that was decided. ``since`` is when this process began to ask for the run's cells.
     """
 
     now: float
@@ -45,6 +45,7 @@ class Observation:
     commands: tuple[Command, ...] = ()
     refusal: str = ""
     past: Past | None = None
+    since: float = 0.0
 
 
 class Told(StrEnum):
