@@ -306,9 +306,9 @@ def test_other_protocols_are_refused(protocol: str) -> None:
 
 def test_a_traffic_policy_that_is_not_translated_is_refused() -> None:
     rule = bookinfo.destination_rule()
-    rule["spec"]["trafficPolicy"] = {"outlierDetection": {"consecutive5xxErrors": 5}}
+    rule["spec"]["trafficPolicy"] = {"tunnel": {"targetHost": "elsewhere", "targetPort": 1}}
     objects = [each for each in mesh() if each["kind"] != "DestinationRule"]
-    with pytest.raises(Rejected, match="`outlierDetection` is not translated"):
+    with pytest.raises(Rejected, match="`tunnel` is not translated"):
         translate([*objects, rule])
 
 
