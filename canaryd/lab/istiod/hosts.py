@@ -11,11 +11,12 @@ from canaryd.lab.istiod.objects import namespace_of
 Json = dict[str, Any]
 
 DOMAIN = "svc.cluster.local"
+HEADLESS = "None"
 
 
 def full_host(host: str, namespace: str) -> str:
     """A short name is completed in the namespace of the object that holds it; one with a dot is taken as it is."""
-    return host if "." in host or host == "*" else f"{host}.{namespace}.{DOMAIN}"
+    return host if "." in host or ":" in host or host == "*" else f"{host}.{namespace}.{DOMAIN}"
 
 
 def covers(pattern: str, host: str) -> bool:
@@ -26,13 +27,23 @@ def specificity(pattern: str) -> tuple[bool, int]:
     return (not pattern.startswith("*"), len(pattern))
 
 
-def service_domains(service: Json, namespace: str, port: int) -> list[str]:
-    """Every way to write the service's host that a client in `namespace` may use, with and without the port."""
+def service_domains(service: Json, namespace: str) -> list[str]:
+    """
+    Every way to write the service's host that a client in `namespace` may use, without ports, and its addresses.
+
+    A port in the Host header is not looked at (`ignore_port_in_host_matching`). A headless service's pods have hosts of
+    their own below the service's. (Istio: generateVirtualHostDomains.)
+    """
     name, home = service["metadata"]["name"], namespace_of(service)
-    names = [f"{name}.{home}.{DOMAIN}", f"{name}.{home}.svc", f"{name}.{home}"]
+    names = [f"{name}.{home}.{DOMAIN}"]
     if home == namespace:
         names.append(name)
-    return [domain for each in names for domain in (each, f"{each}:{port}")]
+    names += [f"{name}.{home}.svc", f"{name}.{home}"]
+    spec = service["spec"]
+    if spec.get("clusterIP") == HEADLESS:
+        return names + [f"*.{each}" for each in names]
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
+    return names + [f"[{each}]" if ":" in each else each for each in addresses if each]
 
 
 def rule_host(rule: Json) -> str:
