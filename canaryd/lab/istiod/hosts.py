@@ -27,23 +27,24 @@ def specificity(pattern: str) -> tuple[bool, int]:
     return (not pattern.startswith("*"), len(pattern))
 
 
-def service_domains(service: Json, namespace: str) -> list[str]:
+def service_domains(service: Json, namespace: str, port: int | None = None) -> list[str]:
     """
-    Every way to write the service's host that a client in `namespace` may use, without ports, and its addresses.
+    Every way to write the service's host that a client in `namespace` may use, and its addresses.
 
-    A port in the Host header is not looked at (`ignore_port_in_host_matching`). A headless service's pods have hosts of
-    their own below the service's. (Istio: generateVirtualHostDomains.)
+    They are without port, for a table that looks at none (`ignore_port_in_host_matching`); with `port` each stands
+    there once more with it. A headless service's pods have hosts of their own below the service's. (Istio:
+    generateVirtualHostDomains.)
     """
-    name, home = service["metadata"]["name"], namespace_of(service)
-    names = [f"{name}.{home}.{DOMAIN}"]
-    if home == namespace:
-        names.append(name)
-    names += [f"{name}.{home}.svc", f"{name}.{home}"]
-    spec = service["spec"]
+    name, home, spec = service["metadata"]["name"], namespace_of(service), service["spec"]
+    names = [f"{name}.{home}.{DOMAIN}", *([name] if home == namespace else []), f"{name}.{home}.svc", f"{name}.{home}"]
     if spec.get("clusterIP") == HEADLESS:
-        return names + [f"*.{each}" for each in names]
-    addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
-    return names + [f"[{each}]" if ":" in each else each for each in addresses if each]
+        names += [f"*.{each}" for each in names]
+    else:
+        addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
+        names += [f"[{each}]" if ":" in each else each for each in addresses if each]
+    if port is None:
+        return names
+    return names + [f"{each}:{port}" for each in names if not each.startswith("*")]
 
 
 def rule_host(rule: Json) -> str:
