@@ -73,6 +73,10 @@ def test_what_the_delegate_leaves_open_it_has_from_the_root() -> None:
     inherited = served(root(settings), delegate({"route": [to("v1")]}))[0]
     alone = served(virtual({**settings, "route": [to("v1")]}))[0]
     assert inherited == alone
+    several = {"mirrors": [{"destination": {"host": "reviews", "subset": "v3"}}]}
+    assert "request_mirror_policies" in served(root(several), delegate({"route": [to("v1")]}))[0]["route"]
+    closed = {"directResponse": {"status": 503}}
+    assert "direct_response" in served(root(closed), delegate({"route": [to("v1")]}))[0]
     own = {"timeout": "1s", "retries": {"attempts": 1}, "mirror": {"host": "reviews", "subset": "v2"}}
     mixed = served(root(settings), delegate({**own, "route": [to("v1")]}))[0]["route"]
     assert (mixed["timeout"], mixed["retry_policy"]["num_retries"], mixed["prefix_rewrite"]) == ("1s", 1, "/r")

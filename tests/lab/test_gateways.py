@@ -134,6 +134,10 @@ def test_a_host_must_be_the_servers_and_the_virtual_services(
     assert hosts(at_gateway(gateway(server(*servers)), bound({"route": [to("v3")]}, hosts=virtuals))) == shared
 
 
+def test_a_gateway_of_its_own_namespace_may_be_named_so() -> None:
+    assert hosts(at_gateway(gateway(), bound({"route": [to("v3")]}, gateways=["./gw"]))) == ["shop.example.com"]
+
+
 # Merging
 
 
@@ -178,6 +182,9 @@ def test_a_server_is_behind_the_port_of_the_gateways_service() -> None:
         selector={"istio": "ingressgateway"},
     )
     entries = [{"match": [{"port": 80}], "route": [to("v3")]}, {"route": [to("v1")]}]
+    elsewhere = {**front, "metadata": {"name": "a", "namespace": "default"}}
+    elsewhere["spec"] = {**front["spec"], "ports": [{"port": 80, "targetPort": 1}]}
+    assert served(at_gateway(gateway(server(port=80)), elsewhere, front, bound(*entries))) == [{V3: 100}]
     assert served(at_gateway(gateway(server(port=80)), front, bound(*entries))) == [{V3: 100}]
 
 
@@ -203,6 +210,20 @@ def test_a_redirect_to_https_is_for_all_hosts_of_the_server() -> None:
     ] == [(["other.example.com"], "ALL", 0), (["shop.example.com"], "ALL", 1)]
 
 
+def test_a_redirect_to_https_holds_for_a_narrower_host_too() -> None:
+    translation = at_gateway(gateway(server("*", tls={"httpsRedirect": True})), bound({"route": [to("v3")]}))
+    assert host_of(translation, "shop.example.com", "http.8080")["require_tls"] == "ALL"
+
+
+def test_a_tls_host_is_served_once() -> None:
+    """Connections are told apart by the name they ask for: a second server of that name could never be meant."""
+    secured = [
+        gateway(server("shop.example.com", port=443, protocol="HTTPS", name="https", tls={"mode": "SIMPLE"}), name=name)
+        for name in ("gw", "late")
+    ]
+    assert set(at_gateway(*secured).routes) == {"https.443.https.gw.default"}
+
+
 def test_an_https_server_has_a_table_of_its_own() -> None:
     secured = server("shop.example.com", port=443, protocol="HTTPS", name="https", tls={"mode": "SIMPLE"})
     entries = [{"match": [{"uri": {"exact": "/away"}}], "redirect": {"port": 443}}, {"route": [to("v3")]}]
@@ -226,8 +247,9 @@ def test_a_server_that_conflicts_with_an_earlier_one_is_left_out(other: Json) ->
 
 
 def test_a_server_without_http_has_no_table() -> None:
-    passing = server(port=443, protocol="TLS", name="tls", tls={"mode": "PASSTHROUGH"})
-    assert set(at_gateway(gateway(passing)).routes) == set()
+    for protocol in ("TLS", "HTTPS"):
+        passing = server(port=443, protocol=protocol, name="tls", tls={"mode": "PASSTHROUGH"})
+        assert set(at_gateway(gateway(passing)).routes) == set()
 
 
 def test_a_gateway_in_another_place_sees_its_own_labels() -> None:

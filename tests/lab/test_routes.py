@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,12 @@ import pytest
 from canaryd.errors import Rejected
 from canaryd.lab import bookinfo
 from canaryd.lab.istiod.clusters import cluster_name
+from canaryd.lab.istiod.control import WIRING
 from canaryd.lab.istiod.proxy import Proxy
+from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.routes import routes_of
+from canaryd.lab.istiod.vantage import Vantage
+from canaryd.lab.istiod.virtualservices import virtual_services
 
 from .translating import V1, V2, V3, action, host_of, mesh, only_route, routes, service, shares, to, translate, virtual
 from .translating import whole_routes as whole
@@ -84,19 +90,10 @@ def test_a_consistent_hash_chooses_the_pod_and_is_not_left_by_a_retry() -> None:
 
 
 def _hash_policies(rule: Json, entry: Json) -> list[Json]:
-    from canaryd.lab.istiod.proxy import Wiring
-    from canaryd.lab.istiod.registry import Registry
-    from canaryd.lab.istiod.routes import routes_of
-    from canaryd.lab.istiod.vantage import Vantage
-    from canaryd.lab.istiod.virtualservices import virtual_services
-
-    objects = [each for each in mesh() if each["kind"] != "DestinationRule"]
-    wiring = Wiring(lambda *_: {}, lambda _: None, lambda _, port, subset, host: cluster_name(port, subset, host))
-    vantage = Vantage.of(Registry.of([*objects, rule]), Proxy(), 9080, wiring)
-    does: Json = routes_of(virtual_services([virtual(entry)])[0], vantage)[0]["route"]
-    hashed = "cluster" in does
-    assert ("retry_host_predicate" not in does["retry_policy"]) == hashed
-    policies: list[Json] = does["hash_policy"]
+    registry = Registry.of([each for each in mesh() if each["kind"] != "DestinationRule"] + [rule])
+    found = routes_of(virtual_services([virtual(entry)])[0], Vantage.of(registry, Proxy(), 9080, WIRING))[0]["route"]
+    assert ("retry_host_predicate" not in found["retry_policy"]) == ("cluster" in found)
+    policies: list[Json] = found["hash_policy"]
     return policies
 
 
@@ -125,6 +122,7 @@ def test_entries_keep_their_order_and_end_at_the_first_catch_all() -> None:
         ({"uri": {"prefix": "/"}, "withoutHeaders": {"x": {}}}, False),
         ({"uri": {"prefix": "/"}, "queryParams": {"q": {"exact": "1"}}}, False),
         ({"method": {"exact": "GET"}}, False),
+        ({"headers": {"@request.auth.claims.group": {"exact": "a"}}}, False),
     ],
 )
 def test_what_takes_everything_cuts_the_rest_off(match: Json, catches: bool) -> None:
@@ -176,17 +174,17 @@ def test_what_takes_everything_cuts_the_rest_off(match: Json, catches: bool) -> 
             {"prefix": "/", "headers": [{"name": "x", "present_match": True, "invert_match": True}]},
         ),
         (
-            {"withoutHeaders": {"x": {"exact": "y"}}, "headers": {"a": {}}},
+            {"withoutHeaders": {"a": {"exact": "y"}}, "headers": {"x": {}}},
             {
                 "prefix": "/",
                 "headers": [
-                    {"name": "a", "present_match": True},
                     {
-                        "name": "x",
+                        "name": "a",
                         "string_match": {"exact": "y"},
                         "invert_match": True,
                         "treat_missing_header_as_empty": True,
                     },
+                    {"name": "x", "present_match": True},
                 ],
             },
         ),
@@ -492,3 +490,48 @@ def test_what_is_for_other_proxies_is_not_looked_at() -> None:
     """A Gateway's fancy must not stop the sidecars."""
     fancy = {"route": [to("v1")], "warp": 9, "match": [{"gateways": ["gw"]}]}
     assert shares(routes(fancy, {"route": [to("v3")]})[0]) == {V3: 100}
+
+
+# What the Gateway API means by the same words
+
+
+def gateway_api(entry: Json) -> Json:
+    """The first route of an entry that was made from an HTTPRoute."""
+    from_route = replace(virtual_services([virtual(entry)])[0], gateway_api=True)
+    return routes_of(from_route, Vantage.of(Registry.of(mesh()), Proxy(), 9080, WIRING))[0]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "wanted"),
+    [
+        ("/a", {"path_separated_prefix": "/a"}),
+        ("/a/", {"path_separated_prefix": "/a"}),
+        ("/", {"prefix": "/"}),
+    ],
+)
+def test_a_prefix_of_the_gateway_api_ends_at_a_slash(prefix: str, wanted: Json) -> None:
+    """`/a` is not `/abc` there."""
+    assert gateway_api({"match": [{"uri": {"prefix": prefix}}], "route": [to("v1")]})["match"] == wanted
+
+
+def test_a_missing_cluster_of_the_gateway_api_is_500() -> None:
+    """And a reference to nothing at all has a cluster that is never there."""
+    found = gateway_api({"route": [to("v1", 1), {"destination": {"host": ""}, "weight": 1}]})["route"]
+    assert found["cluster_not_found_response_code"] == "INTERNAL_SERVER_ERROR"
+    assert [each["name"] for each in found["weighted_clusters"]["clusters"]] == [V1, "UnknownService"]
+    assert "cluster_not_found_response_code" not in action({})
+
+
+def test_a_prefix_is_taken_off_whole() -> None:
+    """Envoy's own rewrite of `/a/b` without `/a` to `/` would leave `//b`."""
+    entry = {"match": [{"uri": {"prefix": "/a.b"}}], "rewrite": {"uri": "/"}, "route": [to("v1")]}
+    assert gateway_api(entry)["route"]["regex_rewrite"] == {
+        "pattern": {"regex": r"^/a\.b(/?)(.*)"},
+        "substitution": r"/\2",
+    }
+    assert gateway_api({**entry, "rewrite": {"uri": "/c"}})["route"]["prefix_rewrite"] == "/c"
+
+
+def test_a_redirect_may_replace_the_prefix_only() -> None:
+    assert gateway_api({"redirect": {"uri": "%PREFIX()%/new"}})["redirect"]["prefix_rewrite"] == "/new"
+    assert only_route({"redirect": {"uri": "%PREFIX()%/new"}})["redirect"]["path_redirect"] == "%PREFIX()%/new"

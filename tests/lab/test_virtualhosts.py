@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from canaryd.lab import bookinfo
 from canaryd.lab.istiod.clusters import cluster_name
+from canaryd.lab.istiod.control import WIRING
+from canaryd.lab.istiod.hosts import service_domains
 from canaryd.lab.istiod.proxy import Proxy
+from canaryd.lab.istiod.registry import Registry
 from canaryd.lab.istiod.translation import Translation
+from canaryd.lab.istiod.virtualhosts import sidecar_tables
+from canaryd.lab.istiod.virtualservices import VirtualService, virtual_services
 
 from .translating import PLAIN, V1, V2, V3, host_of, mesh, service, shares, to, translate, virtual
 
@@ -76,6 +82,33 @@ def test_a_port_that_does_not_speak_http_has_no_routes() -> None:
     assert "7000" in translate([service("db", "default", {"port": 7000, "name": "web"})]).routes  # sniffed
 
 
+def test_a_service_is_on_a_port_where_it_speaks_http() -> None:
+    opaque = service("db", "default", {"port": 9080, "name": "tcp-db"})
+    assert "db" not in domains(translate(mesh(opaque)))
+
+
+def test_no_domain_stands_twice() -> None:
+    """Envoy refuses such a table: whoever comes first has it."""
+    odd = virtual({"route": [to("v3")]}, hosts=["details", "reviews.default"])
+    translation = translate(mesh(odd, service("details"), service("twin", "default", clusterIP="10.96.90.80")))
+    found = domains(translation)
+    assert len(found) == len(set(found))
+    assert served(translation, "reviews.default") == [{V3: 100}]
+    assert served(translation) == [{PLAIN: 100}]
+
+
+def test_a_body_may_be_a_megabyte() -> None:
+    """Envoy's own limit for a direct response is 4 KiB; what Istio accepts is accepted."""
+    assert translate(mesh()).routes["9080"]["max_direct_response_body_size_bytes"] == 1024 * 1024
+
+
+def test_a_table_that_looks_at_ports_gets_every_host_twice() -> None:
+    found = service_domains(service("a", clusterIP="::1"), "default", 80)
+    assert found[:2] == ["a.default.svc.cluster.local", "a"]
+    assert {"a:80", "[::1]", "[::1]:80"} <= set(found)
+    assert len(found) == 10
+
+
 def test_an_unknown_host_is_answered_with_502() -> None:
     last = translate(mesh()).routes["9080"]["virtual_hosts"][-1]
     assert (last["name"], last["domains"]) == ("block_all", ["*"])
@@ -117,7 +150,9 @@ def test_a_narrower_export_beats_age() -> None:
     assert served(translate(mesh(public, given, private))) == [{V2: 100}]
 
 
-@pytest.mark.parametrize(("exported", "seen"), [(["*"], True), (["."], False), (["shop"], True), (["~"], False)])
+@pytest.mark.parametrize(
+    ("exported", "seen"), [(["*"], True), (["."], False), (["shop"], True), (["~"], False), (["~", "shop"], False)]
+)
 def test_what_is_not_exported_to_the_client_is_not_there(exported: list[str], seen: bool) -> None:
     found = translate(mesh(virtual({"route": [to("v3")]}, exportTo=exported)), Proxy(namespace="shop"))
     assert served(found, "reviews.default") == [{V3: 100} if seen else {PLAIN: 100}]
@@ -160,6 +195,11 @@ def test_a_host_that_is_no_service_is_served_on_port_80_only() -> None:
     translation = translate(mesh(outside))
     assert "reviews.example.com" not in domains(translation)
     assert served(translation, "reviews.example.com", "80") == [{V3: 100}]
+    outside["spec"]["hosts"].append("*.svc.cluster.local")
+    better = virtual(
+        {"route": [to("v1")]}, name="better", hosts=["*.default.svc.cluster.local", "*.elsewhere.svc.cluster.local"]
+    )
+    assert "reviews.example.com" not in domains(translate(mesh(outside, better)))  # it speaks for no Service
     outside["spec"]["hosts"].append("reviews")
     assert served(translate(mesh(outside)), "reviews.example.com") == [{V3: 100}]
 
@@ -176,3 +216,19 @@ def test_a_virtual_service_of_a_gateway_only_leaves_the_sidecar_alone() -> None:
 def test_a_virtual_service_may_be_the_meshs_and_a_gateways() -> None:
     entries = [{"match": [{"gateways": ["gw"]}], "route": [to("v3")]}, {"route": [to("v1")]}]
     assert served(translate(mesh(virtual(*entries, gateways=["mesh", "gw"])))) == [{V1: 100}]
+
+
+# Those made from HTTPRoutes
+
+
+def from_route(subset: str, namespace: str, age: str) -> VirtualService:
+    written = virtual({"route": [to(subset, host=bookinfo.HOST)]}, namespace=namespace, born=age, hosts=[bookinfo.HOST])
+    return replace(virtual_services([written])[0], gateway_api=True)
+
+
+def test_a_consumers_own_route_comes_before_the_producers() -> None:
+    """Whatever their age; and it is its own clients' only."""
+    consumer, producer = from_route("v3", "shop", "01-01"), from_route("v1", "default", "02-01")
+    for namespace, wanted in (("default", V1), ("shop", V3), ("elsewhere", V1)):
+        tables = sidecar_tables(Registry.of(mesh()), [consumer, producer], Proxy(namespace=namespace), WIRING)
+        assert served(Translation(tables, []), "reviews.default") == [{wanted: 100}], namespace

@@ -103,9 +103,7 @@ def _outside(root: Json | None, leaf: Json | None) -> bool:
     """Whether the leaf's strings are not all among the root's. Regular expressions are never found to be."""
     if root is None or leaf is None:
         return False
-    if root.get("regex") or leaf.get("regex"):
-        return True
     if root.get("exact"):
-        return bool(leaf.get("prefix")) or leaf.get("exact") != root["exact"]
+        return bool(leaf.get("exact") != root["exact"])
     text = leaf.get("prefix") or leaf.get("exact")
     return not (root.get("prefix") and text and str(text).startswith(root["prefix"]))

@@ -130,8 +130,6 @@ def _sanitized(hosts: Iterable[str], namespace: str) -> tuple[str, ...]:
         if not slash:
             result.append(each)
         elif home == "*":
-            if host == "*":
-                return ("*",)
             result.append(host)
         else:
             result.append(f"{namespace if home == '.' else home}/{host}")

@@ -70,17 +70,16 @@ def _table(bound: Iterable[VirtualService], vantage: Vantage) -> Json:
         for one in vantage.registry.services
         if any(each["port"] == port and is_http(each) for each in one["spec"].get("ports") or [])
     }
-    made: dict[str, Json] = {}
+    hosts: list[Json] = []
     taken: set[str] = set()
     for host, routes in _hosts(list(bound), listening, vantage):
         name = f"{host}:{port}"
         service = listening.get(host)
         domains = service_domains(service, vantage.proxy.namespace) if service else [host]
         free = [each for each in domains if each.lower() not in taken]
-        if name not in made and free:
+        if free:  # else somebody spoke for all of them before
             taken.update(each.lower() for each in free)
-            made[name] = virtual_host(name, free, routes)
-    hosts = list(made.values())
+            hosts.append(virtual_host(name, free, routes))
     if "*" not in taken:
         hosts.append(_black_hole())
     return route_configuration(str(port), hosts)
@@ -92,14 +91,14 @@ def _hosts(
     """Hosts and their routes, the one that wins first; those without a VirtualService at the end."""
     spoken_for = set()
     for virtual in bound:
-        if not _concerns(virtual, listening, vantage.port):
-            continue
-        routes = routes_of(virtual, vantage)
         services = [host for host in listening if _speaks_for(virtual, host, bound)]
         if virtual.gateway_api:
             near = vantage.proxy.namespace
             services = [host for host in services if virtual.namespace in (namespace_of(listening[host]), near)]
-        if not routes or not (services or vantage.port == HTTP_PORT):
+        if not services and vantage.port != HTTP_PORT:
+            continue
+        routes = routes_of(virtual, vantage)
+        if not routes:
             continue
         strangers = [each for each in virtual.hosts if not any(covers(each, host) for host in listening)]
         spoken_for.update(services)
@@ -107,10 +106,6 @@ def _hosts(
     for host in listening:
         if host not in spoken_for:
             yield host, [plain_route(vantage.wiring.cluster(vantage.proxy, vantage.port, "", host))]
-
-
-def _concerns(virtual: VirtualService, listening: Iterable[str], port: int) -> bool:
-    return port == HTTP_PORT or any(covers(each, host) for each in virtual.hosts for host in listening)
 
 
 def _speaks_for(virtual: VirtualService, host: str, bound: list[VirtualService]) -> bool:

@@ -54,13 +54,13 @@ class VirtualService:
 
 
 def virtual_services(objects: Iterable[Json]) -> list[VirtualService]:
-    """From the objects of the API, oldest first; delegates have no place of their own."""
+    """From the objects of the API, in their order (the oldest first); delegates have no place of their own."""
     everything = list(objects)
     delegates = {
         (namespace_of(each), each["metadata"]["name"]): each for each in everything if not each["spec"].get("hosts")
     }
     roots = [each for each in everything if each["spec"].get("hosts")]
-    return [_taken_in(each, delegates) for each in sorted(roots, key=age_of)]
+    return [_taken_in(each, delegates) for each in roots]
 
 
 def bound_to(services: Iterable[VirtualService], gateway: str, namespace: str) -> list[VirtualService]:
