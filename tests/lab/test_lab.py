@@ -47,11 +47,11 @@ def test_the_kubeconfig_leads_to_the_objects_and_does_so_after_an_outage(lab: La
 def test_what_cannot_be_translated_leaves_the_last_good_routes_in_force(lab: Lab) -> None:
     """As a refused push does in a mesh; and the lab says so instead of pretending."""
     lab.set_weights({"v3": 100})
-    strange = bookinfo.virtual_service({"v1": 100})
-    strange["spec"]["http"][0]["rewrite"] = {"uri": "/"}
+    strange = bookinfo.destination_rule()
+    strange["spec"]["trafficPolicy"] = {"loadBalancer": {"simple": "PASSTHROUGH"}}
     lab.cluster.apply(strange)
-    lab.control_plane.settle()
-    assert "`rewrite` is not translated" in (lab.control_plane.problem or "")
+    lab.set_weights({"v1": 100})
+    assert "PASSTHROUGH is not translated" in (lab.control_plane.problem or "")
     lab.load.settle()
     before = lab.counts()
     lab.load.set_rate(300)
@@ -59,6 +59,7 @@ def test_what_cannot_be_translated_leaves_the_last_good_routes_in_force(lab: Lab
     after = lab.load.settle()
     assert after.of("v1").answered == before.of("v1").answered
     assert after.of("v3").failed == before.of("v3").failed
+    lab.cluster.apply(bookinfo.destination_rule())
     lab.set_weights({"v1": 100})
     assert lab.control_plane.problem is None
 

@@ -50,6 +50,25 @@ BUCKETS = (
 GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 # Without the last member a request that has no content-type at all would match neither.
 NOT_GRPC = {**GRPC, "invert_match": True, "treat_missing_header_as_empty": True}
+ECHOED = {"path": "%REQ(:PATH)%", "method": "%REQ(:METHOD)%", "authority": "%REQ(:AUTHORITY)%"}
+ECHO = r"""
+function envoy_on_request(handle)
+  if not handle:headers():get("x-lab-echo") then return end
+  local seen = {}
+  for name, value in pairs(handle:headers()) do
+    seen[name] = seen[name] and seen[name] .. "," .. value or value
+  end
+  local told = {}
+  for name, value in pairs(seen) do
+    table.insert(told, string.format('"%s": "%s"', name, (value:gsub('[\\"]', "\\%0"))))
+  end
+  handle:streamInfo():dynamicMetadata():set("lab", "headers", "{" .. table.concat(told, ", ") .. "}")
+end
+function envoy_on_response(handle)
+  local told = handle:streamInfo():dynamicMetadata():get("lab")
+  if told then handle:headers():add("x-lab-request-headers", told["headers"]) end
+end
+"""
 CLIENT = {
     "source_workload": "productpage-v1",
     "source_workload_namespace": "default",
@@ -148,7 +167,11 @@ def _outbound() -> Json:
     manager = {
         "stat_prefix": "outbound",
         "rds": {"route_config_name": ROUTES, "config_source": _from_file("rds")},
-        "http_filters": [_router()],
+        "http_filters": [  # a route configures the first two, as in Istio
+            _extension("envoy.filters.http.fault", "extensions.filters.http.fault.v3.HTTPFault"),
+            _extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
+            _router(),
+        ],
         "access_log": _loggers(tags),
         # an open-loop client keeps its connections for the whole run
         "common_http_protocol_options": {"idle_timeout": "3600s"},
@@ -181,7 +204,7 @@ def _upstream(upstream: Upstream) -> Json:
     body = json.dumps({"app": upstream.app, "version": upstream.version})
     manager = {
         "stat_prefix": upstream.listener,
-        "http_filters": [*_fault_filters(upstream.workload), _router()],
+        "http_filters": [*_fault_filters(upstream.workload), _echo(), _router()],
         "access_log": _loggers(tags),
         "route_config": {
             "virtual_hosts": [
@@ -203,6 +226,9 @@ def _upstream(upstream: Upstream) -> Json:
                         {
                             "match": {"prefix": "/"},
                             "direct_response": {"status": 200, "body": {"inline_string": body}},
+                            "response_headers_to_add": [
+                                {"header": {"key": f"x-lab-{name}", "value": value}} for name, value in ECHOED.items()
+                            ],
                         },
                     ],
                 }
@@ -210,6 +236,15 @@ def _upstream(upstream: Upstream) -> Json:
         },
     }
     return {"name": upstream.listener, "internal_listener": {}, "filter_chains": [_chain(manager)]}
+
+
+def _echo() -> Json:
+    """Tells a request with `x-lab-echo` which headers arrived."""
+    return _extension(
+        "envoy.filters.http.lua",
+        "extensions.filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": ECHO},
+    )
 
 
 def _fault_filters(workload: str) -> list[Json]:

@@ -11,11 +11,12 @@ from canaryd.lab.istiod.objects import namespace_of
 Json = dict[str, Any]
 
 DOMAIN = "svc.cluster.local"
+HEADLESS = "None"
 
 
 def full_host(host: str, namespace: str) -> str:
     """A short name is completed in the namespace of the object that holds it; one with a dot is taken as it is."""
-    return host if "." in host or host == "*" else f"{host}.{namespace}.{DOMAIN}"
+    return host if "." in host or ":" in host or host == "*" else f"{host}.{namespace}.{DOMAIN}"
 
 
 def covers(pattern: str, host: str) -> bool:
@@ -26,13 +27,24 @@ def specificity(pattern: str) -> tuple[bool, int]:
     return (not pattern.startswith("*"), len(pattern))
 
 
-def service_domains(service: Json, namespace: str, port: int) -> list[str]:
-    """Every way to write the service's host that a client in `namespace` may use, with and without the port."""
-    name, home = service["metadata"]["name"], namespace_of(service)
-    names = [f"{name}.{home}.{DOMAIN}", f"{name}.{home}.svc", f"{name}.{home}"]
-    if home == namespace:
-        names.append(name)
-    return [domain for each in names for domain in (each, f"{each}:{port}")]
+def service_domains(service: Json, namespace: str, port: int | None = None) -> list[str]:
+    """
+    Every way to write the service's host that a client in `namespace` may use, and its addresses.
+
+    They are without port, for a table that looks at none (`ignore_port_in_host_matching`); with `port` each stands
+    there once more with it. A headless service's pods have hosts of their own below the service's. (Istio:
+    generateVirtualHostDomains.)
+    """
+    name, home, spec = service["metadata"]["name"], namespace_of(service), service["spec"]
+    names = [f"{name}.{home}.{DOMAIN}", *([name] if home == namespace else []), f"{name}.{home}.svc", f"{name}.{home}"]
+    if spec.get("clusterIP") == HEADLESS:
+        names += [f"*.{each}" for each in names]
+    else:
+        addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
+        names += [f"[{each}]" if ":" in each else each for each in addresses if each]
+    if port is None:
+        return names
+    return names + [f"{each}:{port}" for each in names if not each.startswith("*")]
 
 
 def rule_host(rule: Json) -> str:

@@ -54,26 +54,3 @@ def visible(each: Json, proxy: Proxy) -> bool:
     exported = each["spec"].get("exportTo") or ["*"]
     own = namespace_of(each) == proxy.namespace
     return "*" in exported or proxy.namespace in exported or (own and "." in exported)
-
-
-def concerns(virtual: Json, proxy: Proxy) -> bool:
-    """Whether a VirtualService says anything to this sidecar: visible, with hosts, bound to the mesh somewhere."""
-    return (
-        bool(virtual["spec"].get("hosts"))
-        and visible(virtual, proxy)
-        and any(
-            MESH in (match.get("gateways") or gateways_of(virtual))
-            for entry in virtual["spec"].get("http") or virtual["spec"].get("tls") or virtual["spec"].get("tcp") or [{}]
-            for match in entry.get("match") or [{}]
-        )
-    )
-
-
-def meant_for(match: Json, virtual: Json, proxy: Proxy, port: int) -> bool:
-    """`gateways`, `port`, `sourceLabels` and `sourceNamespace` choose proxies; they are no conditions on requests."""
-    return (
-        MESH in (match.get("gateways") or gateways_of(virtual))
-        and match.get("port", port) == port
-        and match.get("sourceNamespace", proxy.namespace) == proxy.namespace
-        and (match.get("sourceLabels") or {}).items() <= proxy.labels.items()
-    )

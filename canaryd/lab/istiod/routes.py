@@ -1,122 +1,88 @@
 """
-Routes: an http entry of a VirtualService as Envoy's routes, one for each of its matches.
+Routes: the http entries of a VirtualService as Envoy's routes, one for each of their matches.
+
+First match wins, in the order in which they are written; what stands after a match that takes everything is never
+reached, and Istio leaves it out.
+
+Source: Istio pilot/pkg/networking/core/route/route.go (BuildHTTPRoutesForVirtualService, translateRoute).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
-from canaryd.errors import Rejected
-from canaryd.lab.istiod.hosts import full_host, ports_of
-from canaryd.lab.istiod.matches import catches_all, match_of
-from canaryd.lab.istiod.objects import namespace_of, only, seconds, where_of
-from canaryd.lab.istiod.proxy import Proxy, Wiring, meant_for
-from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.actions import apply_action, plain_action
+from canaryd.lab.istiod.filters import per_filter_config
+from canaryd.lab.istiod.matches import catches_all, match_of, meant_for
+from canaryd.lab.istiod.objects import only
+from canaryd.lab.istiod.vantage import Vantage
+from canaryd.lab.istiod.virtualservices import Entry, VirtualService
 
 Json = dict[str, Any]
 
-ENTRY_FIELDS = {"name", "match", "route", "timeout", "retries"}
-DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"  # Istio since 1.24: without 503
+ENTRY_FIELDS = {
+    "name",
+    "match",
+    "route",
+    "redirect",
+    "directResponse",
+    "rewrite",
+    "timeout",
+    "retries",
+    "fault",
+    "mirror",
+    "mirrors",
+    "mirrorPercentage",
+    "mirrorPercent",
+    "mirror_percent",
+    "corsPolicy",
+    "headers",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """How one proxy's listener names the cluster of a destination."""
+def routes_of(virtual: VirtualService, vantage: Vantage) -> list[Json]:
+    """
+    The routes for one listener, in order; none where nothing of the VirtualService is meant for it.
 
-    registry: Registry
-    proxy: Proxy
-    port: int  # of the listener
-    wiring: Wiring
-
-    def of(self, destination: Json, virtual: Json) -> str:
-        """Without `port`: the service's only port, else the listener's (route.go, GetDestinationCluster)."""
-        host = full_host(destination["host"], namespace_of(virtual))
-        port = (destination.get("port") or {}).get("number")
-        if port is None:
-            service = self.registry.by_host.get(host)
-            ports = ports_of(service) if service else []
-            port = ports[0] if len(ports) == 1 else self.port
-        return self.wiring.cluster(self.proxy, port, destination.get("subset", ""), host)
-
-
-def routes_of(virtual: Json, registry: Registry, proxy: Proxy, port: int, wiring: Wiring) -> list[Json]:
-    """The routes of a VirtualService's http entries for a sidecar's outbound `port`, in order."""
-    where = where_of(virtual)
-    for protocol in ("tls", "tcp"):
-        if virtual["spec"].get(protocol):
-            raise Rejected(f"{where}: {protocol} routes are not translated by the lab, only http routes are")
+    Raises Rejected, with a sentence, for what is meant for it and is not translated.
+    """
     routes: list[Json] = []
-    for index, entry in enumerate(virtual["spec"].get("http") or []):
-        here = f"{where}, http[{index}]"
-        matches = [each for each in entry.get("match") or [{}] if meant_for(each, virtual, proxy, port)]
-        if not matches:
-            continue
-        only(entry, ENTRY_FIELDS, here)
-        action = _action(entry, virtual, _Names(registry, proxy, port, wiring), here)
-        for each in matches:
-            name = ".".join(part for part in (entry.get("name"), each.get("name")) if part)
-            match = match_of(each, here)
-            routes.append({**({"name": name} if name else {}), "match": match, "route": action})
-            if catches_all(match):
-                return routes  # Istio drops what comes after
+    for entry in virtual.entries:
+        for match in entry.spec.get("match") or [None]:
+            if match and not meant_for(match, vantage):
+                continue
+            routes.append(_route(entry, match or {}, vantage, gateway_api=virtual.gateway_api))
+            if catches_all(routes[-1]["match"]):
+                return routes
     return routes
+
+
+def _route(entry: Entry, match: Json, vantage: Vantage, *, gateway_api: bool) -> Json:
+    spec, where = entry.spec, entry.where
+    only(spec, ENTRY_FIELDS, where)
+    name = spec.get("name") or ""
+    if match.get("name"):
+        name = f"{name}.{match['name']}"
+    route: Json = {"match": match_of(match, where, gateway_api=gateway_api)}
+    if name:
+        route["name"] = name
+    apply_action(route, spec, vantage, where, gateway_api=gateway_api)
+    filters = per_filter_config(spec, where)
+    if filters:
+        route["typed_per_filter_config"] = filters
+    return route
 
 
 def plain_route(cluster: str) -> Json:
     """What Istio makes for a host of which no VirtualService speaks."""
-    action = {"cluster": cluster, "timeout": "0s", "retry_policy": retry_policy(2)}
-    return {"name": "default", "match": {"prefix": "/"}, "route": action}
+    return {"name": "default", "match": {"prefix": "/"}, "route": plain_action(cluster)}
 
 
-def _action(entry: Json, virtual: Json, names: _Names, where: str) -> Json:
-    destinations = entry.get("route") or []
-    if not destinations:
-        raise Rejected(f"{where}: an entry without `route` is not translated by the lab")
-    weighted = []
-    for index, each in enumerate(destinations):
-        only(each, {"destination", "weight"}, f"{where}.route[{index}]")
-        weighted.append((names.of(each["destination"], virtual), each.get("weight", 0)))
-    action: Json = {"timeout": seconds(entry.get("timeout", "0s"), where)}
-    if len(weighted) == 1:
-        action["cluster"] = weighted[0][0]
-    else:
-        kept = [{"name": name, "weight": weight} for name, weight in weighted if weight != 0]
-        if not kept or any(each["weight"] < 0 for each in kept):
-            raise Rejected(f"{where}: the weights of several destinations must not be negative nor all 0")
-        action["weighted_clusters"] = {"clusters": kept}
-    retry = retry_of(entry.get("retries"), where)
-    return {**action, **({"retry_policy": retry} if retry else {})}
+def catch_alls_last(routes: Iterable[Json]) -> list[Json]:
+    """
+    Routes of several VirtualServices for one host: those that take everything at the end, the first of them wins.
 
-
-def retry_of(retries: Json | None, where: str) -> Json:
-    if retries is None:
-        return retry_policy(2)
-    only(retries, {"attempts", "perTryTimeout", "retryOn"}, f"{where}, retries")
-    attempts = retries.get("attempts", 0)
-    if attempts == 0:
-        return {}
-    conditions = [each.strip() for each in (retries.get("retryOn") or DEFAULT_RETRY_ON).split(",") if each.strip()]
-    codes = [int(each) for each in conditions if each.isdigit()]
-    words = [each for each in conditions if not each.isdigit()]
-    if codes and "retriable-status-codes" not in words:
-        words.append("retriable-status-codes")
-    policy = retry_policy(attempts, ",".join(words))
-    if codes:
-        policy["retriable_status_codes"] = codes
-    if retries.get("perTryTimeout"):
-        policy["per_try_timeout"] = seconds(retries["perTryTimeout"], where)
-    return policy
-
-
-def retry_policy(attempts: int, retry_on: str = DEFAULT_RETRY_ON) -> Json:
-    """Istio: pilot/pkg/networking/core/route/retry/retry.go, DefaultPolicy: another host of the same cluster first."""
-    previous = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-    return {
-        "retry_on": retry_on,
-        "num_retries": attempts,
-        "host_selection_retry_max_attempts": 5,
-        "retry_host_predicate": [
-            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": previous}}
-        ],
-    }
+    Istio: SortVHostRoutes.
+    """
+    return sorted(routes, key=lambda each: catches_all(each["match"]))

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from canaryd.lab.istiod.clusters import clusters_of
-from canaryd.lab.istiod.hosts import ports_of
-from canaryd.lab.istiod.proxy import Proxy, Wiring
+from canaryd.lab.istiod.gateways import gateway_tables
+from canaryd.lab.istiod.proxy import GATEWAY, Proxy, Wiring
 from canaryd.lab.istiod.registry import Registry
-from canaryd.lab.istiod.virtualhosts import route_table
+from canaryd.lab.istiod.virtualhosts import sidecar_tables
+from canaryd.lab.istiod.virtualservices import virtual_services
 
 Json = dict[str, Any]
 
@@ -31,7 +32,8 @@ class Translation:
     """
     One proxy's configuration, ready for Envoy.
 
-    `routes`: RouteConfigurations by name, as Istio names them: the port (`9080`) at a sidecar.
+    `routes`: RouteConfigurations by name, as Istio names them: the port (`9080`) at a sidecar, `http.8080` or
+    `https.8443.<port's name>.<gateway>.<namespace>` at a gateway.
     """
 
     routes: dict[str, Json]
@@ -44,6 +46,6 @@ def translate(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
 
     Raises Rejected, with a sentence, for whatever of these objects concerns the proxy and is not translated.
     """
-    ports = sorted({port for service in registry.services for port in ports_of(service)})
-    routes = {str(port): route_table(registry, proxy, port, wiring) for port in ports}
-    return Translation(routes, clusters_of(registry, proxy, wiring))
+    virtuals = virtual_services(registry.virtual_services)
+    tables = gateway_tables if proxy.kind == GATEWAY else sidecar_tables
+    return Translation(tables(registry, virtuals, proxy, wiring), clusters_of(registry, proxy, wiring))
