@@ -1,0 +1,313 @@
+"""
+What a schema demands beyond types and bounds: alternatives (`oneOf` and its kin), sizes of maps, and rules.
+
+Real definitions write rules as CEL expressions in `x-kubernetes-validations`. Here a rule names a predicate of this
+file in `x-lab-rules`, because only those of Istio and of the Gateway API are needed; messages are those of the real
+definitions. As on an API server, rules are looked at once everything else is right, and defaults are in place by then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from canaryd.lab.kubernetes.resources import Schema
+from canaryd.lab.kubernetes.status import Cause
+
+Rule = dict[str, Any]  # `holds`: the predicate's name, `of`: its arguments after the value, `message`
+
+
+def alternatives(schema: Schema, value: Any, path: str = "") -> list[Cause]:
+    """
+    What is wrong with `value` as far as `oneOf`, `anyOf`, `allOf`, `not` and sizes of maps go.
+
+    Source: kube-openapi, pkg/validation/validate/schema_props.go; apiextensions-apiserver names no field for the first
+    four (pkg/apiserver/validation/validation.go), which prints as ``<nil>``.
+    """
+    return list(_alternatives(schema, value, path))
+
+
+def broken_rules(schema: Schema, value: Any, path: str = "") -> list[Cause]:
+    """
+    The rules that `value` breaks. Call it for values that are right otherwise.
+
+    Source: apiextensions-apiserver, pkg/apiserver/schema/cel/validation.go: plain values are shown, others are not.
+    """
+    return list(_broken_rules(schema, value, path))
+
+
+def _below(schema: Schema, value: Any, path: str) -> Iterator[tuple[Schema, Any, str]]:
+    """The parts of a value, each with its schema and its path."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield schema.get("items") or {}, item, f"{path}[{index}]"
+    elif isinstance(value, dict):
+        properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
+        for key, item in value.items():
+            inner = properties.get(key) or (rest if isinstance(rest, dict) else None)
+            if inner:
+                yield inner, item, f"{path}.{key}" if path else key
+
+
+def _alternatives(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
+    for part, item, where in _below(schema, value, path):
+        yield from _alternatives(part, item, where)
+    if isinstance(value, dict):
+        yield from _sizes(schema, value, path)
+        for refusal in _refusals(schema, value, path):
+            yield Cause("FieldValueInvalid", f'Invalid value: "": "{path}" {refusal}', "<nil>")
+
+
+def _sizes(schema: Schema, value: dict[str, Any], path: str) -> Iterator[Cause]:
+    size = len(value)
+    if size < schema.get("minProperties", 0):
+        least = f"{path} in body should have at least {schema['minProperties']} properties"
+        yield Cause("FieldValueInvalid", f"Invalid value: {size}: {least}", path)
+    if size > schema.get("maxProperties", size):
+        most = f"must have at most {schema['maxProperties']} items"
+        yield Cause("FieldValueTooMany", f"Too many: {size}: {most}", path)
+
+
+def _refusals(schema: Schema, value: dict[str, Any], path: str) -> Iterator[str]:
+    one_of = schema.get("oneOf") or []
+    valid = sum(1 for one in one_of if _holds(one, value))
+    if one_of and valid != 1:
+        found = f"Found {valid} valid alternatives" if valid else "Found none valid"
+        yield f"must validate one and only one schema (oneOf). {found}"
+    if schema.get("anyOf") and not any(_holds(one, value) for one in schema["anyOf"]):
+        yield "must validate at least one schema (anyOf)"
+    all_of = schema.get("allOf") or []
+    for one in all_of:
+        yield from _refusals(one, value, path)
+    if not all(_holds(one, value) for one in all_of):
+        none = "" if any(_holds(one, value) for one in all_of) else ". None validated"
+        yield f"must validate all the schemas (allOf){none}"
+    if "not" in schema and _holds(schema["not"], value):
+        yield "must not validate the schema (not)"
+
+
+def _holds(schema: Schema, value: dict[str, Any]) -> bool:
+    """Whether an alternative fits; in structural schemas these only ask for the presence of fields."""
+    present = all(key in value for key in schema.get("required") or ())
+    return present and not any(_refusals(schema, value, ""))
+
+
+def _broken_rules(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
+    if value is None:
+        return
+    for rule in schema.get("x-lab-rules") or ():
+        if not PREDICATES[rule["holds"]](value, *rule["of"]):
+            shown = f'"{value}": ' if isinstance(value, str) else "" if isinstance(value, dict | list) else f"{value}: "
+            yield Cause("FieldValueInvalid", f"Invalid value: {shown}{rule['message']}", path)
+    for part, item, where in _below(schema, value, path):
+        yield from _broken_rules(part, item, where)
+
+
+def rule(message: str, holds: str, *of: Any) -> Rule:
+    """One entry of `x-lab-rules`. Raises KeyError for a predicate that there is not."""
+    if holds not in PREDICATES:
+        raise KeyError(holds)
+    return {"holds": holds, "of": list(of), "message": message}
+
+
+# -- of any kind
+
+
+def _at_most_one(value: Any, *fields: str) -> bool:
+    return sum(1 for field in fields if field in value) <= 1
+
+
+def _no_wildcard(value: Any) -> bool:
+    return "*" not in value
+
+
+def _no_wildcard_keys(value: Any) -> bool:
+    return not any("*" in key for key in value)
+
+
+def _no_empty_keys(value: Any) -> bool:
+    return "" not in value
+
+
+def _other_than(value: Any, refused: Any) -> bool:
+    return bool(value != refused)
+
+
+def _port(value: Any) -> bool:
+    return 0 < int(value) <= 65535
+
+
+def _ports_as_keys(value: Any) -> bool:
+    return all(key.isdecimal() and _port(key) for key in value)
+
+
+_PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
+
+
+def _port_names(value: Any) -> bool:
+    return all(len(key) < 63 and _PORT_NAME.fullmatch(key) for key in value)
+
+
+def _distinct(value: Any, *fields: str) -> bool:
+    found = [tuple(item.get(field) or "" for field in fields) for item in value]
+    return len(set(found)) == len(found)
+
+
+# -- of Istio
+
+
+def _levels_need_selector(value: Any) -> bool:
+    return "portLevelMtls" not in value or bool((value.get("selector") or {}).get("matchLabels"))
+
+
+def _has_address(value: Any) -> bool:
+    return "address" in value or "network" in value
+
+
+def _socket_without_ports(value: Any) -> bool:
+    return not value.get("address", "").startswith("unix://") or "ports" not in value
+
+
+def _socket_path(value: Any) -> bool:
+    return not value.startswith("unix://") or value[7:8] in ("/", "@")
+
+
+def _socket_file(value: Any) -> bool:
+    return not value.startswith("unix://") or not value.endswith("/")
+
+
+def _ranges_are_static(value: Any) -> bool:
+    ranges = any("/" in one for one in value.get("addresses") or [])
+    return not ranges or value.get("resolution", "NONE") in ("NONE", "STATIC")
+
+
+def _none_has_no_endpoints(value: Any) -> bool:
+    return value.get("resolution", "NONE") != "NONE" or "endpoints" not in value
+
+
+def _round_robin_of_one(value: Any) -> bool:
+    return value.get("resolution") != "DNS_ROUND_ROBIN" or len(value.get("endpoints") or []) <= 1
+
+
+# -- of the Gateway API
+
+
+def _service_has_port(value: Any) -> bool:
+    return bool(value.get("group")) or value.get("kind") != "Service" or "port" in value
+
+
+def _only_with_type(value: Any, field: str, kind: str) -> bool:
+    return field not in value or value.get("type") == kind
+
+
+def _always_with_type(value: Any, field: str, kind: str) -> bool:
+    return field in value or value.get("type") != kind
+
+
+def _once(value: Any, kind: str) -> bool:
+    return sum(1 for one in value if one.get("type") == kind) <= 1
+
+
+def _not_both(value: Any, *kinds: str) -> bool:
+    return not {one.get("type") for one in value}.issuperset(kinds)
+
+
+def _redirect_alone(value: Any) -> bool:
+    return not value.get("backendRefs") or not any("requestRedirect" in one for one in value.get("filters") or [])
+
+
+def _prefix_to_replace(value: Any, kind: str, where: str) -> bool:
+    """A prefix that a filter replaces needs exactly one match, by prefix. `where`: the rule or its `backendRefs`."""
+    owners = value.get("backendRefs") or [] if where == "backendRefs" else [value]
+    paths = [(one.get(kind) or {}).get("path") or {} for owner in owners for one in owner.get("filters") or []]
+    if not any(path.get("type") == "ReplacePrefixMatch" and "replacePrefixMatch" in path for path in paths):
+        return True
+    matches = value.get("matches") or []
+    return len(matches) == 1 and bool((matches[0].get("path") or {}).get("type") == "PathPrefix")
+
+
+def _few_matches(value: Any, most: int) -> bool:
+    return sum(len(one.get("matches") or []) for one in value) <= most
+
+
+def _is_pattern(value: Any) -> bool:
+    """A regular expression may look like anything; other paths are matched as they are."""
+    return value.get("type") not in ("Exact", "PathPrefix")
+
+
+def _absolute_path(value: Any) -> bool:
+    return _is_pattern(value) or value.get("value", "").startswith("/")
+
+
+def _path_without(value: Any, text: str) -> bool:
+    return _is_pattern(value) or text not in value.get("value", "")
+
+
+def _path_not_ending(value: Any, text: str) -> bool:
+    return _is_pattern(value) or not value.get("value", "").endswith(text)
+
+
+_PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
+
+
+def _path_characters(value: Any) -> bool:
+    return _is_pattern(value) or _PATH.fullmatch(value.get("value", "")) is not None
+
+
+def _parent(one: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(one.get(field) or "" for field in ("group", "kind", "name", "namespace"))
+
+
+def _sections_told(value: Any) -> bool:
+    """Of two references to one parent both or none name a section."""
+    return all(
+        bool(one.get("sectionName")) == bool(other.get("sectionName"))
+        for one in value
+        for other in value
+        if _parent(one) == _parent(other)
+    )
+
+
+def _fraction(value: Any) -> bool:
+    return bool(value.get("numerator", 0) <= value.get("denominator", 100))
+
+
+def _star_alone(value: Any) -> bool:
+    return "*" not in value or len(value) == 1
+
+
+PREDICATES: dict[str, Callable[..., bool]] = {
+    "at-most-one": _at_most_one,
+    "no-wildcard": _no_wildcard,
+    "no-wildcard-keys": _no_wildcard_keys,
+    "no-empty-keys": _no_empty_keys,
+    "other-than": _other_than,
+    "port": _port,
+    "ports-as-keys": _ports_as_keys,
+    "port-names": _port_names,
+    "distinct": _distinct,
+    "levels-need-selector": _levels_need_selector,
+    "has-address": _has_address,
+    "socket-without-ports": _socket_without_ports,
+    "socket-path": _socket_path,
+    "socket-file": _socket_file,
+    "ranges-are-static": _ranges_are_static,
+    "none-has-no-endpoints": _none_has_no_endpoints,
+    "round-robin-of-one": _round_robin_of_one,
+    "service-has-port": _service_has_port,
+    "only-with-type": _only_with_type,
+    "always-with-type": _always_with_type,
+    "once": _once,
+    "not-both": _not_both,
+    "redirect-alone": _redirect_alone,
+    "prefix-to-replace": _prefix_to_replace,
+    "few-matches": _few_matches,
+    "absolute-path": _absolute_path,
+    "path-without": _path_without,
+    "path-not-ending": _path_not_ending,
+    "path-characters": _path_characters,
+    "sections-told": _sections_told,
+    "fraction": _fraction,
+    "star-alone": _star_alone,
+}
