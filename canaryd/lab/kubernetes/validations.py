@@ -259,18 +259,61 @@ def _parent(one: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(one.get(field) or "" for field in ("group", "kind", "name", "namespace"))
 
 
-def _sections_told(value: Any) -> bool:
-    """Of two references to one parent both or none name a section."""
+def _parents_told_apart(value: Any) -> bool:
+    """Of two references to one parent both or none name a section, and both or none a port."""
     return all(
-        bool(one.get("sectionName")) == bool(other.get("sectionName"))
+        bool(one.get(field)) == bool(other.get(field))
         for one in value
         for other in value
         if _parent(one) == _parent(other)
+        for field in ("sectionName", "port")
     )
 
 
 def _fraction(value: Any) -> bool:
     return bool(value.get("numerator", 0) <= value.get("denominator", 100))
+
+
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def _seconds(text: str) -> float:
+    return sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)(ms|h|m|s)", text))
+
+
+def _backend_within_request(value: Any) -> bool:
+    """A request timeout of 0s is none."""
+    request, backend = _seconds(value.get("request", "")), _seconds(value.get("backendRequest", ""))
+    return not request or backend <= request
+
+
+def _any_of(value: Any, *fields: str) -> bool:
+    return any(field in value for field in fields)
+
+
+def _exact_matches(value: Any, field: str, pattern: str) -> bool:
+    exact = value.get("type", "Exact") == "Exact" and field in value
+    return not exact or re.fullmatch(pattern, value[field]) is not None
+
+
+def _no_addresses(value: Any) -> bool:
+    return not any(re.fullmatch(r"[0-9]+(\.[0-9]+){3}", one) for one in value)
+
+
+def _listener_without(value: Any, field: str, *protocols: str) -> bool:
+    return not any(one.get("protocol") in protocols and one.get(field) for one in value)
+
+
+def _https_terminates(value: Any) -> bool:
+    return all((one.get("tls") or {}).get("mode") != "Passthrough" for one in value if one.get("protocol") == "HTTPS")
+
+
+def _tls_has_mode(value: Any) -> bool:
+    return all((one.get("tls") or {}).get("mode") for one in value if one.get("protocol") == "TLS")
+
+
+def _has_certificate(value: Any) -> bool:
+    return value.get("mode") != "Terminate" or bool(value.get("certificateRefs") or value.get("options"))
 
 
 def _star_alone(value: Any) -> bool:
@@ -307,7 +350,15 @@ PREDICATES: dict[str, Callable[..., bool]] = {
     "path-without": _path_without,
     "path-not-ending": _path_not_ending,
     "path-characters": _path_characters,
-    "sections-told": _sections_told,
+    "parents-told-apart": _parents_told_apart,
     "fraction": _fraction,
+    "backend-within-request": _backend_within_request,
+    "any-of": _any_of,
+    "exact-matches": _exact_matches,
+    "no-addresses": _no_addresses,
+    "listener-without": _listener_without,
+    "https-terminates": _https_terminates,
+    "tls-has-mode": _tls_has_mode,
+    "has-certificate": _has_certificate,
     "star-alone": _star_alone,
 }
