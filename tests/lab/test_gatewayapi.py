@@ -268,7 +268,11 @@ REFUSED: list[tuple[str, Object, dict[str, str]]] = [
     (
         "Gateway",
         listening({"name": "a", "port": 443, "protocol": "HTTPS", "tls": {}}),
-        invalid("spec.listeners[0].tls", "certificateRefs or options must be specified when mode is Terminate"),
+        invalid(
+            "spec.listeners[0].tls",
+            '"object": no such key: certificateRefs evaluating rule: '
+            "certificateRefs or options must be specified when mode is Terminate",
+        ),
     ),
     (
         "Gateway",

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from canaryd.lab.kubernetes import ApiError, Cluster
+from canaryd.lab.kubernetes.durations import nanoseconds
 from canaryd.lab.kubernetes.webhook import VALIDATORS, admit, validate
 from canaryd.lab.kubernetes.webhook.problems import listed, number, quoted, told, wrong
-from canaryd.lab.kubernetes.webhook.values import nanoseconds
 
 Object = dict[str, Any]
 GROUPS = {"PeerAuthentication": "security.istio.io"}
@@ -694,6 +694,12 @@ def test_a_status_is_written_without_the_webhook() -> None:
 )
 def test_durations_are_read_as_go_reads_them(text: str, wanted: int) -> None:
     assert nanoseconds(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "1", "1 s", "s", "1d", "--1s", "1s?"])
+def test_what_is_no_duration_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        nanoseconds(text)
 
 
 def test_numbers_and_strings_are_printed_as_go_prints_them() -> None:

@@ -55,7 +55,7 @@ from canaryd.lab.kubernetes.resources import Registry, Resource
 from canaryd.lab.kubernetes.schema import read
 from canaryd.lab.kubernetes.selectors import Selector
 from canaryd.lab.kubernetes.status import ApiError, Cause, Object
-from canaryd.lab.kubernetes.validations import alternatives, broken_rules
+from canaryd.lab.kubernetes.validations import all_causes
 from canaryd.lab.kubernetes.webhook import admit
 
 
@@ -422,8 +422,7 @@ class Cluster:
         warnings = tuple(f'unknown field "{path}"' for path in reading.unknown)
         if warnings and options.validation == "Strict":
             raise strict_decoding_error(resource, options, obj, warnings, patching=patching)
-        causes = [*reading.causes, *alternatives(resource.schema or {}, reading.value)]
-        causes = causes or broken_rules(resource.schema or {}, reading.value)
+        causes = all_causes(resource.schema or {}, reading.value, reading.causes)
         if causes:
             raise status.invalid(resource, name, tuple(causes))
         obj = {"apiVersion": obj["apiVersion"], "kind": resource.kind, "metadata": obj["metadata"], **reading.value}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from canaryd.lab.kubernetes.resources import Schema
-from canaryd.lab.kubernetes.validations import Rule
+from canaryd.lab.kubernetes.validations import Rule, rule
 
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
@@ -15,7 +15,7 @@ INT32: Schema = {"type": "integer", "format": "int32"}
 UINT32: Schema = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
 UINT64: Schema = {"type": "integer", "minimum": 0}
 NUMBER: Schema = {"type": "number", "format": "double"}
-DURATION: Schema = {"type": "string", "format": "duration"}
+DURATION: Schema = {"type": "string", "x-lab-rules": [rule("must be a valid duration greater than 1ms", "duration")]}
 INT_OR_TEXT: Schema = {"x-kubernetes-int-or-string": True}
 TIME: Schema = {"type": "string", "format": "date-time"}
 

@@ -349,7 +349,15 @@ TCP_ROUTE = struct(required=("rules",), parentRefs=PARENT_REFERENCES, rules=_LAY
 TLS_ROUTE = struct(
     required=("hostnames", "rules"),
     parentRefs=PARENT_REFERENCES,
-    hostnames=ruled(_list(HOSTNAME, 1024, minItems=1), rule("Hostnames cannot contain an IP", "no-addresses")),
+    hostnames=ruled(
+        _list(HOSTNAME, 1024, minItems=1),
+        rule("Hostnames cannot contain an IP", "no-addresses"),
+        rule("Hostnames must be valid based on RFC-1123", "host-names"),
+        rule(
+            "Wildcards on hostnames must be the first label, and the rest of hostname must be valid based on RFC-1123",
+            "wildcards-first",
+        ),
+    ),
     rules=_LAYER4_RULES,
 )
 _GRANT: dict[str, Any] = {

@@ -3,19 +3,43 @@ What a schema demands beyond types and bounds: alternatives (`oneOf` and its kin
 
 Real definitions write rules as CEL expressions in `x-kubernetes-validations`. Here a rule names a predicate of this
 file in `x-lab-rules`, because only those of Istio and of the Gateway API are needed; messages are those of the real
-definitions. As on an API server, rules are looked at once everything else is right, and defaults are in place by then.
+definitions. Defaults are in place by the time that rules are looked at.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from canaryd.lab.kubernetes.durations import MILLISECOND, nanoseconds
 from canaryd.lab.kubernetes.resources import Schema
 from canaryd.lab.kubernetes.status import Cause
 
 Rule = dict[str, Any]  # `holds`: the predicate's name, `of`: its arguments after the value, `message`
+
+
+NOT_CHECKED = Cause(
+    "FieldValueInvalid",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation",
+    "<nil>",
+)
+_BLOCKING = ("FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+
+
+def all_causes(schema: Schema, value: Any, found: list[Cause]) -> list[Cause]:
+    """
+    Everything that is wrong with a value, given what types and bounds `found`.
+
+    Rules are left alone, and it is said so, when a value is not even what they take for granted.
+    Source: apiextensions-apiserver, pkg/registry/customresource/strategy.go (hasBlockingErr).
+    """
+    found = [*found, *alternatives(schema, value)]
+    if not any(one.reason in _BLOCKING for one in found):
+        return [*found, *broken_rules(schema, value)]
+    return [*found, NOT_CHECKED] if _has_rules(schema) else found
 
 
 def alternatives(schema: Schema, value: Any, path: str = "") -> list[Cause]:
@@ -30,28 +54,39 @@ def alternatives(schema: Schema, value: Any, path: str = "") -> list[Cause]:
 
 def broken_rules(schema: Schema, value: Any, path: str = "") -> list[Cause]:
     """
-    The rules that `value` breaks. Call it for values that are right otherwise.
+    The rules that `value` breaks; its types have to be right.
 
-    Source: apiextensions-apiserver, pkg/apiserver/schema/cel/validation.go: plain values are shown, others are not.
+    Source: apiextensions-apiserver, pkg/apiserver/schema/cel/validation.go: plain values are shown, others are not,
+    and where an expression fails the type is.
     """
     return list(_broken_rules(schema, value, path))
 
 
-def _below(schema: Schema, value: Any, path: str) -> Iterator[tuple[Schema, Any, str]]:
-    """The parts of a value, each with its schema and its path."""
+class UnevaluatedError(Exception):
+    """The expression of the real rule fails on this value, which refuses it, too; says how."""
+
+
+def _has_rules(schema: Schema) -> bool:
+    below = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return bool(schema.get("x-lab-rules")) or any(_has_rules(one) for one in below if isinstance(one, dict))
+
+
+def _below(schema: Schema, value: Any, path: str, key_path: str) -> Iterator[tuple[Schema, Any, str]]:
+    """The parts of a value, each with its schema and its path; `key_path` is how a key of a map is written."""
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield schema.get("items") or {}, item, f"{path}[{index}]"
     elif isinstance(value, dict):
         properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
         for key, item in value.items():
-            inner = properties.get(key) or (rest if isinstance(rest, dict) else None)
-            if inner:
-                yield inner, item, f"{path}.{key}" if path else key
+            if key in properties:
+                yield properties[key], item, f"{path}.{key}" if path else key
+            elif isinstance(rest, dict):
+                yield rest, item, key_path.format(path, key)
 
 
 def _alternatives(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
-    for part, item, where in _below(schema, value, path):
+    for part, item, where in _below(schema, value, path, "{}.{}"):
         yield from _alternatives(part, item, where)
     if isinstance(value, dict):
         yield from _sizes(schema, value, path)
@@ -97,11 +132,21 @@ def _broken_rules(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
     if value is None:
         return
     for rule in schema.get("x-lab-rules") or ():
-        if not PREDICATES[rule["holds"]](value, *rule["of"]):
-            shown = f'"{value}": ' if isinstance(value, str) else "" if isinstance(value, dict | list) else f"{value}: "
-            yield Cause("FieldValueInvalid", f"Invalid value: {shown}{rule['message']}", path)
-    for part, item, where in _below(schema, value, path):
+        try:
+            if not PREDICATES[rule["holds"]](value, *rule["of"]):
+                yield Cause("FieldValueInvalid", f"Invalid value: {_shown(value)}{rule['message']}", path)
+        except UnevaluatedError as failure:
+            kind = "string" if isinstance(value, str) else "object"
+            message = f'Invalid value: "{kind}": {failure} evaluating rule: {rule["message"]}'
+            yield Cause("FieldValueInvalid", message, path)
+    for part, item, where in _below(schema, value, path, "{}[{}]"):
         yield from _broken_rules(part, item, where)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return ""
+    return f"{json.dumps(value, ensure_ascii=False)}: "
 
 
 def rule(message: str, holds: str, *of: Any) -> Rule:
@@ -139,7 +184,10 @@ def _port(value: Any) -> bool:
 
 
 def _ports_as_keys(value: Any) -> bool:
-    return all(key.isdecimal() and _port(key) for key in value)
+    numbers = [key for key in value if re.fullmatch(r"[+-]?[0-9]{1,18}", key)]
+    if all(_port(key) for key in numbers) and len(numbers) < len(value):
+        raise UnevaluatedError("type conversion error from 'string' to 'int'")
+    return all(_port(key) for key in numbers)
 
 
 _PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -152,6 +200,14 @@ def _port_names(value: Any) -> bool:
 def _distinct(value: Any, *fields: str) -> bool:
     found = [tuple(item.get(field) or "" for field in fields) for item in value]
     return len(set(found)) == len(found)
+
+
+def _duration(value: Any) -> bool:
+    """At least a millisecond; `0s` is none."""
+    try:
+        return nanoseconds(value) >= MILLISECOND
+    except ValueError:
+        raise UnevaluatedError("type conversion error from 'string' to 'google.protobuf.Duration'") from None
 
 
 # -- of Istio
@@ -300,6 +356,17 @@ def _no_addresses(value: Any) -> bool:
     return not any(re.fullmatch(r"[0-9]+(\.[0-9]+){3}", one) for one in value)
 
 
+_HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def _host_names(value: Any) -> bool:
+    return all(_HOST.fullmatch(one) for one in value if "*" not in one)
+
+
+def _wildcards_first(value: Any) -> bool:
+    return all(one.startswith("*.") and _HOST.fullmatch(one[2:]) for one in value if "*" in one)
+
+
 def _listener_without(value: Any, field: str, *protocols: str) -> bool:
     return not any(one.get("protocol") in protocols and one.get(field) for one in value)
 
@@ -313,7 +380,12 @@ def _tls_has_mode(value: Any) -> bool:
 
 
 def _has_certificate(value: Any) -> bool:
-    return value.get("mode") != "Terminate" or bool(value.get("certificateRefs") or value.get("options"))
+    if value.get("mode") != "Terminate" or value.get("certificateRefs") or value.get("options"):
+        return True
+    for field in ("certificateRefs", "options"):
+        if field not in value:
+            raise UnevaluatedError(f"no such key: {field}")
+    return False
 
 
 def _star_alone(value: Any) -> bool:
@@ -330,6 +402,7 @@ PREDICATES: dict[str, Callable[..., bool]] = {
     "ports-as-keys": _ports_as_keys,
     "port-names": _port_names,
     "distinct": _distinct,
+    "duration": _duration,
     "levels-need-selector": _levels_need_selector,
     "has-address": _has_address,
     "socket-without-ports": _socket_without_ports,
@@ -356,6 +429,8 @@ PREDICATES: dict[str, Callable[..., bool]] = {
     "any-of": _any_of,
     "exact-matches": _exact_matches,
     "no-addresses": _no_addresses,
+    "host-names": _host_names,
+    "wildcards-first": _wildcards_first,
     "listener-without": _listener_without,
     "https-terminates": _https_terminates,
     "tls-has-mode": _tls_has_mode,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from canaryd.lab.kubernetes.durations import nanoseconds
 from canaryd.lab.kubernetes.status import Object
 from canaryd.lab.kubernetes.webhook.destinations import subset_name
 from canaryd.lab.kubernetes.webhook.hosts import fqdn_refusal, wildcard_domain
@@ -21,7 +22,6 @@ from canaryd.lab.kubernetes.webhook.values import (
     export_to,
     is_ip,
     labels,
-    nanoseconds,
     port,
     selector,
     whole_percent,

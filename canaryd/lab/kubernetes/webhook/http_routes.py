@@ -11,12 +11,13 @@ import re
 from http import HTTPStatus
 from typing import Any
 
+from canaryd.lab.kubernetes.durations import nanoseconds
 from canaryd.lab.kubernetes.status import Object
 from canaryd.lab.kubernetes.webhook import headers
 from canaryd.lab.kubernetes.webhook.destinations import destination, destinations, int32
 from canaryd.lab.kubernetes.webhook.matches import cors_header_name, http_matches, regex, regex_match
 from canaryd.lab.kubernetes.webhook.problems import Problems, listed, quoted, warning, wrong
-from canaryd.lab.kubernetes.webhook.values import duration, nanoseconds, percentage, port
+from canaryd.lab.kubernetes.webhook.values import duration, percentage, port
 
 _CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*")
 _RETRY_ON = {

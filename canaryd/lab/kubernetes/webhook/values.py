@@ -10,6 +10,7 @@ import ipaddress
 import re
 from typing import Any
 
+from canaryd.lab.kubernetes.durations import MILLISECOND, nanoseconds
 from canaryd.lab.kubernetes.webhook.problems import Problems, listed, number, quoted, wrong
 
 _LABEL = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -77,30 +78,14 @@ def unix_address(path: str) -> Problems:
         yield wrong(f"{path} is not an absolute path to a file")
 
 
-_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
-_NANOSECONDS["h"] = 3600 * 10**9
-_PART = re.compile(r"(\d*)\.?(\d*)(ns|us|µs|μs|ms|s|m|h)")
-_MILLISECOND = 10**6
-
-
-def nanoseconds(text: str) -> int:
-    """A duration as Go reads it: ``1h30m``, ``0.5s``, ``-1ms``. The schema has refused what is none."""
-    sign = -1 if text.startswith("-") else 1
-    total = 0
-    for whole, fraction, unit in _PART.findall(text):
-        size = _NANOSECONDS[unit]
-        total += int(whole or 0) * size + int(fraction or 0) * size // 10 ** len(fraction)
-    return sign * total
-
-
 def duration(text: Any) -> Problems:
-    """Nothing to say of an absent one."""
+    """Nothing to say of an absent one; the schema has refused what is none. Raises ValueError for that."""
     if text is None:
         return
     length = nanoseconds(str(text))
-    if length < _MILLISECOND:
+    if length < MILLISECOND:
         yield wrong("duration must be greater than 1ms")
-    elif length % _MILLISECOND:
+    elif length % MILLISECOND:
         yield wrong("only durations to ms precision are supported")
 
 
