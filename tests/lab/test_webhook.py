@@ -263,6 +263,7 @@ RULES_OF_ROUTES: list[tuple[Object, list[str]]] = [
         f'"uri": error parsing regexp: invalid or unsupported Perl syntax: `(?=`{RE2}'
     ]),
     (matching(uri={"regex": "x" * 1025}), ['"uri": regex is too large, max length allowed is 1024']),
+    (matching(uri={"regex": r"\pL{1000}"}), []),  # too large for Envoy, which nobody asks here
     (matching(headers={"a": {"regex": "*"}}), [
         f'"headers": error parsing regexp: missing argument to repetition operator: `*`{RE2}'
     ]),
@@ -706,3 +707,29 @@ def test_numbers_and_strings_are_printed_as_go_prints_them() -> None:
     printed = [number(one) for one in (0.0, 100.0, 12.5, 1e-5, 1234567.5, 123456.0)]
     assert printed == ["0", "100", "12.5", "1e-05", "1.2345675e+06", "123456"]
     assert quoted('a"b\\\n\x01\u200bé') == r'"a\"b\\\n\x01\u200bé"'
+
+
+def test_over_http_warnings_are_headers_and_a_refusal_is_a_status() -> None:
+    """What kubectl prints as `Warning:`, and the bare 400 that clients tell from a failed patch by its message."""
+    import requests
+
+    from canaryd.lab.kubernetes import ApiServer
+
+    path = "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
+    with ApiServer(Cluster()) as server:
+        taken = requests.post(
+            server.address + path, json=an("VirtualService", service(rule(), rule(name="b"))), timeout=10
+        )
+        refused = requests.post(
+            server.address + path,
+            params={"dryRun": "All"},
+            json=an("VirtualService", weighted(0, 0), name="nothing"),
+            timeout=10,
+        )
+    assert taken.status_code == 201
+    assert taken.headers["Warning"] == (
+        r'299 - "virtualService rule \"b\" not used (only the last rule can have no matches)"'
+    )
+    assert refused.status_code == 400
+    assert "reason" not in refused.json()
+    assert refused.json()["message"].endswith(f"configuration is invalid: {NO_WEIGHT}")
