@@ -358,14 +358,28 @@ RULES_OF_DESTINATIONS: list[tuple[Object, list[str]]] = [
         "max connections must be non-negative",
         "duration must be greater than 1ms",
     ]),
+    (policy(connectionPool={"http": {"idleTimeout": "0s", "http2KeepAlive": {"interval": "0s", "timeout": "0s"}}}), [
+        *["duration must be greater than 1ms"] * 3
+    ]),
+    (
+        policy(connectionPool={"tcp": {"maxConnectionDuration": "0s", "idleTimeout": "1.5ms",
+                                       "tcpKeepalive": {"time": "0s", "interval": "1.5ms"}}}),
+        [
+            "duration must be greater than 1ms",
+            "only durations to ms precision are supported",
+            "duration must be greater than 1ms",
+            "only durations to ms precision are supported",
+        ],
+    ),
     (policy(outlierDetection={"consecutiveLocalOriginFailures": 1, "maxEjectionPercent": 101}), [
         ("outlier detection consecutive local origin failures is specified, "
         "but split external local origin errors is set to false"),
         "percentage 101 is not in range 0..100",
     ]),
-    (balanced(consistentHash={"httpCookie": {"name": "", "attributes": [{"name": "a"}, {"name": "a"}]}}), [
+    (balanced(consistentHash={"httpCookie": {"name": "", "attributes": [{"name": "a"}, {"name": "a"}, {"name": ""}]}}), [
         "name required for HttpCookie",
         "duplicate cookie attribute name: a",
+        "cookie attribute name cannot be empty",
     ]),
     (balanced(consistentHash={"maglev": {"tableSize": 4}}), ["tableSize must be a prime number for maglev"]),
     (balanced(consistentHash={"maglev": {"tableSize": 65537}}), []),
