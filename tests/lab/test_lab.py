@@ -68,7 +68,7 @@ def test_what_envoy_refuses_is_told_in_its_own_words(lab: Lab) -> None:
     """
     Nothing is believed before Envoy has said yes: a refused configuration must not look like one in force.
 
-    Of regular expressions Istio itself refuses what Go cannot parse; one too large for the Envoy of the lab gets through to it.
+    Istio itself refuses a regular expression that Go cannot parse; one that is too large for Envoy gets through to it.
     """
     broken = bookinfo.virtual_service({"v1": 100})
     broken["spec"]["http"][0]["match"] = [{"uri": {"regex": r"\pL{1000}"}}]

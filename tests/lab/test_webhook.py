@@ -376,7 +376,7 @@ RULES_OF_DESTINATIONS: list[tuple[Object, list[str]]] = [
         "but split external local origin errors is set to false"),
         "percentage 101 is not in range 0..100",
     ]),
-    (balanced(consistentHash={"httpCookie": {"name": "", "attributes": [{"name": "a"}, {"name": "a"}, {"name": ""}]}}), [
+    (balanced(consistentHash={"httpCookie": {"name": "", "attributes": [{"name": one} for one in ("a", "a", "")]}}), [
         "name required for HttpCookie",
         "duplicate cookie attribute name: a",
         "cookie attribute name cannot be empty",
