@@ -118,13 +118,13 @@ def _union(*fields: str) -> list[Rule]:
 
 
 _FILTER_TYPES = {
-    "cors": "CORS",
     "requestHeaderModifier": "RequestHeaderModifier",
     "responseHeaderModifier": "ResponseHeaderModifier",
     "requestMirror": "RequestMirror",
     "requestRedirect": "RequestRedirect",
     "urlRewrite": "URLRewrite",
     "extensionRef": "ExtensionRef",
+    "cors": "CORS",
 }
 
 
@@ -201,7 +201,7 @@ HTTP_FILTERS = ruled(
         ruled(
             struct(
                 required=("type",),
-                type=choice(*(kind for kind in _FILTER_TYPES.values())),
+                type=choice(*_FILTER_TYPES.values()),
                 cors=CORS,
                 requestHeaderModifier=HEADER_MODIFIER,
                 responseHeaderModifier=HEADER_MODIFIER,
@@ -470,7 +470,11 @@ LISTENERS = ruled(
     ),
 )
 ANYTHING: Schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-ADDRESS = struct(type=_text(253, default="IPAddress"), value=_text(253, least=0))
+_ADDRESS_TYPE = {
+    **_text(253, default="IPAddress"),
+    "pattern": rf"^Hostname|IPAddress|NamedAddress|{_DNS_NAME}\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+$",
+}
+ADDRESS = struct(type=_ADDRESS_TYPE, value=_text(253, least=0))
 GATEWAY = struct(
     required=("gatewayClassName", "listeners"),
     gatewayClassName=OBJECT_NAME,
@@ -478,7 +482,7 @@ GATEWAY = struct(
     addresses=_list(ADDRESS, 16),
     infrastructure=struct(
         annotations=mapping(_text(4096, least=0), maxProperties=16),
-        labels=mapping(_text(63, least=0), maxProperties=8),
+        labels=mapping(_text(63, "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?", least=0), maxProperties=8),
         parametersRef=LOCAL_REFERENCE,
     ),
     allowedListeners=ANYTHING,
@@ -486,7 +490,7 @@ GATEWAY = struct(
 )
 GATEWAY_STATUS = _gateway_status(
     _waiting("Accepted", "Programmed"),
-    addresses=_list(struct(required=("value",), type=_text(253, default="IPAddress"), value=_text(253)), 16),
+    addresses=_list(struct(required=("value",), type=_ADDRESS_TYPE, value=_text(253)), 16),
     attachedListenerSets=INT32,
     listeners=_keyed(
         struct(
