@@ -163,7 +163,7 @@ REFUSED: list[tuple[str, Object, dict[str, str]]] = [
     ),
     (
         "HTTPRoute",
-        rule(filters=[{"type": "URLRewrite", "cors": {}}]),
+        rule(filters=[{"type": "URLRewrite"}]),
         invalid(FILTER, "filter.urlRewrite must be specified for URLRewrite filter.type"),
     ),
     (

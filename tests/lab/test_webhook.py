@@ -224,6 +224,9 @@ RULES_OF_ROUTES: list[tuple[Object, list[str]]] = [
     ),
     (entry(corsPolicy={"allowMethods": ["GET", "PUTT"]}), ['"PUTT" is not a supported HTTP method']),
     (entry(corsPolicy={"allowOrigins": [{"exact": ""}]}), ["'' is not a valid match type for CORS allow origins"]),
+    (entry(corsPolicy={"allowOrigins": [{"regex": "a("}]}), [
+        f'"corsPolicy.allowOrigins": error parsing regexp: missing closing ): `a(`{RE2}'
+    ]),
     (entry(corsPolicy={"allowHeaders": [""], "exposeHeaders": ["a b", "*"]}), [
         "header name cannot be empty",
         "header name a b is not a valid header name",
@@ -565,6 +568,7 @@ def rule(*matches: Object, name: str = "") -> Object:
 
 A, B = {"uri": {"prefix": "/a"}}, {"uri": {"prefix": "/b"}}
 OVERLAP = "is not used (duplicate/overlapping match in rule"
+PAIR = {"serverCertificate": "a", "privateKey": "b"}
 WARNINGS: list[tuple[str, Object, list[str]]] = [
     ("VirtualService", service(rule(), rule(name="b")), [
         'virtualService rule "b" not used (only the last rule can have no matches)'
@@ -617,6 +621,9 @@ WARNINGS: list[tuple[str, Object, list[str]]] = [
         "ignoring invalid cipher suites: [ODD]",
         "ignoring duplicate cipher suites: [AES128-SHA]",
         "tls.httpsRedirect should only be used with http servers",
+    ]),
+    ("Gateway", server(tls={"mode": "SIMPLE", "tlsCertificates": [PAIR] * 3}), [
+        "SIMPLE TLS can support up to 2 server certificates"
     ]),
     ("Gateway", server(tls={"credentialName": "a", "minProtocolVersion": "TLSV1_0"}), [
         ("TLS version below TLSV1_2 require setting compatible ciphers as by default they no longer include "
