@@ -192,6 +192,13 @@ RULES_OF_ROUTES: list[tuple[Object, list[str]]] = [
         entry(rewrite={"uriRegexRewrite": {"match": "a"}}),
         ["UriRegexRewrite has errors\nUriRegexRewrite requires both Rewrite and Match fields to be specified"],
     ),
+    (entry(rewrite={"uriRegexRewrite": {"match": "(", "rewrite": "b"}}), [
+        ("UriRegexRewrite has errors\n"
+         f'"HTTPRewrite.UriRegexRewrite.Match": error parsing regexp: missing closing ): `(`{RE2}')
+    ]),
+    (service({"directResponse": {"status": 200, "body": {"string": "x" * 2**20 + "x"}}}), [
+        "large direct_responses may impact control plane performance, must be less than 1MB"
+    ]),
     (
         entry(rewrite={"authority": "a"}, headers={"request": {"set": {"Host": "b"}}}),
         ['authority header cannot be set multiple times: have "a", attempting to set "b"'],
