@@ -278,6 +278,9 @@ RULES_OF_ROUTES: list[tuple[Object, list[str]]] = [
         f'"headers": error parsing regexp: missing argument to repetition operator: `*`{RE2}'
     ]),
     (matching(withoutHeaders={"a": {"regex": "*"}}), []),
+    (matching(withoutHeaders={"a": {"prefix": ""}}), ['"withoutHeaders": prefix string match should not be empty']),
+    (matching(headers={"a": None}), []),  # it reaches Istio as an empty one
+    (matching(headers={"": {}}), ["header name cannot be empty"]),
     (matching(port=65536), ["port number 65536 must be in the range 1..65535"]),
     (matching(sourceLabels={"a/b/c": "-"}), ['invalid tag key: "a/b/c"', 'invalid tag value: "-"']),
     (matching(sourceNamespace="a_b"), ["sourceNamespace match a_b is invalid"]),
@@ -510,6 +513,7 @@ def test_a_gateway_has_no_dots_in_its_name() -> None:
 
 TCP = {"number": 80, "name": "tcp", "protocol": "TCP"}
 RULES_OF_OTHERS: list[tuple[str, Object, list[str]]] = [
+    ("ServiceEntry", {"workloadSelector": {"labels": {"a": "*"}}}, ['wildcard is not supported in selector: "a=*"']),
     ("ServiceEntry", {}, ["service entry must have at least one host"]),
     ("ServiceEntry", {"hosts": ["*"], "addresses": ["10.0.0.0/8"], "resolution": "DNS"}, [
         "invalid host *",

@@ -42,8 +42,6 @@ def http_matches(matches: list[Object]) -> Problems:
     """All strings of all matches come first, then what selects proxies: the order in which Istio tells."""
     for match in matches:
         for name, value in (match.get("headers") or {}).items():
-            if value is None:
-                yield wrong(f"header match {name} cannot be null")
             yield from header_name(name)
             yield from string_match(value, "headers")
         for name, value in (match.get("withoutHeaders") or {}).items():
