@@ -22,6 +22,7 @@ from typing import Any
 
 from canaryd.lab.kubernetes import status
 from canaryd.lab.kubernetes.builtin import BUILTIN_RESOURCES, DEFINITIONS, NAMESPACES
+from canaryd.lab.kubernetes.gatewayapi import GATEWAY_API_RESOURCES
 from canaryd.lab.kubernetes.istio import ISTIO_RESOURCES
 from canaryd.lab.kubernetes.objects import (
     PLAIN,
@@ -54,6 +55,7 @@ from canaryd.lab.kubernetes.resources import Registry, Resource
 from canaryd.lab.kubernetes.schema import read
 from canaryd.lab.kubernetes.selectors import Selector
 from canaryd.lab.kubernetes.status import ApiError, Cause, Object
+from canaryd.lab.kubernetes.validations import all_causes
 from canaryd.lab.kubernetes.webhook import admit
 
 
@@ -104,7 +106,7 @@ class Cluster:
     """
 
     def __init__(self, *, history: int = 10_000, first_version: int = 1_000) -> None:
-        self.registry = Registry((*BUILTIN_RESOURCES, *ISTIO_RESOURCES))
+        self.registry = Registry((*BUILTIN_RESOURCES, *ISTIO_RESOURCES, *GATEWAY_API_RESOURCES))
         self._lock = threading.RLock()
         self._shelves: dict[str, _Shelf] = {}
         self._version = first_version
@@ -420,12 +422,12 @@ class Cluster:
         warnings = tuple(f'unknown field "{path}"' for path in reading.unknown)
         if warnings and options.validation == "Strict":
             raise strict_decoding_error(resource, options, obj, warnings, patching=patching)
-        if reading.causes:
-            raise status.invalid(resource, name, tuple(reading.causes))
+        causes = all_causes(resource.schema or {}, reading.value, reading.causes)
+        if causes:
+            raise status.invalid(resource, name, tuple(causes))
         obj = {"apiVersion": obj["apiVersion"], "kind": resource.kind, "metadata": obj["metadata"], **reading.value}
-        if resource.group == "networking.istio.io" and not options.subresource:
-            admit(obj)
-        return obj, () if options.validation == "Ignore" else warnings
+        told = () if options.subresource else admit(obj)
+        return obj, (*(() if options.validation == "Ignore" else warnings), *told)
 
     def _stored(self, resource: Resource, old: Object, new: Object, options: Options) -> Object:
         """Commit an update; one that changes nothing gets no new resourceVersion, one that ends finalizers deletes."""
