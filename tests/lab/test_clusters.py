@@ -104,6 +104,13 @@ def test_a_rule_is_seen_where_it_is_exported_to() -> None:
     assert list(seen(rule("r", {"subsets": subsets("a"), "exportTo": ["other"]}), proxy=shop).subsets) == []
 
 
+def test_a_rule_that_is_kept_private_does_not_end_the_search() -> None:
+    """What another namespace keeps for itself is not there for this client; the root's rule may be."""
+    private = rule("private", {"subsets": subsets("a"), "exportTo": ["."]})
+    root = rule("root", {"subsets": subsets("root")}, "istio-system")
+    assert list(seen(private, root, proxy=Proxy(namespace="shop")).subsets) == ["root"]
+
+
 def test_the_most_specific_host_of_a_namespace_stands_alone() -> None:
     broad = rule("broad", {"host": "*.default.svc.cluster.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}})
     narrow = rule("narrow", {"subsets": subsets("v1")}, born="2026-02-01T00:00:00Z")
@@ -181,6 +188,7 @@ def test_settings_for_a_port_inherit_nothing() -> None:
         ({"simple": "LEAST_CONN"}, {"lb_policy": "LEAST_REQUEST"}),
         ({"simple": "ROUND_ROBIN"}, {"lb_policy": "ROUND_ROBIN"}),
         ({"simple": "RANDOM"}, {"lb_policy": "RANDOM"}),
+        ({"simple": "RANDOM", "warmup": {"duration": "30s"}}, {"lb_policy": "RANDOM"}),  # Envoy has no such warmup
         ({"localityLbSetting": {"enabled": True}}, {"lb_policy": "LEAST_REQUEST"}),
         (
             {"simple": "ROUND_ROBIN", "warmup": {"duration": "30s", "minimumPercent": 20}},
