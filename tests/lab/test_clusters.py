@@ -109,6 +109,8 @@ def test_a_rule_that_is_kept_private_does_not_end_the_search() -> None:
     private = rule("private", {"subsets": subsets("a"), "exportTo": ["."]})
     root = rule("root", {"subsets": subsets("root")}, "istio-system")
     assert list(seen(private, root, proxy=Proxy(namespace="shop")).subsets) == ["root"]
+    broad = rule("broad", {"host": "*.local", "subsets": subsets("broad")})
+    assert list(seen(private, broad, root, proxy=Proxy(namespace="shop")).subsets) == ["broad"]
 
 
 def test_the_most_specific_host_of_a_namespace_stands_alone() -> None:
