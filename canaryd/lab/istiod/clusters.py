@@ -226,16 +226,5 @@ def about_pod(pod: Json) -> dict[str, str]:
     return {key: value for key, value in told.items() if value}
 
 
-def rules_of(service: Json, rules: Iterable[Json], proxy: Proxy) -> list[Json]:
-    """The rule that the proxy sees for a service, merged, in the form of the API: a list of one, or of none."""
-    rule = rule_for(service_host(service), namespace_of(service), rules, proxy)
-    if not rule.where:
-        return []
-    subsets = [
-        {"name": each.name, "labels": dict(each.labels), "trafficPolicy": each.policy} for each in rule.subsets.values()
-    ]
-    return [{"spec": {"host": service_host(service), "trafficPolicy": rule.policy, "subsets": subsets}}]
-
-
 def _first(labels: dict[str, str], *keys: str) -> str:
     return next((labels[key] for key in keys if key in labels), "")

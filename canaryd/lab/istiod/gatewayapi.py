@@ -2,9 +2,9 @@
 HTTPRoutes of the Gateway API: what istiod makes of them, and what it says of them in their status.
 
 Istio turns each into VirtualServices, one for each parent and host, and so does the lab; what is different about them
-(a prefix ends at a slash, 500 where a cluster is missing) is marked by `gateway_api`. Routes of one parent and host are
-merged, and their rules sorted by how much they ask for: exact paths, then prefixes, then regular expressions, the longer
-first; then a method, more headers, more query parameters; then the older route.
+(a prefix ends at a slash, 500 where a cluster is missing) is marked by `gateway_api`. Routes of one parent and host
+are merged, and their rules sorted by how much they ask for: exact paths, then prefixes, then regular expressions, the
+longer first; then a method, more headers, more query parameters; then the older route.
 
 A newcomer would get wrong: a weight that is left out is 1, not 0; an entry at 0 gets nothing even when it is the only
 one, and where all are 0 the answer is 500; and a request that no rule of an attached route matches is refused with 404,
@@ -100,7 +100,11 @@ def gateways(registry: Registry) -> list[Json]:
             }
             if listener.protocol == "HTTPS":
                 server["tls"] = {"mode": "SIMPLE"}
-            about = {"name": name, "namespace": namespace, "creationTimestamp": each["metadata"].get("creationTimestamp")}
+            about = {
+                "name": name,
+                "namespace": namespace,
+                "creationTimestamp": each["metadata"].get("creationTimestamp"),
+            }
             made.append(
                 {
                     "apiVersion": "networking.istio.io/v1",
@@ -119,14 +123,14 @@ def route_services(registry: Registry) -> list[VirtualService]:
     Raises Rejected, with a sentence, for what Istio does and the lab does not.
     """
     merged: dict[tuple[str, str], list[VirtualService]] = {}
-    for route in registry.http_routes:
+    for route in sorted(registry.http_routes, key=_age):
         for key, virtual in _virtual_services(route, registry):
             merged.setdefault((key, virtual.hosts[0]), []).append(virtual)
     return [_merged(key, virtuals) for key, virtuals in merged.items()]
 
 
 def _merged(key: tuple[str, str], virtuals: list[VirtualService]) -> VirtualService:
-    first = virtuals[0]  # the oldest, as the registry has them
+    first = virtuals[0]  # the oldest
     entries = sorted((entry for each in virtuals for entry in each.entries), key=lambda each: _rank(each.spec))
     return VirtualService(
         name="~".join((*key[0].split("/"), key[1])),
@@ -138,6 +142,11 @@ def _merged(key: tuple[str, str], virtuals: list[VirtualService]) -> VirtualServ
         age=first.age,
         gateway_api=True,
     )
+
+
+def _age(route: Json) -> tuple[str, tuple[str, str]]:
+    """The Gateway API breaks ties by namespace and name, where Istio's own kinds look at the name first."""
+    return (str(route["metadata"].get("creationTimestamp") or ""), full_name(route))
 
 
 def _rank(entry: Json) -> tuple[int, ...]:
@@ -342,7 +351,7 @@ def _entry(
         if isinstance(wanted, Problem):
             return wanted
         entry["match"] = [wanted]
-    wrong: list[Problem] = []
+    wrong: dict[str, Problem] = {}  # of the backends and of the mirrors, the last of each
     for each in rule.get("filters") or []:
         failed = _apply(entry, each, route, registry, wrong, in_mesh=in_mesh)
         if failed:
@@ -361,7 +370,7 @@ def _entry(
         if destination is None:
             return problem or Problem("InvalidDestination", "")
         if problem:
-            wrong.insert(0, problem)
+            wrong["backends"] = problem
         share: Json = {"destination": destination, "weight": each.get("weight", 1)}
         for one in each.get("filters") or []:
             if one["type"] not in HEADER_FILTERS:
@@ -373,10 +382,9 @@ def _entry(
     return entry, _joined(wrong)
 
 
-def _joined(problems: list[Problem]) -> Problem | None:
-    if not problems:
-        return None
-    return Problem(problems[0].reason, "; ".join(each.message for each in problems))
+def _joined(wrong: dict[str, Problem]) -> Problem | None:
+    told = [wrong[key] for key in ("backends", "mirrors") if key in wrong]
+    return Problem(told[0].reason, "; ".join(each.message for each in told)) if told else None
 
 
 def _match(match: Json) -> Json | Problem:
@@ -388,7 +396,7 @@ def _match(match: Json) -> Json | Problem:
         value = value.removesuffix("/")
     made: Json = {"uri": {PATHS[kind]: value}}
     for field, target, noun in (("headers", "headers", "HeaderMatch"), ("queryParams", "queryParams", "QueryParams")):
-        values = {}
+        values: dict[str, Json] = {}
         for each in match.get(field) or []:
             how = each.get("type", "Exact")
             if how not in VALUES:
@@ -410,7 +418,7 @@ HEADER_FILTERS = {
 
 
 def _apply(
-    entry: Json, chosen: Json, route: Json, registry: Registry, wrong: list[Problem], *, in_mesh: bool
+    entry: Json, chosen: Json, route: Json, registry: Registry, wrong: dict[str, Problem], *, in_mesh: bool
 ) -> Problem | None:
     """Put one filter of a rule into the entry; a mirror that leads nowhere is noted in `wrong` and left out."""
     kind = chosen["type"]
@@ -428,7 +436,7 @@ def _apply(
         mirror = chosen["requestMirror"]
         destination, problem = _destination(mirror["backendRef"], route, registry, in_mesh=in_mesh)
         if problem:
-            wrong.append(problem)
+            wrong["mirrors"] = problem
         else:
             entry.setdefault("mirrors", []).append({"destination": destination, **_mirrored(mirror)})
     else:
@@ -573,9 +581,7 @@ def _destination(
             return None, Problem("InvalidDestination", "namespace may not be set with Hostname type")
         host, there = name, name in registry.by_host
     else:
-        return {}, Problem(
-            "InvalidKind", f'referencing unsupported backendRef: group "{kind[0]}" kind "{kind[1]}"'
-        )
+        return {}, Problem("InvalidKind", f'referencing unsupported backendRef: group "{kind[0]}" kind "{kind[1]}"')
     if not reference.get("port"):
         return None, Problem("InvalidDestination", "port is required in backendRef")
     problem = None if there else Problem("BackendNotFound", f"backend({host}) not found")
@@ -605,7 +611,7 @@ def route_statuses(registry: Registry, now: str) -> dict[tuple[str, str], Json]:
     The status of each HTTPRoute that has to be written, by namespace and name; those that are right are left out.
 
     `now` is the time in RFC 3339 (`2026-01-01T00:00:00Z`), for conditions that change. What other controllers wrote
-    stays. `observedGeneration` is the route's generation: with it, and only then, the words are about what is asked for.
+    stays. `observedGeneration` is the route's generation: only where they are equal the words are about what is there.
     """
     changed = {}
     for route in registry.http_routes:

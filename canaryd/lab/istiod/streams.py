@@ -17,12 +17,14 @@ from typing import Any
 
 from canaryd.errors import Rejected
 from canaryd.lab.istiod.clusters import destination_cluster, rule_of_host
+from canaryd.lab.istiod.gateways import Server, servers_of
 from canaryd.lab.istiod.hosts import covers, full_host, ports_of, service_host
 from canaryd.lab.istiod.objects import namespace_of, only, seconds, where_of
 from canaryd.lab.istiod.policy import policy_for
-from canaryd.lab.istiod.ports import TLS, is_stream, protocol_of
+from canaryd.lab.istiod.ports import OPAQUE, TLS, is_stream, protocol_of
 from canaryd.lab.istiod.proxy import GATEWAY, MESH, Proxy, Wiring, gateways_of, visible
 from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.virtualservices import full_gateway
 
 Json = dict[str, Any]
 
@@ -36,9 +38,10 @@ class Stream:
     """
     One filter chain of a listener.
 
-    `port` is the Service's (a sidecar) or the Gateway server's; `host` the Service's, and `address` its cluster IP, for
-    a sidecar listens there and not for every address (both are empty at a gateway). `server_names` are the names that a
-    TLS client must ask for, empty where anything goes. `clusters` are names and weights; `filter` is the tcp_proxy.
+    `port` is the Service's, at a gateway the one where its pods listen. `host` is the Service's and `address` its
+    cluster IP, for a sidecar listens there and not for every address; both are empty at a gateway. `server_names` are
+    the names that a TLS client must ask for, empty where anything goes. `clusters` are names and weights, `filter` the
+    tcp_proxy.
     """
 
     port: int
@@ -127,7 +130,10 @@ def _tcp_routes(view: _View, speaking: list[Json], place: Place) -> Iterator[Str
 def _chosen(match: Json, virtual: Json, proxy: Proxy, port: int, gateway: str, fields: set[str], where: str) -> bool:
     only(match, fields, f"{where}, match")
     fits = (
-        (not match.get("gateways") or gateway in {full_gateway(one, virtual) for one in match["gateways"]})
+        (
+            not match.get("gateways")
+            or gateway in {full_gateway(one, namespace_of(virtual)) for one in match["gateways"]}
+        )
         and match.get("port", port) == port
         and match.get("sourceNamespace", proxy.namespace) == proxy.namespace
         and (match.get("sourceLabels") or {}).items() <= proxy.labels.items()
@@ -210,56 +216,36 @@ def _filter(view: _View, host: str, subset: str, port: int, prefix: str, chosen:
 # Gateways
 
 
-def full_gateway(name: str, virtual: Json) -> str:
-    """`mesh`, or `<namespace>/<name>`, from any way to write a gateway in a VirtualService."""
-    home = namespace_of(virtual)
-    if name == MESH:
-        return name
-    if "/" in name:
-        namespace, _, rest = name.partition("/")
-        return f"{home if namespace == '.' else namespace}/{rest}"
-    if "." in name:
-        short, namespace, *_ = name.split(".")
-        return f"{namespace}/{short}"
-    return f"{home}/{name}"
-
-
 def _of_gateways(view: _View) -> Iterator[Stream]:
     done: set[tuple[int, str]] = set()
-    for gateway in view.registry.gateways:
-        if not (gateway["spec"].get("selector") or {}).items() <= view.proxy.labels.items():
-            continue
-        name = f"{namespace_of(gateway)}/{gateway['metadata']['name']}"
+    for server in servers_of(view.registry, view.proxy):
         bound = [
             each
             for each in view.registry.virtual_services
             if each["spec"].get("hosts")
-            and name in {full_gateway(one, each) for one in gateways_of(each)}
+            and server.gateway in {full_gateway(one, namespace_of(each)) for one in gateways_of(each)}
             and visible(each, view.proxy)
+            and _serves(server, each)
         ]
-        for server in gateway["spec"].get("servers") or []:
-            here = [each for each in bound if _serves(server, gateway, each)]
-            yield from _of_server(view, name, server, here, done)
+        yield from _of_server(view, server, bound, done)
 
 
-def _of_server(
-    view: _View, gateway: str, server: Json, bound: list[Json], done: set[tuple[int, str]]
-) -> Iterator[Stream]:
-    number = server["port"]["number"]
-    protocol = str(server["port"].get("protocol", "")).lower()
-    place = (number, "", "")
-    if protocol in TLS and (server.get("tls") or {}).get("mode") == "PASSTHROUGH":
+def _of_server(view: _View, server: Server, bound: list[Json], done: set[tuple[int, str]]) -> Iterator[Stream]:
+    """A stream of `server.listens`, where the gateway's pods listen; `match.port` means the Gateway's own port."""
+    place = (server.listens, "", "")
+    protocol = server.protocol.lower()
+    if protocol in TLS and (server.tls or {}).get("mode") == "PASSTHROUGH":
         for virtual, entry, match, where in _matches(bound, "tls"):
-            if not match or not _chosen(match, virtual, view.proxy, number, gateway, TLS_FIELDS, where):
+            if not match or not _chosen(match, virtual, view.proxy, server.port, server.gateway, TLS_FIELDS, where):
                 continue
             names = tuple(match.get("sniHosts") or ())
-            if not done & {(number, each) for each in names}:  # Envoy refuses two chains for one name
-                done |= {(number, each) for each in names}
+            if not done & {(server.listens, each) for each in names}:  # Envoy refuses two chains for one name
+                done |= {(server.listens, each) for each in names}
                 yield _stream(view, place, entry, virtual, where, names=names, is_tls=True)
-    elif protocol in ("tcp", "mongo", "redis", "mysql") and (number, "") not in done:
+    elif protocol in OPAQUE and (server.listens, "") not in done:
         for virtual, entry, match, where in _matches(bound, "tcp"):
-            if _chosen(match, virtual, view.proxy, number, gateway, TCP_FIELDS, where):
-                done.add((number, ""))
+            if _chosen(match, virtual, view.proxy, server.port, server.gateway, TCP_FIELDS, where):
+                done.add((server.listens, ""))
                 yield _stream(view, place, entry, virtual, where)
                 return
 
@@ -271,13 +257,7 @@ def _matches(bound: list[Json], kind: str) -> Iterator[tuple[Json, Json, Json, s
                 yield virtual, entry, match, f"{where_of(virtual)}, {kind}[{index}]"
 
 
-def _serves(server: Json, gateway: Json, virtual: Json) -> bool:
-    """Whether a server lets this VirtualService in: one of its `hosts`, written `<namespace>/<host>` or `<host>`."""
-    for pattern in server.get("hosts") or []:
-        namespace, slash, host = str(pattern).rpartition("/")
-        home = namespace_of(gateway) if namespace == "." else namespace
-        if slash and home not in ("*", namespace_of(virtual)):
-            continue
-        if any(_meet(host, _full(each, virtual)) for each in virtual["spec"]["hosts"]):
-            return True
-    return False
+def _serves(server: Server, virtual: Json) -> bool:
+    """Whether a server lets this VirtualService in, by its hosts and its namespace."""
+    hosts = server.hosts_for(namespace_of(virtual))
+    return any(_meet(host, _full(each, virtual)) for host in hosts for each in virtual["spec"]["hosts"])

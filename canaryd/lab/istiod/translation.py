@@ -14,9 +14,10 @@ Sources: Istio pilot/pkg/networking/core/route/route.go (matches, weights, order
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from canaryd.lab.istiod import gatewayapi
 from canaryd.lab.istiod.clusters import clusters_of
 from canaryd.lab.istiod.gateways import gateway_tables
 from canaryd.lab.istiod.proxy import GATEWAY, Proxy, Wiring
@@ -34,8 +35,8 @@ class Translation:
     One proxy's configuration, ready for Envoy.
 
     `routes`: RouteConfigurations by name, as Istio names them: the port (`9080`) at a sidecar, `http.8080` or
-    `https.8443.<port's name>.<gateway>.<namespace>` at a gateway. `streams`: the filter chains of the ports that carry no
-    HTTP, in the order in which they are tried.
+    `https.8443.<port's name>.<gateway>.<namespace>` at a gateway. `streams`: the filter chains of the ports that carry
+    no HTTP, in the order in which they are tried.
     """
 
     routes: dict[str, Json]
@@ -49,7 +50,9 @@ def translate(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
 
     Raises Rejected, with a sentence, for whatever of these objects concerns the proxy and is not translated.
     """
-    virtuals = virtual_services(registry.virtual_services)
+    registry = replace(registry, gateways=(*registry.gateways, *gatewayapi.gateways(registry)))
+    written = virtual_services(registry.virtual_services)
+    virtuals = sorted([*written, *gatewayapi.route_services(registry)], key=lambda each: each.age)
     tables = gateway_tables if proxy.kind == GATEWAY else sidecar_tables
     routes = tables(registry, virtuals, proxy, wiring)
     return Translation(routes, clusters_of(registry, proxy, wiring), streams_of(registry, proxy, wiring))
