@@ -202,6 +202,36 @@ def test_equals_go_by_age_then_namespace_and_name_then_the_list() -> None:
     assert [list(shares(each)) for each in routes(one, other)] == [["reviews-v2"], ["reviews-v1"]]
 
 
+def test_of_two_namespaces_the_name_of_the_namespace_decides() -> None:
+    """Where Istio's own kinds would look at the object's name first."""
+    parents = [{**GATEWAY_PARENT, "namespace": "default"}]
+    open_to_all = gateway(listener(allowedRoutes={"namespaces": {"from": "All"}}))
+    refs = [to("v1", namespace="default")], [to("v2", namespace="default")]
+    one = route({"backendRefs": refs[0]}, name="z", namespace="a", parents=parents)
+    other = route({"backendRefs": refs[1]}, name="a", namespace="b", parents=parents)
+    grants = [grant(each, "default") for each in ("a", "b")]
+    assert list(shares(entrance(open_to_all, other, one, *grants)["*"][0])) == ["reviews-v1"]
+
+
+@pytest.mark.parametrize(("born", "wins"), [("2025-01-01T00:00:00Z", "reviews-v3"), (NOW, "reviews-v1")])
+def test_a_virtual_service_of_the_same_host_wins_if_it_is_older(born: str, wins: str) -> None:
+    """
+    Nothing is merged: mixing both for one host is a trap, and a preflight should say so.
+
+    For clients of the route's own namespace it is worse: there the HTTPRoute wins whatever its age.
+    """
+    virtual = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "reviews", "namespace": "default", "creationTimestamp": born},
+        "spec": {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews-v3"}}]}]},
+    }
+    both = virtual, route({"backendRefs": [to("v1")]})
+    elsewhere = routes(*both, proxy=Proxy(namespace="other"), domain="reviews.default")
+    assert [list(shares(each)) for each in elsewhere] == [[wins]]
+    assert [list(shares(each)) for each in routes(*both)] == [["reviews-v1"]]
+
+
 def test_a_request_that_no_rule_matches_is_refused() -> None:
     """With 404: an attached route replaces what the Service would have done by itself."""
     found = routes(route({"matches": [{"path": {"value": "/a"}}], "backendRefs": [to("v1")]}))
@@ -271,6 +301,10 @@ def test_a_redirect_needs_no_backend(redirect: Json, wanted: Json) -> None:
     [
         ({"hostname": "b"}, {"host_rewrite_literal": "b"}),
         ({"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/x/"}}, {"prefix_rewrite": "/x"}),
+        (
+            {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}},
+            {"regex_rewrite": {"pattern": {"regex": "^/a(/?)(.*)"}, "substitution": "/\\2"}},
+        ),
         (
             {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/x"}},
             {"regex_rewrite": {"pattern": {"regex": "/.*"}, "substitution": "/x"}},
@@ -390,7 +424,7 @@ def test_a_backend_elsewhere_needs_a_grant_at_a_gateway_but_not_in_the_mesh() ->
     assert list(shares(entrance(gateway(), outside, *far)["*"][0])) == ["UnknownService", "reviews-v1"]
     for permit in (grant("default", "shop"), grant("default", "shop", "far")):
         assert list(shares(entrance(gateway(), outside, permit, *far)["*"][0])) == ["far", "reviews-v1"]
-    for other in (grant("default", "shop", "near"), grant("elsewhere", "shop")):
+    for other in (grant("default", "shop", "near"), grant("elsewhere", "shop"), grant("default", "default")):
         assert list(shares(entrance(gateway(), outside, other, *far)["*"][0])) == ["UnknownService", "reviews-v1"]
     assert list(shares(routes(route({"backendRefs": refs}), *far)[0])) == ["far", "reviews-v1"]
 
@@ -472,6 +506,19 @@ def test_what_is_wrong_but_no_backend_leaves_the_whole_route_without_effect() ->
 def test_a_parent_that_does_not_take_the_route_says_why(parent: Json, hostnames: list[str], reason: str) -> None:
     found = route({"backendRefs": [to("v1")]}, parents=[parent], hostnames=hostnames)
     assert reasons(gateway(listener(hostname="*.example.com")), found)["Accepted"] == reason
+
+
+def test_each_parent_is_told_of() -> None:
+    found = route(
+        {"backendRefs": [to("v1")]}, parents=[SERVICE_PARENT, {**GATEWAY_PARENT, "port": 81}, {"name": "none"}]
+    )
+    told = {each["parentRef"]["name"]: each["conditions"][0] for each in status(gateway(), found)}
+    assert {name: each["reason"] for name, each in told.items()} == {"reviews": "Accepted", "gw": "NoMatchingParent"}
+    assert told["gw"]["message"] == "port 81 not found"
+
+
+def test_a_backend_that_gets_nothing_need_not_be_there() -> None:
+    assert reasons(route({"backendRefs": [to("v1"), to("v9", 0)]}))["ResolvedRefs"] == "ResolvedRefs"
 
 
 def test_a_listener_of_another_kind_says_so() -> None:

@@ -632,14 +632,10 @@ def _parents(route: Json, registry: Registry, former: list[Json], now: str) -> l
             told.append((each.reference, [each]))
         else:
             group.append(each)
-    seen = {each.denied.reason if each.denied else "" for each in attached}
     parents = [each for each in former if each.get("controllerName") != CONTROLLER]
-    best = next((reason for reason in PARENT_REASONS if reason in seen), "")
     for reference, group in told:
-        # Istio tells the best reason of the whole route, and nothing of a parent that has only worse ones
-        relevant = [each for each in group if (each.denied.reason if each.denied else "") == best]
-        if not relevant:
-            continue
+        best = min((_reason(each) for each in group), key=PARENT_REASONS.index)
+        relevant = [each for each in group if _reason(each) == best]
         old = next(
             (
                 each.get("conditions") or []
@@ -658,6 +654,10 @@ def _parents(route: Json, registry: Registry, former: list[Json], now: str) -> l
             }
         )
     return sorted(parents, key=lambda each: _as_text(each.get("parentRef") or {}, route), reverse=True)
+
+
+def _reason(attached: _Attachment) -> str:
+    return attached.denied.reason if attached.denied else ""
 
 
 def _conditions(attached: list[_Attachment], wrong: Problem | None) -> list[Json]:
