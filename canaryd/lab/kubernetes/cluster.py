@@ -22,6 +22,7 @@ from typing import Any
 
 from canaryd.lab.kubernetes import status
 from canaryd.lab.kubernetes.builtin import BUILTIN_RESOURCES, DEFINITIONS, NAMESPACES
+from canaryd.lab.kubernetes.gatewayapi import GATEWAY_API_RESOURCES
 from canaryd.lab.kubernetes.istio import ISTIO_RESOURCES
 from canaryd.lab.kubernetes.objects import (
     PLAIN,
@@ -104,7 +105,7 @@ class Cluster:
     """
 
     def __init__(self, *, history: int = 10_000, first_version: int = 1_000) -> None:
-        self.registry = Registry((*BUILTIN_RESOURCES, *ISTIO_RESOURCES))
+        self.registry = Registry((*BUILTIN_RESOURCES, *ISTIO_RESOURCES, *GATEWAY_API_RESOURCES))
         self._lock = threading.RLock()
         self._shelves: dict[str, _Shelf] = {}
         self._version = first_version
