@@ -19,11 +19,23 @@ from canaryd.lab.istiod.clusters import cluster_name
 from canaryd.lab.istiod.objects import is_ready, workload_of
 from canaryd.lab.istiod.proxy import Proxy, Wiring
 from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.statuses import tell_routes
 from canaryd.lab.istiod.translation import Translation, translate
 
 Json = dict[str, Any]
 RETRY_AFTER = 0.5
-KINDS = ("VirtualService", "DestinationRule", "Service", "Pod")
+KINDS = (
+    "VirtualService",
+    "DestinationRule",
+    "Service",
+    "Pod",
+    "Gateway",
+    "PeerAuthentication",
+    "HTTPRoute",
+    "gateways.gateway.networking.k8s.io",
+    "ReferenceGrant",
+    "Namespace",
+)
 
 
 def _address(pod: Json, _: int) -> Json:
@@ -51,6 +63,8 @@ class Watched(Protocol):
     def subscribe(self, callback: Callable[[Any], None]) -> Any: ...
 
     def apply(self, obj: Json) -> Json: ...
+
+    def set_status(self, kind: str, namespace: str, name: str, status: Json) -> None: ...
 
 
 class ControlPlane:
@@ -97,8 +111,9 @@ class ControlPlane:
         """Translate the cluster as it is and hand it to Envoy. A failure is kept in `problem`, nothing is raised."""
         try:
             self._publish_endpoints()
-            objects = [each for kind in KINDS for each in self._cluster.objects(kind)]
-            self._hand_over(translate(Registry.of(objects), self._proxy, WIRING))
+            registry = Registry.of(each for kind in KINDS for each in self._cluster.objects(kind))
+            self._hand_over(translate(registry, self._proxy, WIRING))
+            tell_routes(self._cluster, registry)
             self.problem, self._lagging = None, False
         except CanarydError as error:
             self.problem, self._lagging = str(error), isinstance(error, Unavailable)

@@ -243,8 +243,9 @@ def ejection(policy: Policy) -> Json:
     Outlier detection; nothing is ejected unless it is set, and then Envoy's defaults are Istio's.
 
     They are: after 5 consecutive 5xx, looked at every 10 s, for 30 s times the number of ejections, at most 10 % of
-    the pods, though always one. Istio turns off what Envoy does by success rates, and Envoy's panic mode, which would
-    send requests to ejected pods rather than to none, unless `minHealthPercent` asks for it.
+    the pods, which is nobody of fewer than ten (`always_eject_one_host` is off). Istio turns off what Envoy does by
+    success rates, and Envoy's panic mode, which would send requests to ejected pods rather than to none, unless
+    `minHealthPercent` asks for it.
     """
     block, where = policy["outlierDetection"], f"{policy.where}, outlierDetection"
     panic = {"common_lb_config": {"healthy_panic_threshold": {"value": block.get("minHealthPercent", 0)}}}
