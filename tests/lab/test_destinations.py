@@ -1,7 +1,7 @@
 """
 Destinations as a client meets them: rules, policies and HTTPRoutes, on requests that were sent and answered.
 
-Each test stops the lab's own traffic, so that whatever is counted is what the test has sent.
+The lab's own traffic is stopped, so that whatever is counted is what a test has sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 
-from .conftest import wait_for
+from .conftest import calm, wait_for
 from .test_gatewayapi import SERVICE_PARENT, route
 from .test_gatewayapi import to as backend
 from .translating import service, to, virtual
@@ -30,9 +30,18 @@ KINDS = ("DestinationRule", "Service", "HTTPRoute", "VirtualService")
 Answers = Counter[tuple[int, str]]  # the status, and the version that answered
 
 
+@pytest.fixture(scope="module")
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of its own: what is sent here beside the load generator would be missing in the other tests' books."""
+    with Lab.up(tmp_path_factory.mktemp("destinations"), until_measured=False) as lab:
+        yield lab
+
+
 @pytest.fixture
-def quiet(lab: Lab) -> Iterator[Lab]:
+def quiet(own_lab: Lab) -> Iterator[Lab]:
     """The lab without its own traffic and with quick answers, and afterwards without what the test has put there."""
+    lab = own_lab
+    calm(lab)
     lab.load.settle()
     for version in bookinfo.VERSIONS:
         lab.faults.set(version, base_ms=0, spread_rate=0.0, tail_rate=0.0)
