@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from canaryd.lab import bookinfo
 from canaryd.lab.istiod.authentication import mtls_mode, namespace_mode, speaks_tls
 from canaryd.lab.istiod.registry import Registry
+
+from .meshes import pod
 
 Json = dict[str, Any]
 ROOT = "istio-system"
@@ -26,14 +27,8 @@ def peers(
     return {"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": about, "spec": spec}
 
 
-def pod(version: str = "v1", namespace: str = "default") -> Json:
-    found = next(each for each in bookinfo.deployed(version, "image", 1) if each["kind"] == "Pod")
-    found["metadata"]["namespace"] = namespace
-    return found
-
-
 def mode(*policies: Json, port: int = 9080, version: str = "v1", namespace: str = "default") -> str:
-    return mtls_mode(Registry.of(policies), pod(version, namespace), port)
+    return mtls_mode(Registry.of(policies), pod(version, namespace=namespace), port)
 
 
 def test_a_mesh_without_policies_is_permissive() -> None:
