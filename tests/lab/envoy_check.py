@@ -17,7 +17,7 @@ TYPES = "type.googleapis.com/envoy"
 def complaint(
     place: Path, *, clusters: Iterable[Json] = (), listeners: Iterable[Json] = (), tables: Iterable[Json] = ()
 ) -> str:
-    """What Envoy says against clusters, listeners and route tables (each at a listener of its own), empty if nothing."""
+    """What Envoy says against clusters, listeners and route tables (each at its own listener), empty if nothing."""
     internal = f"{TYPES}.extensions.bootstrap.internal_listener.v3.InternalListener"
     bootstrap = {
         "bootstrap_extensions": [
