@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from canaryd.errors import Rejected, Unavailable
+from canaryd.errors import Conflict, Rejected, Unavailable
 from canaryd.lab import bookinfo
+from canaryd.lab.envoy.application import ALONE_HEADER
 from canaryd.lab.envoy.certificates import Authority
 from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.faults import Faults
-from canaryd.lab.istiod.control import VANTAGE, ControlPlane
+from canaryd.lab.istiod.control import CLIENT, INGRESS, VANTAGE, ControlPlane
 from canaryd.lab.istiod.objects import is_ready
 from canaryd.lab.kubernetes.cluster import Cluster
 from canaryd.lab.kubernetes.server import ApiServer
@@ -71,10 +72,13 @@ class Lab:
         poisson: bool = True,
         scrape_interval: float = 1.0,
         mtls: bool = True,
+        page_views: float = 0,
     ) -> None:
         """
-        `rps`, `seed`, `protocol` and `poisson` are of the traffic from `client` to reviews. `weights` and `replicas`
-        are of reviews. With `mtls` the lab's proxies have certificates, and the namespace asks for them (STRICT).
+        `rps`, `seed`, `protocol` and `poisson` are of the traffic from `client` to reviews, which is asked for itself
+        and calls nobody. `page_views` is how many people a second look at `/productpage` through `ingress`: each keeps
+        the whole graph busy. `weights` and `replicas` are of reviews. With `mtls` the lab's proxies have certificates,
+        and the namespace asks for them (STRICT).
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory.resolve()
@@ -87,7 +91,9 @@ class Lab:
         self.control_plane = ControlPlane(self.cluster, self.envoy, authority, cover=self.faults.cover)
         self._objects = bookinfo.objects(weights=weights, replicas=replicas, grpc=protocol != HTTP)
         self._scrape_interval = scrape_interval
-        self._load = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
+        self._load: Json = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
+        self._page_views = page_views
+        self.streams: dict[str, Load] = {}
         self.api: ApiServer | None = None  # None while it is away
         self._api_port = 0
         self._parts: contextlib.ExitStack = contextlib.ExitStack()
@@ -131,9 +137,18 @@ class Lab:
         self.prometheus = Prometheus(self.directory / "prometheus", self.envoy.admin, self._scrape_interval)
         self._parts.callback(self.prometheus.stop)
         self.prometheus.start()
-        self.load = Load(self.vantage["client"].address(), **self._load)  # type: ignore[arg-type]  # checked by our own signature
-        self._parts.callback(self.load.stop)
-        self.load.start()
+        self._parts.callback(self._stop_streams)
+        self.load = self.start_stream("reviews", headers={ALONE_HEADER: "true"}, **self._load)
+        if self._page_views:
+            self.start_stream(
+                "pages",
+                vantage=INGRESS,
+                host="bookinfo.lab",
+                path="/productpage",
+                service=bookinfo.SERVICE,
+                rps=self._page_views,
+                seed=self._load["seed"] + 1,
+            )
 
     def stop(self) -> None:
         """Stop every part, last started first. The directory stays."""
@@ -263,7 +278,35 @@ class Lab:
         return {version: count / total for version, count in answered.items() if count}
 
     def counts(self) -> Counts:
+        """The books of the traffic to reviews."""
         return self.load.counts()
+
+    def start_stream(self, name: str, *, vantage: str = CLIENT, port: int | None = None, **shape: Any) -> Load:
+        """
+        Send requests from a vantage point, beside whatever is sent already; `shape` is what `Load` takes.
+
+        Each stream has books of its own, in `streams`. Raises Conflict for a name that is taken, Rejected for a vantage
+        point or port that there is not.
+        """
+        if name in self.streams:
+            raise Conflict(f"{name}: there is such a stream already; there are {', '.join(self.streams)}")
+        points = self.vantage
+        if vantage not in points:
+            raise Rejected(f"{vantage}: no such vantage point; there are {', '.join(points)}")
+        load = Load(points[vantage].address(port), **shape)
+        self.streams[name] = load
+        load.start()
+        return load
+
+    def stop_stream(self, name: str) -> Counts:
+        """Send nothing more, wait for what is in flight, and return the final books."""
+        if name not in self.streams:
+            raise Rejected(f"{name}: no such stream; there are {', '.join(self.streams)}")
+        return self.streams.pop(name).stop()
+
+    def _stop_streams(self) -> None:
+        for load in self.streams.values():
+            load.stop()
 
     def start_api(self) -> None:
         """Let the API server listen, on the same port as before if there was one."""

@@ -7,6 +7,9 @@ headers what reached it (`x-lab-path`, `x-lab-method`, `x-lab-authority`; with `
 by Envoy's Lua filter through the pod's own sidecar, one call after the other as Bookinfo's applications do, and told
 in `x-lab-calls` (`details=v1:200,reviews=v3:200,ratings=v1:200`).
 
+A request with `x-lab-alone` is answered without a call: so an application can be asked for itself, and two versions be
+the same though one of them calls somebody.
+
 The annotation holds URLs, separated by spaces: `http://reviews:9080/reviews/0#tries=2` is called once more when it
 fails; `#required` fails the answer with it (503), otherwise a failure is hidden, as Bookinfo hides it.
 """
@@ -27,6 +30,7 @@ Json = dict[str, Any]
 
 CALLS = "lab.canaryd.io/calls"  # the annotation
 CALLS_HEADER = "x-lab-calls"
+ALONE_HEADER = "x-lab-alone"
 PATIENCE = 3000  # ms that Bookinfo's productpage waits for a service
 LUA = "envoy.filters.http.lua"
 # What Bookinfo's applications hand on. Source: samples/bookinfo/src/productpage/productpage.py, getForwardHeaders
@@ -121,7 +125,8 @@ def routes(peer: Peer, calls: Iterable[Call], cluster: Callable[[Call], str]) ->
             header("content-type", "application/json"),
         ],
     }
-    echo = {"prefix": "/", "headers": [{"name": "x-lab-echo", "present_match": True}]}
+    echoing = {**answer, "match": _with_header("x-lab-echo"), "typed_per_filter_config": _script(ECHO)}
+    alone = {**answer, "match": _with_header(ALONE_HEADER)}
     plain = {**answer, "typed_per_filter_config": _script(calling(peer, called, cluster))} if called else answer
     return {
         "virtual_hosts": [
@@ -135,12 +140,17 @@ def routes(peer: Peer, calls: Iterable[Call], cluster: Callable[[Call], str]) ->
                         "direct_response": {"status": 200},
                         "response_headers_to_add": [header("grpc-status", "0")],
                     },
-                    {**answer, "match": echo, "typed_per_filter_config": _script(ECHO)},
+                    echoing,
+                    *([alone] if called else []),
                     plain,
                 ],
             }
         ]
     }
+
+
+def _with_header(name: str) -> Json:
+    return {"prefix": "/", "headers": [{"name": name, "present_match": True}]}
 
 
 def calling(peer: Peer, calls: Iterable[Call], cluster: Callable[[Call], str]) -> str:
