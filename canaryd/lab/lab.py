@@ -22,6 +22,7 @@ from canaryd.lab import bookinfo
 from canaryd.lab.envoy.application import ALONE_HEADER
 from canaryd.lab.envoy.certificates import Authority
 from canaryd.lab.envoy.process import Envoy
+from canaryd.lab.envoy.tracing import Tracing
 from canaryd.lab.faults import Faults
 from canaryd.lab.istiod.control import CLIENT, INGRESS, VANTAGE, ControlPlane
 from canaryd.lab.istiod.objects import is_ready
@@ -73,22 +74,32 @@ class Lab:
         scrape_interval: float = 1.0,
         mtls: bool = True,
         page_views: float = 0,
+        traces: str | None = None,
+        trace_sampling: float = 100.0,
     ) -> None:
         """
         `rps`, `seed`, `protocol` and `poisson` are of the traffic from `client` to reviews, which is asked for itself
         and calls nobody. `page_views` is how many people a second look at `/productpage` through `ingress`: each keeps
         the whole graph busy. `weights` and `replicas` are of reviews. With `mtls` the lab's proxies have certificates,
-        and the namespace asks for them (STRICT).
+        and the namespace asks for them (STRICT). `traces` is a collector's URL (see envoy/tracing.py), to which
+        `trace_sampling` percent of the requests are told.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory.resolve()
         self.kubeconfig = self.directory / "kubeconfig"
         self.cluster = Cluster()
-        self.envoy = Envoy(self.directory / "envoy")
+        self._tracing = Tracing(traces, trace_sampling) if traces else None
+        self.envoy = Envoy(self.directory / "envoy", clusters=self._tracing.clusters() if self._tracing else ())
         self.faults = Faults(self.envoy, bookinfo.SERVICE, bookinfo.VERSIONS)
         self.workloads = Controller(self.cluster)
         authority = Authority(self.directory / "certificates") if mtls else None
-        self.control_plane = ControlPlane(self.cluster, self.envoy, authority, cover=self.faults.cover)
+        self.control_plane = ControlPlane(
+            self.cluster,
+            self.envoy,
+            authority,
+            cover=self.faults.cover,
+            tracing=self._tracing.of if self._tracing else lambda *_: None,
+        )
         self._objects = bookinfo.objects(weights=weights, replicas=replicas, grpc=protocol != HTTP)
         self._scrape_interval = scrape_interval
         self._load: Json = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
@@ -127,6 +138,8 @@ class Lab:
         bookinfo.install(self.cluster, self._objects)
         self.start_api()
         self._parts.callback(self.stop_api)
+        if self._tracing is not None:
+            self._parts.callback(self._tracing.stop)
         self.workloads.start()
         self._parts.callback(self.workloads.stop)
         self.faults.reset()

@@ -297,7 +297,7 @@ class ControlPlane:
                 "request_headers_to_remove": removed,
                 "response_headers_to_add": kept,
             }
-        clusters = translation.clusters
+        clusters = [{**each, "alt_stat_name": each["name"].partition("/")[2]} for each in translation.clusters]
         if seat.peer and (identity := self._identity(proxy)):
             takes = {
                 str(pod["metadata"]["name"])
@@ -358,7 +358,7 @@ class ControlPlane:
                     port,
                     certificate,
                     lambda call, own=own: _own_way(own, call.port),  # type: ignore[misc]
-                    self._tracing_of(_proxy_of(pod), "INBOUND"),
+                    self._tracing_of(_proxy_of(pod)),
                 )
             found[port.name] = self._built[key]
         return found
@@ -377,11 +377,11 @@ class ControlPlane:
                 peer,
                 gateway=gateway,
                 tcp=tcp,
-                tracing=self._tracing_of(seat.proxy, "OUTBOUND") if peer else None,
+                tracing=self._tracing_of(seat.proxy) if peer else None,
             )
         return {name: self._built[key]}
 
-    def _tracing_of(self, proxy: Proxy, direction: str) -> Json | None:
+    def _tracing_of(self, proxy: Proxy) -> Json | None:
         peer = _peer_of(proxy)
         service = f"{peer.app or peer.workload}.{peer.namespace}"
         tags = {
@@ -391,7 +391,6 @@ class ControlPlane:
             "istio.mesh_id": "cluster.local",
             "istio.cluster_id": "Kubernetes",
             "node_id": f"{proxy.kind if proxy.kind == GATEWAY else 'sidecar'}~{key_of(proxy)}",
-            "lab.direction": direction,
         }
         return self._tracing(service, tags)
 
