@@ -48,9 +48,9 @@ class Fault:
         if not 0 <= self.grpc_status <= 16:
             raise Rejected(f"grpc_status: must be from 0 to 16, got {self.grpc_status}")
 
-    def beside_healthy(self) -> dict[str, float]:
+    def beside_healthy(self, healthy: Fault | None = None) -> dict[str, float]:
         """The dials that are not where a healthy version has them, by name."""
-        rest = dataclasses.asdict(Fault())
+        rest = dataclasses.asdict(healthy or Fault())
         return {name: value for name, value in dataclasses.asdict(self).items() if value != rest[name]}
 
 
@@ -122,7 +122,7 @@ class Faults:
     def reset(self) -> None:
         """Every version and pod healthy."""
         with self._lock:
-            self._apply({version: self._healthy(version) for version in self._faults}, {})
+            self._apply({version: self.healthy(version) for version in self._faults}, {})
 
     def cover(self, pods: list[Json]) -> None:
         """Have dials for these pods and no others."""
@@ -132,7 +132,7 @@ class Faults:
                 return
             self._pods = named
             faults = {
-                version: self._faults.get(version) or self._healthy(version)
+                version: self._faults.get(version) or self.healthy(version)
                 for version in dict.fromkeys((*self._faults, *named.values()))
             }
             self._apply(faults, {name: each for name, each in self._own.items() if name in named})
@@ -164,7 +164,8 @@ class Faults:
             return labels["version"]
         return workload_of(pod)
 
-    def _healthy(self, version: str) -> Fault:
+    def healthy(self, version: str) -> Fault:
+        """The dials of a version where nothing is wrong."""
         return Fault() if version in self._trial else QUICK
 
     def _known(self, version: str) -> None:

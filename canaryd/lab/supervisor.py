@@ -315,7 +315,9 @@ def _status(lab: Lab, _: Json) -> Json:
         "weights": lab.weights(),
         "shares": lab.shares(),
         "faults": {version: dataclasses.asdict(fault) for version, fault in lab.faults.all().items()},
-        "faultsOn": {version: fault.beside_healthy() for version, fault in lab.faults.all().items()},
+        "faultsOn": {
+            version: fault.beside_healthy(lab.faults.healthy(version)) for version, fault in lab.faults.all().items()
+        },
         "pods": lab.pods(),
         "run": lab.run(),
         "seconds": round(lab.seconds, 1),

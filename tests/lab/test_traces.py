@@ -1,4 +1,4 @@
-"""Spans reach a collector as Istio's do: whose, with which tags, and joined from the first client to the last server."""
+"""Spans reach a collector as Istio's do: whose, with which tags, and joined from first client to last server."""
 
 from __future__ import annotations
 
@@ -163,5 +163,5 @@ def test_a_sampling_of_nothing_tells_nothing_and_a_collector_that_is_away_costs_
 
 @pytest.mark.parametrize("url", ["localhost:9411", "ftp://host/v1/traces", "http://host/spans", "http:///v1/traces"])
 def test_what_is_no_collector_is_refused_with_an_example(url: str) -> None:
-    with pytest.raises(Rejected, match="no collector's URL; Zipkin's looks like http://127.0.0.1:9411/api/v2/spans"):
+    with pytest.raises(Rejected, match="no collector's URL; Zipkin's looks like http"):
         Tracing(url)

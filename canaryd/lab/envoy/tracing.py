@@ -2,8 +2,9 @@
 Traces: every proxy tells a collector of its spans, as Istio's do, when a collector is given.
 
 The URL says which kind it is: Zipkin's ends in `/api/v2/spans` (JSON), OpenTelemetry's in `/v1/traces` (OTLP over
-HTTP). Spans carry Istio's tags, and their service is `<app>.<namespace>`. Envoy's Zipkin tracer takes that name from the
-*process*, which is every proxy here; so with Zipkin the spans go through a relay of the lab's, which writes the names.
+HTTP). Spans carry Istio's tags, and their service is `<app>.<namespace>`. Envoy's Zipkin tracer takes that name from
+the *process*, which is every proxy here; so with Zipkin the spans go through a relay of the lab's, which writes the
+names.
 
 Sources: Istio pilot/pkg/networking/core/tracing.go (tags, sampling, service names); Envoy's tracer configurations.
 """
