@@ -17,14 +17,14 @@ fails; `#required` fails the answer with it (503), otherwise a failure is hidden
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from canaryd.errors import Rejected
 from canaryd.lab.envoy.resources import extension, header
-from canaryd.lab.envoy.statistics import APP_HEADER, VERSION_HEADER, Peer
+from canaryd.lab.envoy.statistics import Peer
 
 Json = dict[str, Any]
 
@@ -93,17 +93,14 @@ def _call(url: str, where: str) -> Call:
     return Call(parts.hostname, port, path, tries, required)
 
 
-def filters(peer: Peer) -> list[Json]:
-    """What puts the application's name on every answer, on those of its fault filters too."""
-    told = {APP_HEADER: peer.app, VERSION_HEADER: peer.version}
+def names(told: Mapping[str, str]) -> Json:
+    """The filter that puts headers on every answer, on those of the fault filters too."""
     mutations = {"response_mutations": [{"append": header(name, value)} for name, value in told.items() if value]}
-    return [
-        extension(
-            "envoy.filters.http.header_mutation",
-            "extensions.filters.http.header_mutation.v3.HeaderMutation",
-            mutations=mutations,
-        )
-    ]
+    return extension(
+        "envoy.filters.http.header_mutation",
+        "extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations=mutations,
+    )
 
 
 def scripts() -> Json:

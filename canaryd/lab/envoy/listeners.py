@@ -16,7 +16,15 @@ from typing import Any
 from canaryd.lab.envoy import application
 from canaryd.lab.envoy.application import Call
 from canaryd.lab.envoy.resources import extension, from_file, http_connection_manager, internal, loopback, router
-from canaryd.lab.envoy.statistics import GRPC, NOT_GRPC, Peer, at_destination, at_source
+from canaryd.lab.envoy.statistics import (
+    GRPC,
+    NOT_GRPC,
+    VERSION_HEADER,
+    Peer,
+    at_destination,
+    at_source,
+    told_to_clients,
+)
 
 Json = dict[str, Any]
 STRICT, PERMISSIVE, DISABLE = "STRICT", "PERMISSIVE", "DISABLE"  # PeerAuthentication's modes
@@ -33,6 +41,7 @@ class Inbound:
     peer: Peer
     service: str
     mode: str  # of mTLS
+    injected: bool = True  # whether the pod has a sidecar: without one nobody counts there
     calls: tuple[Call, ...] = ()
 
 
@@ -54,17 +63,18 @@ def inbound(port: Inbound, certificate: Json | None, cluster: Callable[[Call], s
 
 
 def _served(port: Inbound, cluster: Callable[[Call], str], tracing: Json | None, *, tls: bool) -> Json:
+    told = told_to_clients(port.peer) if port.injected else {}
     manager = http_connection_manager(
         stat_prefix="inbound",
         route_config={"name": "inbound", **application.routes(port.peer, port.calls, cluster)},
         http_filters=[
-            *application.filters(port.peer),
+            application.names({VERSION_HEADER: port.peer.version, **told}),
             *fault_filters(port.pod),
             application.scripts(),
             router(),
         ],
-        access_log=at_destination(port.peer, port.service, tls=tls),
-        **({"tracing": tracing} if tracing else {}),
+        access_log=at_destination(port.peer, port.service, tls=tls) if port.injected else [],
+        **({"tracing": tracing} if tracing and port.injected else {}),
     )
     kind = "tls" if tls else "raw_buffer"
     return {"name": kind, "filter_chain_match": {"transport_protocol": kind}, "filters": [manager]}

@@ -24,8 +24,8 @@ from canaryd.lab.envoy.resources import extension, header
 
 Json = dict[str, Any]
 
-VERSION_HEADER = "x-lab-version"  # the version that answered: of the peer, and for the load generator's own books
-APP_HEADER = "x-lab-app"
+VERSION_HEADER = "x-lab-version"  # the version that answered, for the load generator's own books
+PEER_HEADER = "x-lab-peer-{}"  # who answered: the server's proxy writes it, the client's reads it
 SOURCE_HEADER = "x-lab-source-{}"  # who calls: the client's proxy writes it, the server's reads it
 CLUSTER = "Kubernetes"
 GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
@@ -91,6 +91,11 @@ def told_to_servers(peer: Peer) -> Json:
     }
 
 
+def told_to_clients(peer: Peer) -> Json:
+    """What a server's proxy puts on every answer, by name."""
+    return {PEER_HEADER.format("app"): peer.app, PEER_HEADER.format("version"): peer.version}
+
+
 def untold() -> Json:
     """The same for a client without a sidecar: nobody vouches for it."""
     return {"request_headers_to_remove": [_source_header(label) for label in PEER_LABELS]}
@@ -107,8 +112,8 @@ def at_source(peer: Peer, *, gateway: bool) -> list[Json]:
             "destination_workload": _of_host("workload"),
             "destination_workload_namespace": _of_host("namespace"),
             "destination_principal": "%UPSTREAM_PEER_URI_SAN%",
-            "destination_app": f"%RESP({APP_HEADER})%",
-            "destination_version": f"%RESP({VERSION_HEADER})%",
+            "destination_app": f"%RESP({PEER_HEADER.format('app')})%",
+            "destination_version": f"%RESP({PEER_HEADER.format('version')})%",
             "destination_service": _first(_of_cluster("host"), *otherwise),
             "destination_service_name": _first(_of_cluster("name"), *otherwise),
             "destination_service_namespace": _of_host("namespace"),  # sic: the peer's, so unknown without a host

@@ -346,11 +346,10 @@ class ControlPlane:
             workload, home = workload_of(pod), namespace_of(pod)
             injected = any(each["name"] == ISTIO_PROXY for each in pod["spec"]["containers"])
             mode = mtls_mode(registry, pod, number) if injected and self._authority else DISABLE
-            port = Inbound(
-                listener_of(pod, number), pod["metadata"]["name"], peer_of(workload, home, labels), service, mode, calls
-            )
+            peer = peer_of(workload, home, labels)
+            port = Inbound(listener_of(pod, number), pod["metadata"]["name"], peer, service, mode, injected, calls)
             account = pod["spec"].get("serviceAccountName", "default")
-            key = (port, account, injected)
+            key = (port, account)
             if key not in self._built:
                 certificate = self._authority.server(home, account) if self._authority and mode != DISABLE else None
                 own = key_of(_proxy_of(pod))
