@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,10 +39,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Vantage:
-    """A place from which requests are sent: its ports as clients name them, and where each is on this machine."""
+    """
+    A place from which requests are sent: its ports as clients name them, and where each is on this machine.
+
+    `streams` are those where whole connections are passed on, by `<host>:<port>`, at a gateway `:<port>`.
+    """
 
     name: str
     ports: dict[int, tuple[str, int]]
+    streams: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def address(self, port: int | None = None) -> tuple[str, int]:
         """Host and port on this machine of a port of the mesh, by default 9080, else the only or lowest one."""
@@ -192,11 +197,8 @@ class Lab:
         return {
             name: Vantage(
                 name,
-                {
-                    port: places[listener]
-                    for port, listener in self.control_plane.ports(name).items()
-                    if listener in places
-                },
+                {port: places[at] for port, at in self.control_plane.ports(name).items() if at in places},
+                {host: places[at] for host, at in self.control_plane.streams(name).items() if at in places},
             )
             for name in VANTAGE
         }

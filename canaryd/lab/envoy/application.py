@@ -108,13 +108,17 @@ def scripts() -> Json:
     return {**extension(LUA, "extensions.filters.http.lua.v3.Lua"), "disabled": True}
 
 
+def answer(peer: Peer) -> str:
+    """What an application says of itself."""
+    return json.dumps({"app": peer.app or peer.workload, "version": peer.version})
+
+
 def routes(peer: Peer, calls: Iterable[Call], cluster: Callable[[Call], str]) -> Json:
     """The application as a RouteConfiguration. `cluster`: a call -> the way to the pod's own sidecar."""
     called = list(calls)
-    body = json.dumps({"app": peer.app or peer.workload, "version": peer.version})
-    answer: Json = {
+    plainly: Json = {
         "match": {"prefix": "/"},
-        "direct_response": {"status": 200, "body": {"inline_string": body}},
+        "direct_response": {"status": 200, "body": {"inline_string": answer(peer)}},
         "response_headers_to_add": [
             header("x-lab-path", "%REQ(:PATH)%"),
             header("x-lab-method", "%REQ(:METHOD)%"),
@@ -122,9 +126,9 @@ def routes(peer: Peer, calls: Iterable[Call], cluster: Callable[[Call], str]) ->
             header("content-type", "application/json"),
         ],
     }
-    echoing = {**answer, "match": _with_header("x-lab-echo"), "typed_per_filter_config": _script(ECHO)}
-    alone = {**answer, "match": _with_header(ALONE_HEADER)}
-    plain = {**answer, "typed_per_filter_config": _script(calling(peer, called, cluster))} if called else answer
+    echoing = {**plainly, "match": _with_header("x-lab-echo"), "typed_per_filter_config": _script(ECHO)}
+    alone = {**plainly, "match": _with_header(ALONE_HEADER)}
+    plain = {**plainly, "typed_per_filter_config": _script(calling(peer, called, cluster))} if called else plainly
     return {
         "virtual_hosts": [
             {
@@ -158,7 +162,7 @@ def calling(peer: Peer, calls: Iterable[Call], cluster: Callable[[Call], str]) -
         for each in calls
     )
     handed_on = ", ".join(map(_lua, HANDED_ON))
-    start = json.dumps({"app": peer.app or peer.workload, "version": peer.version})[:-1]
+    start = answer(peer)[:-1]
     return (
         f"local targets = {{\n{targets}\n}}\nlocal handed_on = {{{handed_on}}}\nlocal patience = {PATIENCE}\n"
         f"local start = {_lua(start)}\n{CALLER}"

@@ -9,9 +9,9 @@ calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from canaryd.lab.envoy import application
 from canaryd.lab.envoy.application import Call
@@ -43,6 +43,7 @@ class Inbound:
     mode: str  # of mTLS
     injected: bool = True  # whether the pod has a sidecar: without one nobody counts there
     calls: tuple[Call, ...] = ()
+    stream: bool = False  # whether connections are answered, and not requests
 
 
 def inbound(port: Inbound, certificate: Json | None, cluster: Callable[[Call], str], tracing: Json | None) -> Json:
@@ -52,11 +53,10 @@ def inbound(port: Inbound, certificate: Json | None, cluster: Callable[[Call], s
         chains.append({**_served(port, cluster, tracing, tls=True), "transport_socket": certificate})
     if port.mode != STRICT or certificate is None:
         chains.append(_served(port, cluster, tracing, tls=False))
-    inspector = extension(INSPECTOR, "extensions.filters.listener.tls_inspector.v3.TlsInspector")
     return {
         "name": port.name,
         "internal_listener": {},
-        "listener_filters": [inspector] if certificate is not None and port.mode != DISABLE else [],
+        "listener_filters": [_inspector()] if certificate is not None and port.mode != DISABLE else [],
         "filter_chains": chains,
         "traffic_direction": "INBOUND",
     }
@@ -77,7 +77,45 @@ def _served(port: Inbound, cluster: Callable[[Call], str], tracing: Json | None,
         **({"tracing": tracing} if tracing and port.injected else {}),
     )
     kind = "tls" if tls else "raw_buffer"
-    return {"name": kind, "filter_chain_match": {"transport_protocol": kind}, "filters": [manager]}
+    answer = _answered(port.peer) if port.stream else manager
+    return {"name": kind, "filter_chain_match": {"transport_protocol": kind}, "filters": [answer]}
+
+
+def _answered(peer: Peer) -> Json:
+    """A connection is told who it has reached, whatever it says, and closed."""
+    message = "extensions.filters.network.direct_response.v3.Config"
+    text = f"{application.answer(peer)}\n"
+    return extension("envoy.filters.network.direct_response", message, response={"inline_string": text})
+
+
+def passing_on(name: str, streams: Iterable[Stream]) -> Json:
+    """A TCP listener that passes connections on whole, by the name that a TLS client asks for where that is told."""
+    chains, looks = [], False
+    for number, each in enumerate(streams):
+        looks = looks or bool(each.server_names)
+        match = {"server_names": list(each.server_names)} if each.server_names else {}
+        chains.append({"name": str(number), "filter_chain_match": match, "filters": [each.filter]})
+    return {
+        "name": name,
+        "address": loopback(),
+        "listener_filters": [_inspector()] if looks else [],
+        "filter_chains": chains,
+        "traffic_direction": "OUTBOUND",
+    }
+
+
+def _inspector() -> Json:
+    return extension(INSPECTOR, "extensions.filters.listener.tls_inspector.v3.TlsInspector")
+
+
+class Stream(Protocol):
+    """What is asked of a stream here: the names and the filter of its chain (see istiod/streams.py)."""
+
+    @property
+    def server_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def filter(self) -> Json: ...
 
 
 def outbound(

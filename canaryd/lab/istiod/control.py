@@ -21,10 +21,11 @@ from typing import Any, Protocol
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.lab.envoy.application import CALLS, Call, calls_of
 from canaryd.lab.envoy.certificates import Authority
-from canaryd.lab.envoy.listeners import DISABLE, PERMISSIVE, Inbound, inbound, outbound, way_to
+from canaryd.lab.envoy.listeners import DISABLE, Inbound, inbound, outbound, passing_on, way_to
 from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.envoy.resources import internal
 from canaryd.lab.envoy.statistics import VERSION_HEADER, peer_of, told_to_servers, untold
+from canaryd.lab.istiod.authentication import mtls_mode
 from canaryd.lab.istiod.clusters import cluster_name
 from canaryd.lab.istiod.hosts import ports_of, service_domains, service_host
 from canaryd.lab.istiod.objects import (
@@ -37,8 +38,11 @@ from canaryd.lab.istiod.objects import (
     where_of,
     workload_of,
 )
-from canaryd.lab.istiod.proxy import GATEWAY, ROOT_NAMESPACE, Proxy, Wiring
+from canaryd.lab.istiod.ports import is_http, is_stream, target_of
+from canaryd.lab.istiod.proxy import GATEWAY, Proxy, Wiring
 from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.statuses import tell_routes
+from canaryd.lab.istiod.streams import Stream
 from canaryd.lab.istiod.translation import Translation, translate
 
 Json = dict[str, Any]
@@ -51,10 +55,12 @@ KINDS = (
     "Gateway",
     "PeerAuthentication",
     "HTTPRoute",
+    "gateways.gateway.networking.k8s.io",
     "ReferenceGrant",
+    "Namespace",
 )
 ISTIO_PROXY = "istio-proxy"
-TLS_MODE = "security.istio.io/tlsMode"
+TEMPLATES = "inject.istio.io/templates"
 
 CLIENT, OTHER, INGRESS = "client", "other", "ingress"
 VANTAGE = {
@@ -102,6 +108,16 @@ class Watched(Protocol):
     def subscribe(self, callback: Callable[[Any], None]) -> Any: ...
 
     def apply(self, obj: Json) -> Json: ...
+
+    def set_status(self, kind: str, namespace: str, name: str, status: Json) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a port of a pod is to its clients: the host of its first Service, and whether that passes it on whole."""
+
+    host: str = ""
+    stream: bool = False
 
 
 @dataclass(slots=True)
@@ -205,6 +221,11 @@ class ControlPlane:
         seat = next(each for each in self._seats.values() if each.vantage == vantage)
         return {port_of(table): _outbound_name(seat, table) for table in seat.in_force.routes}
 
+    def streams(self, vantage: str) -> dict[str, str]:
+        """Where a vantage point passes connections on: `<host>:<port>` (at a gateway `:<port>`), and its listeners."""
+        seat = next(each for each in self._seats.values() if each.vantage == vantage)
+        return {f"{each.host}:{each.port}": _stream_name(seat, each) for each in seat.in_force.streams}
+
     def push(self) -> None:
         """Translate the cluster as it is and hand it to Envoy. A failure is kept in `problem`, nothing is raised."""
         problems: list[str] = []
@@ -214,6 +235,7 @@ class ControlPlane:
             self._seat(pods)
             self._translate(registry, problems)
             self._hand_over(registry, pods, problems)
+            tell_routes(self._cluster, registry)
             self._lagging = False
         except CanarydError as error:
             problems.append(str(error))
@@ -265,7 +287,7 @@ class ControlPlane:
             seat.peer = seat.vantage not in self._without_sidecar
             try:
                 new = translate(registry, seat.proxy, wiring) if seat.peer else straight(registry, seat.proxy, wiring)
-                new = self._completed(new, seat, registry)
+                new = self._completed(new, seat)
             except CanarydError as error:
                 problems.append(str(error))
                 continue
@@ -277,8 +299,8 @@ class ControlPlane:
             while seat.coming and (seat.coming[0][0] <= now or not late):
                 seat.in_force = seat.coming.pop(0)[1]
 
-    def _completed(self, translation: Translation, seat: _Seat, registry: Registry) -> Translation:
-        """What the lab adds to Istio's translation: names of one proxy, who calls, and TLS where pods take it."""
+    def _completed(self, translation: Translation, seat: _Seat) -> Translation:
+        """What the lab adds to Istio's translation: the names of one proxy, and who calls."""
         proxy = seat.proxy
         told = told_to_servers(_peer_of(proxy)) if seat.peer else untold()
         routes = {}
@@ -298,14 +320,7 @@ class ControlPlane:
                 "response_headers_to_add": kept,
             }
         clusters = [{**each, "alt_stat_name": each["name"].partition("/")[2]} for each in translation.clusters]
-        if seat.peer and (identity := self._identity(proxy)):
-            takes = {
-                str(pod["metadata"]["name"])
-                for pod in registry.pods
-                if labels_of(pod).get(TLS_MODE) == "istio" and mtls_mode(registry, pod, None) != DISABLE
-            }
-            clusters = [_with_tls(each, identity, takes) for each in clusters]
-        return Translation(routes, clusters)
+        return Translation(routes, clusters, translation.streams)
 
     def _hand_over(self, registry: Registry, pods: list[Json], problems: list[str]) -> None:
         clusters: dict[str, Json] = {}
@@ -316,6 +331,8 @@ class ControlPlane:
                 listeners |= self._inbound(pod, registry, problems)
         for key, seat in self._seats.items():
             clusters |= {each["name"]: each for each in seat.in_force.clusters}
+            if seat.vantage:
+                listeners |= self._streams(seat)
             for table, config in seat.in_force.routes.items():
                 tables[config["name"]] = config
                 if seat.vantage:
@@ -336,7 +353,7 @@ class ControlPlane:
     def _inbound(self, pod: Json, registry: Registry, problems: list[str]) -> dict[str, Json]:
         """A listener for each port of a pod."""
         found = {}
-        for number, service in served_ports(pod, registry).items():
+        for number, served in served_ports(pod, registry).items():
             try:
                 calls = self._calls(pod)
             except Rejected as error:
@@ -347,7 +364,16 @@ class ControlPlane:
             injected = any(each["name"] == ISTIO_PROXY for each in pod["spec"]["containers"])
             mode = mtls_mode(registry, pod, number) if injected and self._authority else DISABLE
             peer = peer_of(workload, home, labels)
-            port = Inbound(listener_of(pod, number), pod["metadata"]["name"], peer, service, mode, injected, calls)
+            port = Inbound(
+                listener_of(pod, number),
+                pod["metadata"]["name"],
+                peer,
+                served.host,
+                mode,
+                injected,
+                calls,
+                served.stream,
+            )
             account = pod["spec"].get("serviceAccountName", "default")
             key = (port, account)
             if key not in self._built:
@@ -379,6 +405,13 @@ class ControlPlane:
                 tracing=self._tracing_of(seat.proxy) if peer else None,
             )
         return {name: self._built[key]}
+
+    def _streams(self, seat: _Seat) -> dict[str, Json]:
+        """A listener for each place where connections are passed on whole."""
+        places: dict[str, list[Stream]] = {}
+        for each in seat.in_force.streams:
+            places.setdefault(_stream_name(seat, each), []).append(each)
+        return {name: passing_on(name, streams) for name, streams in places.items()}
 
     def _tracing_of(self, proxy: Proxy) -> Json | None:
         peer = _peer_of(proxy)
@@ -424,7 +457,7 @@ class ControlPlane:
         if kind not in KINDS:
             return  # Leases and our own EndpointSlices say nothing about routes
         with self._changed:
-            self._stale.add(kind)
+            self._stale |= {each for each in KINDS if each == kind or each.startswith(f"{kind.lower()}s.")}
             self._asked += 1
             self._changed.notify_all()
 
@@ -467,7 +500,10 @@ class ControlPlane:
 def straight(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
     """What a client without a sidecar has: names of Services, and a ready pod of them at random, as kube-proxy does."""
     clusters, routes = [], {}
-    for port in sorted({port for service in registry.services for port in ports_of(service)}):
+    spoken = {
+        port["port"] for service in registry.services for port in service["spec"].get("ports", []) if is_http(port)
+    }
+    for port in sorted(spoken):
         hosts = []
         for service in registry.services:
             if port not in ports_of(service):
@@ -483,13 +519,14 @@ def straight(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
 
 def _straight_cluster(name: str, service: Json, port: int, registry: Registry, wiring: Wiring) -> Json:
     selector = service["spec"].get("selector") or {}
-    target = next(each for each in service["spec"]["ports"] if each["port"] == port).get("targetPort", port)
+    told = next(each for each in service["spec"]["ports"] if each["port"] == port)
     behind = [
-        pod
+        (pod, target)
         for pod in registry.pods
         if selector and namespace_of(pod) == namespace_of(service) and has_labels(pod, selector)
+        if (target := target_of(told, pod)) is not None
     ]
-    places = [{"endpoint": {"address": wiring.address(pod, resolved(pod, target, port))}} for pod in behind]
+    places = [{"endpoint": {"address": wiring.address(pod, target)}} for pod, target in behind]
     return {
         "name": name,
         "type": "STATIC",
@@ -500,59 +537,20 @@ def _straight_cluster(name: str, service: Json, port: int, registry: Registry, w
     }
 
 
-def resolved(pod: Json, target: Any, port: int) -> int:
-    """A Service's targetPort at a pod: a number, or the name of a container's port; without either the port itself."""
-    if isinstance(target, int):
-        return target
-    named = {each.get("name"): each["containerPort"] for each in _container_ports(pod)}
-    return int(named.get(target, port))
-
-
-def served_ports(pod: Json, registry: Registry) -> dict[int, str]:
-    """
-    The ports at which a pod listens, each with the host of its first Service (empty where none targets it): those that
-    its containers declare, else those that Services target.
-    """
-    if (pod["metadata"].get("annotations") or {}).get("inject.istio.io/templates") == "gateway":
+def served_ports(pod: Json, registry: Registry) -> dict[int, Served]:
+    """The ports at which a pod listens: those that its containers declare, else those that Services target."""
+    if (pod["metadata"].get("annotations") or {}).get(TEMPLATES) == "gateway":
         return {}  # the gateway is a proxy itself
-    targeted: dict[int, str] = {}
+    targeted: dict[int, Served] = {}
     for service in sorted(registry.services, key=age_of):
         selector = service["spec"].get("selector") or {}
         if namespace_of(service) == namespace_of(pod) and selector and has_labels(pod, selector):
             for port in service["spec"].get("ports", []):
-                target = resolved(pod, port.get("targetPort", port["port"]), port["port"])
-                targeted.setdefault(target, service_host(service))
+                target = target_of(port, pod)
+                if target is not None:
+                    targeted.setdefault(target, Served(service_host(service), is_stream(port)))
     declared = [int(each["containerPort"]) for each in _container_ports(pod)]
-    return {port: targeted.get(port, "") for port in declared or targeted}
-
-
-def mtls_mode(registry: Registry, pod: Json, port: int | None) -> str:
-    """
-    The mode of PeerAuthentication that holds for a port of a pod: of its workload, else its namespace, else the mesh.
-
-    Source: istio/istio pilot/pkg/model/authentication.go, composePeerAuthentication.
-    """
-    home = namespace_of(pod)
-    mode = PERMISSIVE
-    scopes: list[list[Json]] = [[], [], []]
-    for each in registry.peer_authentications:
-        chosen = (each["spec"].get("selector") or {}).get("matchLabels") or {}
-        if namespace_of(each) == home and chosen and has_labels(pod, chosen):
-            scopes[2].append(each)
-        elif not chosen and namespace_of(each) == home:
-            scopes[1].append(each)
-        elif not chosen and namespace_of(each) == ROOT_NAMESPACE:
-            scopes[0].append(each)
-    for scope in scopes:
-        for each in scope[:1]:  # the oldest
-            own = (each["spec"].get("portLevelMtls") or {}).get(str(port)) if chosen_by_labels(each) else None
-            said = (own or each["spec"].get("mtls") or {}).get("mode", "UNSET")
-            mode = mode if said == "UNSET" else said
-    return mode
-
-
-def chosen_by_labels(each: Json) -> bool:
-    return bool((each["spec"].get("selector") or {}).get("matchLabels"))
+    return {port: targeted.get(port, Served()) for port in declared or targeted}
 
 
 def endpoint_slice(service: Json, pods: list[Json]) -> Json:
@@ -600,33 +598,6 @@ def _container_ports(pod: Json) -> list[Json]:
     ]
 
 
-def _with_tls(cluster: Json, identity: Json, takes: set[str]) -> Json:
-    """A cluster whose endpoints are called with mTLS where they take it, as Istio's auto mTLS does."""
-    if "transport_socket" in cluster or "transport_socket_matches" in cluster:
-        return cluster
-    endpoints = []
-    for locality in cluster.get("load_assignment", {}).get("endpoints", []):
-        marked = []
-        for each in locality.get("lb_endpoints", []):
-            pod = each["endpoint"]["address"].get("envoy_internal_address", {}).get("endpoint_id")
-            told = each.get("metadata", {}).get("filter_metadata", {})
-            mode = {"envoy.transport_socket_match": {"tlsMode": "istio"}} if pod in takes else {}
-            marked.append({**each, "metadata": {"filter_metadata": {**told, **mode}}})
-        endpoints.append({**locality, "lb_endpoints": marked})
-    raw = {
-        "name": "envoy.transport_sockets.raw_buffer",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"},
-    }
-    return {
-        **cluster,
-        "load_assignment": {**cluster.get("load_assignment", {}), "endpoints": endpoints},
-        "transport_socket_matches": [
-            {"name": "tlsMode-istio", "match": {"tlsMode": "istio"}, "transport_socket": identity},
-            {"name": "tlsMode-disabled", "match": {}, "transport_socket": raw},
-        ],
-    }
-
-
 def _cluster(proxy: Proxy, port: int, subset: str, host: str) -> str:
     return f"{key_of(proxy)}/{cluster_name(port, subset, host)}"
 
@@ -637,6 +608,10 @@ def _table_name(proxy: Proxy, table: str) -> str:
 
 def _outbound_name(seat: _Seat, table: str) -> str:
     return f"{seat.vantage}~{table}"
+
+
+def _stream_name(seat: _Seat, stream: Stream) -> str:
+    return f"{seat.vantage}~stream~{stream.host}:{stream.port}"
 
 
 def _own_way(key: str, port: int) -> str:
