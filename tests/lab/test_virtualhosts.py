@@ -68,11 +68,11 @@ def test_pods_of_a_headless_service_have_hosts_of_their_own() -> None:
 
 
 def test_several_services_share_a_port() -> None:
-    table = translate(mesh(service("details"), service("ratings", "default", {"port": 8000, "name": "http"})))
+    table = translate(mesh(service("details"), service("stock", "default", {"port": 8000, "name": "http"})))
     names = {each["name"] for each in table.routes["9080"]["virtual_hosts"]}
     assert {f"{bookinfo.HOST}:9080", "details.default.svc.cluster.local:9080"} <= names
-    assert "ratings.default.svc.cluster.local:9080" not in names
-    assert "ratings.default.svc.cluster.local:8000" in {each["name"] for each in table.routes["8000"]["virtual_hosts"]}
+    assert "stock.default.svc.cluster.local:9080" not in names
+    assert "stock.default.svc.cluster.local:8000" in {each["name"] for each in table.routes["8000"]["virtual_hosts"]}
 
 
 def test_a_port_that_does_not_speak_http_has_no_routes() -> None:

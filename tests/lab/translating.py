@@ -70,8 +70,26 @@ def to(subset: str, weight: int | None = None, **destination: Any) -> Json:
 
 
 def mesh(*others: Json) -> list[Json]:
-    """Bookinfo's reviews without its VirtualService, and what is given."""
-    return [each for each in bookinfo.objects() if each["kind"] != "VirtualService"] + list(others)
+    """Bookinfo's reviews with its pods, without a VirtualService, and what is given."""
+    pods = [pod(version, number) for version in bookinfo.VERSIONS for number in range(bookinfo.REPLICAS)]
+    return [bookinfo.service(), bookinfo.destination_rule(), *pods, *others]
+
+
+def pod(version: str, number: int) -> Json:
+    """A ready pod of reviews with a sidecar."""
+    owner = f"{bookinfo.workload(version)}-6f9"
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{owner}-{number}",
+            "namespace": "default",
+            "labels": {"app": "reviews", "version": version, "pod-template-hash": "6f9"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": owner, "controller": True}],
+        },
+        "spec": {"containers": [{"name": "reviews"}, {"name": "istio-proxy"}]},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
 
 
 def translate(objects: list[Json], proxy: Proxy | None = None) -> Translation:
