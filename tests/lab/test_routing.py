@@ -23,7 +23,7 @@ from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 
 from .conftest import wait_for
-from .translating import service, to, virtual
+from .translating import gateway, server, service, to, virtual
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 Json = dict[str, Any]
@@ -46,10 +46,13 @@ class Answer:
         return found
 
 
-def ask(lab: Lab, path: str = "/", *, method: str = "GET", host: str = "reviews:9080", **headers: str) -> Answer:
-    """One request from productpage's sidecar. Underscores in the names of headers are dashes."""
-    url = urlsplit(lab.gateway_url)
-    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=10)
+def ask(
+    lab: Lab, path: str = "/", *, method: str = "GET", host: str = "reviews:9080", at: str = "", **headers: str
+) -> Answer:
+    """
+    One request from productpage's sidecar, or from the place `at`. Underscores in the names of headers are dashes.
+    """
+    connection = http.client.HTTPConnection(*address(lab, at), timeout=10)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, headers={"Host": host, **named})
@@ -57,6 +60,14 @@ def ask(lab: Lab, path: str = "/", *, method: str = "GET", host: str = "reviews:
         return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode())
     finally:
         connection.close()
+
+
+def address(lab: Lab, at: str) -> tuple[str, int]:
+    if at:
+        found: tuple[str, int] = lab.vantage[at].address(8080 if at == "ingress" else 9080)
+        return found
+    url = urlsplit(lab.gateway_url)
+    return (str(url.hostname), url.port or 0)
 
 
 def say(lab: Lab, *entries: Json, **spec: Any) -> None:
@@ -71,13 +82,16 @@ def put(lab: Lab, *objects: Json) -> None:
     assert lab.control_plane.problem is None
 
 
+KINDS = ("VirtualService", "Gateway", "Service")
+
+
 @pytest.fixture
 def quiet(lab: Lab) -> Iterator[Lab]:
     """The lab without its own traffic, and afterwards without what the test has put there."""
     lab.load.settle()
-    before = {place(each) for kind in ("VirtualService", "Service") for each in lab.cluster.objects(kind)}
+    before = {place(each) for kind in KINDS for each in lab.cluster.objects(kind)}
     yield lab
-    for kind in ("VirtualService", "Service"):
+    for kind in KINDS:
         for each in lab.cluster.objects(kind):
             if place(each) not in before:
                 lab.cluster.remove(*place(each))
@@ -535,3 +549,90 @@ def test_a_subset_that_nobody_defines_is_503(quiet: Lab) -> None:
     say(quiet, {"route": [to("v9")]})
     with counted(quiet, {'reporter="source",response_code="503",response_flags=~".*NC.*"': 1}):
         assert ask(quiet).status == 503
+
+
+# Other places to ask from
+
+elsewhere = pytest.mark.skipif(not hasattr(Lab, "vantage"), reason="this lab has one client and no gateway")
+
+
+def bound(*http: Json, **spec: Any) -> Json:
+    """A VirtualService for a host that only the gateway knows."""
+    return virtual(*http, **{"name": "shop", "hosts": ["shop.example.com"], "gateways": ["gw"], **spec})
+
+
+def enter(lab: Lab, path: str = "/", **more: str) -> Answer:
+    """A request to that host from outside, by the ingress gateway."""
+    return ask(lab, path, **{"host": "shop.example.com", "at": "ingress", **more})
+
+
+@elsewhere
+def test_clients_are_told_apart_by_their_labels(quiet: Lab) -> None:
+    """The same request from two clients, of which a match means one."""
+    say(quiet, {"match": [{"sourceLabels": {"app": "curl"}}], "route": [to("v3")]}, {"route": [to("v1")]})
+    assert (ask(quiet, at="other").version, ask(quiet, at="client").version) == ("v3", "v1")
+
+
+@elsewhere
+def test_a_gateway_serves_the_virtual_services_that_are_bound_to_it(quiet: Lab) -> None:
+    """And no other: those of the mesh say nothing there, its own say nothing in the mesh."""
+    say(quiet, {"route": [to("v1")]})
+    put(quiet, gateway(server("shop.example.com", "reviews.default.svc.cluster.local")), bound({"route": [to("v3")]}))
+    assert enter(quiet).version == "v3"
+    assert enter(quiet, host="shop.example.com:8080").version == "v3"
+    assert enter(quiet, host="reviews.default.svc.cluster.local").status == 404
+    assert ask(quiet).version == "v1"
+    assert ask(quiet, host="shop.example.com").status == 502
+
+
+@elsewhere
+def test_a_match_may_mean_the_gateway_or_the_mesh(quiet: Lab) -> None:
+    at_gateway = {"match": [{"gateways": ["gw"]}], "route": [to("v3")]}
+    both = virtual(at_gateway, {"route": [to("v1")]}, hosts=["reviews", "shop.example.com"], gateways=["mesh", "gw"])
+    put(quiet, gateway(server("shop.example.com")), both)
+    assert (enter(quiet).version, ask(quiet).version) == ("v3", "v1")
+
+
+@elsewhere
+def test_virtual_services_of_one_host_are_merged_at_a_gateway(quiet: Lab) -> None:
+    """Each adds what it has; what takes everything waits behind the rest, and there the older one wins."""
+    put(quiet, gateway(server("shop.example.com")), bound({"route": [to("v1")]}))
+    time.sleep(1.1)  # ages are told in seconds
+    jason = {"match": [{"headers": {"end-user": {"exact": "jason"}}}], "route": [to("v2")]}
+    put(quiet, bound(jason, {"route": [to("v3")]}, name="a-younger"))
+    assert (enter(quiet, end_user="jason").version, enter(quiet).version) == ("v2", "v1")
+
+
+@elsewhere
+def test_a_gateway_lets_in_what_its_servers_name(quiet: Lab) -> None:
+    """`ops/*` is for VirtualServices of that namespace, and the narrower of two hosts is served."""
+    put(quiet, gateway(server("*.example.com")), bound({"route": [to("v3")]}, hosts=["shop.example.com", "shop.test"]))
+    assert (enter(quiet).status, enter(quiet, host="shop.test").status) == (200, 404)
+    put(quiet, gateway(server("ops/*.example.com")))
+    assert enter(quiet).status == 404
+    put(quiet, gateway(server("default/shop.example.com")))
+    assert enter(quiet).version == "v3"
+
+
+@elsewhere
+def test_a_gateway_of_another_namespace_is_named_with_it(quiet: Lab) -> None:
+    put(quiet, gateway(server("shop.example.com"), namespace="ops"), bound({"route": [to("v3")]}))
+    assert enter(quiet).status == 404
+    put(quiet, bound({"route": [to("v3")]}, gateways=["ops/gw"]))
+    assert enter(quiet).version == "v3"
+
+
+@elsewhere
+def test_a_gateway_may_send_clients_to_https(quiet: Lab) -> None:
+    put(quiet, gateway(server("shop.example.com", tls={"httpsRedirect": True})), bound({"route": [to("v3")]}))
+    answer = enter(quiet, "/a?q=1")
+    assert (answer.status, answer.headers["location"]) == (301, "https://shop.example.com/a?q=1")
+
+
+@elsewhere
+def test_weights_hold_at_a_gateway_too(quiet: Lab) -> None:
+    """Each proxy draws for itself."""
+    put(quiet, gateway(server("shop.example.com")), bound({"route": [to("v1", 75), to("v3", 25)]}))
+    seen = Counter(enter(quiet).version for _ in range(400))
+    assert set(seen) == {"v1", "v3"}
+    assert abs(seen["v3"] - 100) < 4.5 * math.sqrt(400 * 0.75 * 0.25)
