@@ -182,6 +182,8 @@ def test_a_server_is_behind_the_port_of_the_gateways_service() -> None:
         selector={"istio": "ingressgateway"},
     )
     entries = [{"match": [{"port": 80}], "route": [to("v3")]}, {"route": [to("v1")]}]
+    named = {**front, "spec": {**front["spec"], "ports": [{"port": 80, "targetPort": "http2", "name": "http2"}]}}
+    assert set(at_gateway(gateway(server(port=80)), named).routes) == {"http.80"}
     elsewhere = {**front, "metadata": {"name": "a", "namespace": "default"}}
     elsewhere["spec"] = {**front["spec"], "ports": [{"port": 80, "targetPort": 1}]}
     assert served(at_gateway(gateway(server(port=80)), elsewhere, front, bound(*entries))) == [{V3: 100}]

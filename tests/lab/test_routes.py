@@ -89,11 +89,21 @@ def test_a_consistent_hash_chooses_the_pod_and_is_not_left_by_a_retry() -> None:
     assert found == [{"header": {"header_name": "x-user"}}, {"cookie": {"name": "user", "ttl": "0s"}}]
 
 
+def test_a_ports_own_hash_needs_the_port_to_be_named() -> None:
+    """Istio looks at settings for a port where the destination says it, not where it goes without saying."""
+    rule = bookinfo.destination_rule()
+    hashed = {"loadBalancer": {"consistentHash": {"useSourceIp": True}}}
+    rule["spec"]["trafficPolicy"] = {"portLevelSettings": [{"port": {"number": 9080}, **hashed}]}
+    said = {"route": [to("v1", port={"number": 9080})]}
+    assert _hash_policies(rule, said) == [{"connection_properties": {"source_ip": True}}]
+    assert _hash_policies(rule, {"route": [to("v1")]}) == []
+
+
 def _hash_policies(rule: Json, entry: Json) -> list[Json]:
     registry = Registry.of([each for each in mesh() if each["kind"] != "DestinationRule"] + [rule])
     found = routes_of(virtual_services([virtual(entry)])[0], Vantage.of(registry, Proxy(), 9080, WIRING))[0]["route"]
-    assert ("retry_host_predicate" not in found["retry_policy"]) == ("cluster" in found)
-    policies: list[Json] = found["hash_policy"]
+    policies: list[Json] = found.get("hash_policy", [])
+    assert ("retry_host_predicate" not in found["retry_policy"]) == ("cluster" in found and bool(policies))
     return policies
 
 

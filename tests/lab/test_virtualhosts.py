@@ -10,7 +10,7 @@ import pytest
 from canaryd.lab import bookinfo
 from canaryd.lab.istiod.clusters import cluster_name
 from canaryd.lab.istiod.control import WIRING
-from canaryd.lab.istiod.hosts import service_domains
+from canaryd.lab.istiod.hosts import full_host, service_domains
 from canaryd.lab.istiod.proxy import Proxy
 from canaryd.lab.istiod.registry import Registry
 from canaryd.lab.istiod.translation import Translation
@@ -182,6 +182,11 @@ def test_a_short_host_belongs_to_the_namespace_of_the_object_that_holds_it() -> 
     """Not to the client's: `reviews` in a VirtualService of another namespace is another service."""
     stranger = virtual({"route": [to("v3")]}, namespace="elsewhere")
     assert served(translate(mesh(stranger))) == [{PLAIN: 100}]
+
+
+@pytest.mark.parametrize("host", ["*", "10.0.0.1", "2001:db8::1", "reviews.shop"])
+def test_what_is_no_short_name_stays_as_it_is(host: str) -> None:
+    assert full_host(host, "default") == host
 
 
 def test_half_a_name_is_no_service() -> None:

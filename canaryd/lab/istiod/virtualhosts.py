@@ -80,9 +80,7 @@ def _table(bound: Iterable[VirtualService], vantage: Vantage) -> Json:
         if free:  # else somebody spoke for all of them before
             taken.update(each.lower() for each in free)
             hosts.append(virtual_host(name, free, routes))
-    if "*" not in taken:
-        hosts.append(_black_hole())
-    return route_configuration(str(port), hosts)
+    return route_configuration(str(port), [*hosts, _black_hole()])
 
 
 def _hosts(
