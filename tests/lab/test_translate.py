@@ -181,6 +181,26 @@ def weights_of(route: Json) -> list[int]:
     return list(shares(route).values()) if "route" in route else []
 
 
+def test_every_gateway_of_the_corpus_has_its_tables(corpus: Path) -> None:
+    """One for each port that speaks HTTP, one for each HTTPS server that ends TLS, and none for what is passed on."""
+    places = sorted(corpus.glob("gateways/*.yaml"))
+    for place in places:
+        each = yaml.safe_load(place.read_text())
+        about, spec = each["metadata"], each["spec"]
+        wanted = set()
+        for one in spec["servers"]:
+            port, mode = one["port"], (one.get("tls") or {}).get("mode", "SIMPLE")
+            if port["protocol"].upper() in ("HTTP", "HTTP2", "GRPC"):
+                wanted.add(f"http.{port['number']}")
+            elif port["protocol"].upper() == "HTTPS" and not mode.endswith("PASSTHROUGH"):
+                place_of = f"{about['name']}.{about.get('namespace', 'default')}"
+                wanted.add(f"https.{port['number']}.{port['name']}.{place_of}")
+        proxy = replace(INGRESS, labels=spec.get("selector") or {})
+        translation = translate([each, virtual({"route": [to("v1")]}, hosts=["*"], gateways=["x/y"])], proxy)
+        assert set(translation.routes) == wanted, place.name
+    assert len(places) >= 40
+
+
 def chooses_proxies(each: Json) -> bool:
     matches = [match for entry in each["spec"]["http"] for match in entry.get("match") or []]
     return any(match.keys() & {"gateways", "port", "sourceLabels", "sourceNamespace"} for match in matches)
