@@ -12,6 +12,7 @@ import yaml
 
 from canaryd.errors import Rejected
 from canaryd.lab import bookinfo
+from canaryd.lab.envoy.listeners import outbound
 from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.istiod.clusters import cluster_name
 from canaryd.lab.istiod.proxy import Proxy
@@ -210,7 +211,9 @@ def chooses_proxies(each: Json) -> bool:
 @pytest.mark.xdist_group("lab")
 def test_envoy_accepts_whatever_is_translated(corpus: Path, tmp_path: Path) -> None:
     """A translation that Envoy refuses would leave the former routes in force without a word to anybody."""
-    envoy = Envoy(tmp_path, bookinfo.upstreams())
+    envoy = Envoy(tmp_path)
+    envoy.write("rds", [{"name": "9080"}])
+    envoy.write("lds", [outbound("9080", "9080", envoy.routes_file("9080"), None)])
     envoy.start()
     try:
         accepted = 0
