@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -222,6 +223,77 @@ def test_a_missing_subset_and_a_missing_route_name_the_host_header(quiet: Lab) -
     say(quiet, match=[{"uri": {"exact": "/elsewhere"}}])
     source, _ = seen(quiet, lambda: ask(quiet), REQUESTS).only("source")
     holds(source, raw, CLIENT, NOBODY, {"response_code": "404", "response_flags": "NR"})
+
+
+def test_a_gateway_is_a_source_and_takes_no_host_header_for_a_name(quiet: Lab) -> None:
+    """What a user sees stands at the gateway; its `destination_service` is `unknown` where a sidecar would guess."""
+    ingress = {
+        "source_workload": "istio-ingressgateway",
+        "source_workload_namespace": "istio-system",
+        "source_app": "istio-ingressgateway",
+        "source_canonical_service": "istio-ingressgateway",
+    }
+    page = bookinfo.page()
+    page["spec"]["http"][0]["route"] = [{"destination": {"host": "reviews", "subset": "v3"}}]
+    put(quiet, page)
+    through = {"vantage": "ingress", "host": "bookinfo.lab", "path": "/productpage"}
+    found = seen(quiet, lambda: ask(quiet, **through), 2 * REQUESTS)
+    source, count = found.only("source")
+    holds(source, TOLD, V3, ingress, {"response_code": "200", "response_flags": "-"})
+    assert count == REQUESTS
+    account = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
+    destination, _ = found.only("destination")
+    holds(destination, ingress, {"source_principal": account, "connection_security_policy": "mutual_tls"})
+    page["spec"]["http"][0]["route"][0]["destination"]["subset"] = "v9"
+    put(quiet, page)
+    nothing = {"destination_service": "unknown", "destination_service_name": "unknown"}
+    source, _ = seen(quiet, lambda: ask(quiet, **through), REQUESTS).only("source")
+    holds(source, nothing, ingress, NOBODY, {"response_code": "503", "response_flags": "NC"})
+    source, _ = seen(quiet, lambda: ask(quiet, **{**through, "path": "/elsewhere"}), REQUESTS).only("source")
+    holds(source, nothing, ingress, NOBODY, {"response_code": "404", "response_flags": "NR"})
+
+
+def test_an_injected_fault_and_an_overflow_pick_nobody(quiet: Lab) -> None:
+    """FI and UO are the client's own doing: the cluster is known, no host answered."""
+    say(quiet, fault={"abort": {"percentage": {"value": 100}, "httpStatus": 503}})
+    source, _ = seen(quiet, lambda: ask(quiet), REQUESTS).only("source")
+    holds(source, TOLD, CLIENT, NOBODY, {"response_code": "503", "response_flags": "FI"})
+    quiet.set_weights({"v3": 100})
+    quiet.faults.set("v3", base_ms=400)
+    rule = bookinfo.destination_rule()
+    pool = {"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1, "maxRequestsPerConnection": 1}}
+    rule["spec"]["trafficPolicy"] = {"connectionPool": pool}
+    put(quiet, rule)
+    codes: list[int] = []
+
+    def at_once() -> None:
+        threads = [threading.Thread(target=lambda: codes.extend(ask(quiet, 1))) for _ in range(REQUESTS)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+
+    before = settled(quiet)
+    at_once()
+    time.sleep(2 * SCRAPE)
+    grown = [(dict(key), value - before.get(key, 0)) for key, value in counters(quiet).items()]
+    overflown = [(labels, count) for labels, count in grown if count and "UO" in labels["response_flags"]]
+    assert sum(count for _, count in overflown) == codes.count(503) > 0
+    for labels, _ in overflown:
+        holds(labels, TOLD, CLIENT, NOBODY, {"reporter": "source", "response_code": "503"})
+
+
+def test_a_mirror_is_the_destinations_alone(quiet: Lab) -> None:
+    """Its answer is thrown away, and counted where it was given: a canary that is a mirror's target is polluted."""
+    quiet.faults.set("v2", error_rate=1.0)
+    say(quiet, mirror={"host": "reviews", "subset": "v2"})
+    found = seen(quiet, lambda: ask(quiet), 3 * REQUESTS)
+    source, count = found.only("source")
+    holds(source, TOLD, V3, CLIENT, {"response_code": "200"})
+    assert count == REQUESTS
+    by_version = {labels["destination_version"]: labels for labels, _ in found.of("destination")}
+    assert set(by_version) == {"v2", "v3"}
+    holds(by_version["v2"], TOLD, CLIENT, {"response_code": "500", "response_flags": "-"})
 
 
 def test_a_server_without_a_version_label_writes_none_and_its_client_unknown(quiet: Lab) -> None:

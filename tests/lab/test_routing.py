@@ -455,6 +455,7 @@ def test_a_mirror_may_get_a_share(quiet: Lab) -> None:
         {"destination": {"host": "reviews", "subset": "v2"}, "percentage": {"value": 0}},
     ]
     say(quiet, {"mirrors": mirrors, "route": [to("v1")]})
+    all_scraped(quiet)
     before = {v: count(quiet, f'reporter="destination",destination_workload="reviews-{v}"') for v in ("v1", "v2", "v3")}
     assert {ask(quiet).version for _ in range(200)} == {"v1"}
     all_there = 'reporter="destination",destination_workload="reviews-v1"'

@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from canaryd.errors import Rejected
 from canaryd.lab.envoy.resources import extension, header
@@ -78,9 +78,9 @@ def calls_of(annotation: str, where: str) -> tuple[Call, ...]:
 def _call(url: str, where: str) -> Call:
     try:
         parts = urlsplit(url)
-        options = parse_qs(parts.fragment, keep_blank_values=True, strict_parsing=bool(parts.fragment))
-        tries = int(options.pop("tries", ["1"])[0])
-        required = options.pop("required", None) is not None
+        options = dict(each.partition("=")[::2] for each in parts.fragment.split("&") if each)
+        tries = int(options.pop("tries", "1"))
+        required = options.pop("required", None) == ""
         port = parts.port or 80
         fine = parts.scheme == "http" and parts.hostname and 1 <= tries <= 5 and not options
     except ValueError:

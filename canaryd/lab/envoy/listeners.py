@@ -43,7 +43,7 @@ class Inbound:
     mode: str  # of mTLS
     injected: bool = True  # whether the pod has a sidecar: without one nobody counts there
     calls: tuple[Call, ...] = ()
-    stream: bool = False  # whether connections are answered, and not requests
+    stream: bool = False  # whether its proxy sees connections only, though what they carry is HTTP
 
 
 def inbound(port: Inbound, certificate: Json | None, cluster: Callable[[Call], str], tracing: Json | None) -> Json:
@@ -63,7 +63,8 @@ def inbound(port: Inbound, certificate: Json | None, cluster: Callable[[Call], s
 
 
 def _served(port: Inbound, cluster: Callable[[Call], str], tracing: Json | None, *, tls: bool) -> Json:
-    told = told_to_clients(port.peer) if port.injected else {}
+    seen = port.injected and not port.stream
+    told = told_to_clients(port.peer) if seen else {}
     manager = http_connection_manager(
         stat_prefix="inbound",
         route_config={"name": "inbound", **application.routes(port.peer, port.calls, cluster)},
@@ -73,19 +74,11 @@ def _served(port: Inbound, cluster: Callable[[Call], str], tracing: Json | None,
             application.scripts(),
             router(),
         ],
-        access_log=at_destination(port.peer, port.service, tls=tls) if port.injected else [],
-        **({"tracing": tracing} if tracing and port.injected else {}),
+        access_log=at_destination(port.peer, port.service, tls=tls) if seen else [],
+        **({"tracing": tracing} if tracing and seen else {}),
     )
     kind = "tls" if tls else "raw_buffer"
-    answer = _answered(port.peer) if port.stream else manager
-    return {"name": kind, "filter_chain_match": {"transport_protocol": kind}, "filters": [answer]}
-
-
-def _answered(peer: Peer) -> Json:
-    """A connection is told who it has reached, whatever it says, and closed."""
-    message = "extensions.filters.network.direct_response.v3.Config"
-    text = f"{application.answer(peer)}\n"
-    return extension("envoy.filters.network.direct_response", message, response={"inline_string": text})
+    return {"name": kind, "filter_chain_match": {"transport_protocol": kind}, "filters": [manager]}
 
 
 def passing_on(name: str, streams: Iterable[Stream]) -> Json:
