@@ -113,7 +113,8 @@ def flagged_so_far(lab: Lab, flag: str) -> int:
 
 
 def by_pod(lab: Lab) -> Counter[str]:
-    rows = lab.prometheus.query('sum by (pod)(istio_requests_total{reporter="destination"})')
+    mine = 'reporter="destination",destination_workload=~"reviews-v.*"'
+    rows = lab.prometheus.query(f"sum by (pod)(istio_requests_total{{{mine}}})")
     return Counter({labels["pod"]: int(value) for labels, value in rows})
 
 
