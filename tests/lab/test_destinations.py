@@ -33,7 +33,7 @@ Answers = Counter[tuple[int, str]]  # the status, and the version that answered
 @pytest.fixture(scope="module")
 def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab of its own: what is sent here beside the load generator would be missing in the other tests' books."""
-    with Lab.up(tmp_path_factory.mktemp("destinations"), until_measured=False) as lab:
+    with Lab.up(tmp_path_factory.mktemp("destinations")) as lab:
         yield lab
 
 
