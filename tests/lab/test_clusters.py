@@ -19,7 +19,7 @@ from .envoy_check import complaint
 from .meshes import HOST, REPLICAS, VERSIONS, pod, reviews
 
 Json = dict[str, Any]
-IDENTITY = {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": "identity"}}
+IDENTITY: Json = {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": "identity"}}
 SECURE = Wiring(address=WIRING.address, identity=lambda _: IDENTITY, cluster=WIRING.cluster)
 SUBSETS = [{"name": version, "labels": {"version": version}} for version in VERSIONS]
 
@@ -462,6 +462,20 @@ def test_a_rule_decides_instead_of_auto_mtls() -> None:
     assert mutual["transport_socket"]["typed_config"]["sni"] == f"outbound_.9080_.v3_.{HOST}"
     assert "transport_socket_matches" not in mutual
     assert "transport_socket" not in cluster({"tls": {"mode": "ISTIO_MUTUAL"}})  # a mesh of plain proxies
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("http", ["istio"]), ("grpc", ["h2"])])
+def test_a_pod_learns_from_tls_that_http2_is_spoken(name: str, wanted: list[str]) -> None:
+    """Envoy's server takes its codec from the protocol that was agreed on, before it looks at what arrives."""
+    context = {"common_tls_context": {"alpn_protocols": ["istio"]}}
+    identity = {**IDENTITY, "typed_config": {**IDENTITY["typed_config"], **context}}
+    wiring = Wiring(address=WIRING.address, identity=lambda _: identity, cluster=WIRING.cluster)
+    made = clusters(service("s", {"name": name, "port": 80}, selector={"app": "reviews"}), wiring=wiring)
+    socket = made[cluster_name(80, "", "s.default.svc.cluster.local")]["transport_socket_matches"][0][
+        "transport_socket"
+    ]
+    assert socket["typed_config"]["common_tls_context"]["alpn_protocols"] == wanted
+    assert context["common_tls_context"]["alpn_protocols"] == ["istio"]
 
 
 def test_clients_send_plain_text_where_mutual_tls_is_off() -> None:
