@@ -189,6 +189,7 @@ def test_settings_for_a_port_inherit_nothing() -> None:
         ({"simple": "RANDOM"}, {"lb_policy": "RANDOM"}),
         ({"simple": "RANDOM", "warmup": {"duration": "30s"}}, {"lb_policy": "RANDOM"}),  # Envoy has no such warmup
         ({"localityLbSetting": {"enabled": True}}, {"lb_policy": "LEAST_REQUEST"}),
+        ({"zoneAwareLbSetting": {"enabled": True}}, {"lb_policy": "LEAST_REQUEST"}),
         (
             {"simple": "ROUND_ROBIN", "warmup": {"duration": "30s", "minimumPercent": 20}},
             {
@@ -476,6 +477,19 @@ def test_a_pod_learns_from_tls_that_http2_is_spoken(name: str, wanted: list[str]
     ]
     assert socket["typed_config"]["common_tls_context"]["alpn_protocols"] == wanted
     assert context["common_tls_context"]["alpn_protocols"] == ["istio"]
+
+
+def test_a_rule_says_whom_the_pod_must_be() -> None:
+    """By its identity, in place of anybody of the mesh; another one's certificate ends the connection."""
+    known = {"trusted_ca": {"filename": "root.pem"}, "match_typed_subject_alt_names": ["anybody"]}
+    typed = {"common_tls_context": {"validation_context": known}}
+    wiring = Wiring(WIRING.address, lambda _: {"name": "tls", "typed_config": typed}, WIRING.cluster)
+    name = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews"
+    made = cluster({"tls": {"mode": "ISTIO_MUTUAL", "subjectAltNames": [name]}}, wiring=wiring)
+    assert made["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"] == {
+        "trusted_ca": {"filename": "root.pem"},
+        "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": name}}],
+    }
 
 
 def test_clients_send_plain_text_where_mutual_tls_is_off() -> None:

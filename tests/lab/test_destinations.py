@@ -312,6 +312,13 @@ def test_a_client_that_sends_plain_text_is_refused_by_a_strict_pod(quiet: Lab) -
     wait_for(lambda: count(quiet, broken) == before + 5, "five more UF or UC")
 
 
+@pytest.mark.parametrize(("account", "status"), [("bookinfo-reviews", 200), ("somebody-else", 503)])
+def test_a_rule_may_name_whom_it_wants_to_speak_to(quiet: Lab, account: str, status: int) -> None:
+    names = [f"spiffe://cluster.local/ns/default/sa/{account}"]
+    put(quiet, rule(trafficPolicy={"tls": {"mode": "ISTIO_MUTUAL", "subjectAltNames": names}}), split(v1=100))
+    assert statuses(send(quiet, 3)) == {status: 3}
+
+
 @pytest.mark.parametrize(
     ("mode", "rules", "policy"),
     [

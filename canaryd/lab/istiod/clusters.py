@@ -180,6 +180,12 @@ def _security(view: _View, policy: Policy, name: str, *, http2: bool) -> Json:
     if http2 and "common_tls_context" in typed:
         # the server takes its codec from the protocol that was agreed on, if any was
         typed["common_tls_context"] = {**typed["common_tls_context"], "alpn_protocols": ["h2"]}
+    names = policy["tls"].get("subjectAltNames")
+    if names and "common_tls_context" in typed:
+        wanted = [{"san_type": "URI", "matcher": {"exact": each}} for each in names]
+        known = typed["common_tls_context"]
+        checked = {**known.get("validation_context", {}), "match_typed_subject_alt_names": wanted}
+        typed["common_tls_context"] = {**known, "validation_context": checked}
     socket = {**identity, "typed_config": typed}
     if mode == ISTIO_MUTUAL:
         return {"transport_socket": socket}
