@@ -83,6 +83,8 @@ def judge(name: str, file: str, old: str, new: str, *tests: str) -> Plant:
 
 
 PLANTS = (
+    # rule 6: a gap is not evidence
+    machine("a downtime is a gap", "run.arrived_at or 0.0, seen.since)", "run.arrived_at or 0.0)"),
     # rule 3: the mesh is only observed
     machine(
         "marker not compared",

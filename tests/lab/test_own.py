@@ -11,11 +11,13 @@ import yaml
 
 from canaryd.errors import Rejected
 from canaryd.lab.faults import Fault
-from canaryd.lab.own.calling import CLIENT, INGRESS, Request, request_for
+from canaryd.lab.own.calling import request_for
 from canaryd.lab.own.completing import completed
 from canaryd.lab.own.figures import Figures
 from canaryd.lab.own.pace import pace, quickened
 from canaryd.lab.own.reading import Own, read
+from canaryd.lab.own.setting import gateway_labels, scene_of
+from canaryd.lab.scene import CLIENT, INGRESS, Request, Scene
 from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Refused
 
@@ -248,6 +250,60 @@ def test_a_plan_for_another_virtual_service_is_refused(tmp_path: Path) -> None:
     own = read(written(tmp_path, routes_yaml=ROUTES.replace("name: shop", "name: other"), plan_yaml=PLAN))
     with pytest.raises(Refused, match="there are: other"):
         request_for(own.plans[0], own)
+
+
+# The scene
+
+
+def setting(folder: Path, **files: str) -> Scene:
+    own = completed(read(written(folder, routes_yaml=ROUTES, plan_yaml=PLAN, **files)))
+    return scene_of(own, own.plans[0], request_for(own.plans[0], own))
+
+
+def test_the_versions_are_told_by_the_labels_of_their_pods(tmp_path: Path) -> None:
+    """Service selector and subset labels together, as Istio chooses endpoints."""
+    scene = setting(tmp_path)
+    assert scene.versions == {
+        "blue": {"app": "shop", "colour": "blue"},
+        "green": {"app": "shop", "colour": "green"},
+    }
+    assert scene.version_of({"app": "shop", "colour": "green", "pod-template-hash": "x"}, "prod") == "green"
+    assert scene.version_of({"app": "shop", "colour": "green"}, "default") is None
+    assert scene.version_of({"app": "shop"}, "prod") is None
+
+
+def test_every_namespace_has_sidecars(tmp_path: Path) -> None:
+    """The Namespace object is nearly never in the same directory."""
+    namespaces = [each["metadata"] for each in setting(tmp_path).objects if each["kind"] == "Namespace"]
+    assert namespaces == [{"name": "prod", "labels": {"istio-injection": "enabled"}}]
+
+
+def test_weights_are_those_of_the_entry_on_trial(tmp_path: Path) -> None:
+    scene = setting(tmp_path)
+    virtual = next(each for each in scene.objects if each["kind"] == "VirtualService")
+    assert scene.weights_in(virtual) == {"blue": 100, "green": 0}
+    assert scene.weights_in(None) == {}
+
+
+def test_a_version_without_a_subset_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    purple = PLAN.replace("subset: green", "subset: purple")
+    own = completed(read(written(tmp_path, routes_yaml=ROUTES, plan_yaml=purple)))
+    request = request_for(own.plans[0], own)
+    with pytest.raises(Refused, match="no subset purple"):
+        scene_of(own, own.plans[0], request)
+
+
+def test_the_gateways_pods_have_the_labels_that_gateways_choose(tmp_path: Path) -> None:
+    text = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: prod}
+spec: {selector: {istio: edge-gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+"""
+    assert gateway_labels(read(written(tmp_path, gateway_yaml=text))) == {
+        "app": "istio-ingressgateway",
+        "istio": "edge-gateway",
+    }
 
 
 # At the lab's pace

@@ -410,6 +410,7 @@ def test_retries_are_attempts_at_the_destination(quiet: Lab, retry_on: str) -> N
 def test_retries_hide_failures_from_the_client(quiet: Lab) -> None:
     quiet.faults.set("v3", error_rate=0.5, http_status=503)
     say(quiet, {"retries": {"attempts": 12, "retryOn": "5xx", "backoff": "1ms"}, "route": [to("v3")]})
+    all_scraped(quiet)
     before = count(quiet, f'reporter="destination",{V3}')
     assert {ask(quiet).status for _ in range(30)} == {200}
     wait_for(lambda: count(quiet, f'reporter="destination",{V3}') > before + 35, "attempts that failed", 6)

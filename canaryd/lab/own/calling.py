@@ -9,31 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from canaryd.lab.own.reading import Own
+from canaryd.lab.scene import CLIENT, INGRESS, Request
 from canaryd.mesh.hosts import service_of
 from canaryd.mesh.route import resolve
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 
 Json = dict[str, Any]
-INGRESS, CLIENT = "ingress", "client"
 EVERY_HOST = "shop.example"
 """What is called where a gateway's routes take any host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`vantage` is where it comes from: the ingress gateway, or a client inside of the mesh."""
-
-    vantage: str
-    host: str
-    path: str = "/"
-    method: str = "GET"
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def request_for(plan: Plan, own: Own, *, path: str = "", headers: Mapping[str, str] | None = None) -> Request:
