@@ -1,86 +1,116 @@
 """
-Bookinfo's `reviews`, as objects of the Kubernetes API.
+Bookinfo, as objects of the Kubernetes API: productpage -> details, and reviews -> ratings.
 
-The objects follow Istio's `samples/bookinfo` (platform/kube/bookinfo.yaml, networking/destination-rule-reviews.yaml,
-virtual-service-reviews-50-v3.yaml). There is no controller in the lab: what a Deployment's controller would make
-(ReplicaSet, pods, hashes, conditions) is made here, all at once, and a rollout is over as soon as it is asked for.
+The objects follow Istio's `samples/bookinfo` (platform/kube/bookinfo.yaml, networking/bookinfo-gateway.yaml,
+destination-rule-all.yaml, virtual-service-reviews-50-v3.yaml) and `samples/curl`; the ingress gateway is what Istio's
+chart `gateway` installs. Only Deployments are here: `workloads.py` makes their pods.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-from canaryd.lab.envoy.bootstrap import Upstream
+from canaryd.lab.envoy.application import CALLS
+from canaryd.lab.workloads import TEMPLATES
 
 Json = dict[str, Any]
 NAMESPACE = "default"
+INGRESS_NAMESPACE = "istio-system"
+INGRESS_ACCOUNT = "istio-ingressgateway-service-account"
 SERVICE = "reviews"
 HOST = "reviews.default.svc.cluster.local"
 PORT = 9080
 VERSIONS = ("v1", "v2", "v3")
 REPLICAS = 2
-BORN = "2026-01-01T00:00:00Z"
+CALLED = {  # by the applications of Bookinfo
+    "productpage": "http://details:9080/details/0 http://reviews:9080/reviews/0#tries=2",
+    "reviews": "http://ratings:9080/ratings/0",
+}
 
 
 class Applies(Protocol):
-    """What is asked of the cluster here: objects of a kind, and creating or replacing one."""
-
-    def objects(self, kind: str) -> list[Json]: ...
+    """What is asked of the cluster here: creating or replacing an object."""
 
     def apply(self, obj: Json) -> Json: ...
-
-
-def upstreams(versions: Iterable[str] = VERSIONS) -> list[Upstream]:
-    """The workloads that Envoy must be able to play."""
-    return [Upstream(workload(version), NAMESPACE, version, SERVICE, HOST) for version in versions]
 
 
 def workload(version: str) -> str:
     return f"{SERVICE}-{version}"
 
 
-def image(version: str) -> str:
-    return f"docker.io/istio/examples-bookinfo-reviews-{version}:1.20.3"
+def image(version: str, app: str = SERVICE) -> str:
+    return f"docker.io/istio/examples-bookinfo-{app}-{version}:1.20.3"
 
 
 def objects(*, weights: dict[str, int] | None = None, replicas: int = REPLICAS, grpc: bool = False) -> list[Json]:
     """
-    Everything of `reviews`: namespace, service, workloads with ready pods, DestinationRule and VirtualService.
+    Everything of Bookinfo, its ingress gateway, and a client.
 
-    `weights` are the VirtualService's destinations in order, by default `{"v1": 100}`; the seed's are
-    `{"v1": 50, "v3": 50}`. `grpc` names the service's port as Istio wants it for a gRPC service.
+    `weights` are the destinations of the VirtualService `reviews` in order, by default `{"v1": 100}`; the seed's are
+    `{"v1": 50, "v3": 50}`. `replicas` are those of each version of reviews; everything else has one pod. `grpc` names
+    the port of reviews as Istio wants it for a gRPC service.
     """
-    everything = [namespace(), service(grpc=grpc), destination_rule(), virtual_service(weights or {"v1": 100})]
-    for version in VERSIONS:
-        everything += deployed(version, image(version), replicas)
-    return everything
+    versions = [("details", "v1"), ("productpage", "v1"), ("ratings", "v1"), *((SERVICE, each) for each in VERSIONS)]
+    return [
+        namespace(),
+        namespace(INGRESS_NAMESPACE, injection=False),
+        peer_authentication(),
+        *(account(f"bookinfo-{app}") for app in ("details", "productpage", "ratings", SERVICE)),
+        *(service(app, number) for number, app in enumerate(("details", "productpage", "ratings"), 81)),
+        service(grpc=grpc),
+        *(deployment(app, version, replicas if app == SERVICE else 1) for app, version in versions),
+        *ingress_gateway(),
+        *client(),
+        gateway(),
+        page(),
+        *(destination_rule(app, ("v1",)) for app in ("details", "productpage", "ratings")),
+        destination_rule(),
+        virtual_service(weights or {"v1": 100}),
+    ]
 
 
-def namespace() -> Json:
-    labels = {"istio-injection": "enabled", "kubernetes.io/metadata.name": NAMESPACE}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+def install(cluster: Applies, objects: Iterable[Json]) -> None:
+    """Apply objects in order."""
+    for each in objects:
+        cluster.apply(each)
 
 
-def service(*, grpc: bool = False) -> Json:
+def namespace(name: str = NAMESPACE, *, injection: bool = True) -> Json:
+    labels = {"kubernetes.io/metadata.name": name, **({"istio-injection": "enabled"} if injection else {})}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def account(name: str, home: str = NAMESPACE) -> Json:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": home}}
+
+
+def peer_authentication(mode: str = "STRICT") -> Json:
+    """mTLS between the proxies of the namespace."""
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": NAMESPACE},
+        "spec": {"mtls": {"mode": mode}},
+    }
+
+
+def service(app: str = SERVICE, number: int = 80, *, grpc: bool = False) -> Json:
     port = {"name": "grpc" if grpc else "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": SERVICE, "namespace": NAMESPACE, "labels": {"app": SERVICE, "service": SERVICE}},
-        "spec": {"ports": [port], "selector": {"app": SERVICE}, "type": "ClusterIP", "clusterIP": "10.96.90.80"},
+        "metadata": {"name": app, "namespace": NAMESPACE, "labels": {"app": app, "service": app}},
+        "spec": {"ports": [port], "selector": {"app": app}, "type": "ClusterIP", "clusterIP": f"10.96.90.{number}"},
     }
 
 
-def destination_rule() -> Json:
+def destination_rule(app: str = SERVICE, versions: Iterable[str] = VERSIONS) -> Json:
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": "DestinationRule",
-        "metadata": {"name": SERVICE, "namespace": NAMESPACE},
-        "spec": {"host": SERVICE, "subsets": [{"name": each, "labels": {"version": each}} for each in VERSIONS]},
+        "metadata": {"name": app, "namespace": NAMESPACE},
+        "spec": {"host": app, "subsets": [{"name": each, "labels": {"version": each}} for each in versions]},
     }
 
 
@@ -96,194 +126,110 @@ def virtual_service(weights: dict[str, int]) -> Json:
     }
 
 
-def deployed(version: str, of_image: str, replicas: int = REPLICAS) -> list[Json]:
-    """A Deployment that is fully rolled out: itself, its ReplicaSet and its ready pods."""
-    name = workload(version)
-    labels = {"app": SERVICE, "version": version}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [_app_container(of_image)]}}
-    revision = template_hash(template)
-    hashed = {**labels, "pod-template-hash": revision}
-    counts = {"replicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas}
-    deployment = {
+def gateway() -> Json:
+    server = {"port": {"number": 8080, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "bookinfo-gateway", "namespace": NAMESPACE},
+        "spec": {"selector": {"istio": "ingressgateway"}, "servers": [server]},
+    }
+
+
+def page() -> Json:
+    """The VirtualService `bookinfo`: what of productpage is shown to the world."""
+    shown = [
+        {"uri": {"exact": "/productpage"}},
+        {"uri": {"prefix": "/static"}},
+        {"uri": {"exact": "/login"}},
+        {"uri": {"exact": "/logout"}},
+        {"uri": {"prefix": "/api/v1/products"}},
+    ]
+    route = [{"destination": {"host": "productpage", "port": {"number": PORT}}}]
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "bookinfo", "namespace": NAMESPACE},
+        "spec": {"hosts": ["*"], "gateways": ["bookinfo-gateway"], "http": [{"match": shown, "route": route}]},
+    }
+
+
+def deployment(app: str, version: str, replicas: int = 1, of_image: str = "") -> Json:
+    """One of Bookinfo's Deployments; `reviews-v1` calls nobody, `v2` and `v3` show stars."""
+    labels = {"app": app, "version": version}
+    called = CALLED.get(app, "") if (app, version) != (SERVICE, "v1") else ""
+    container = {
+        "name": app,
+        "image": of_image or image(version, app),
+        "ports": [{"containerPort": PORT, "protocol": "TCP"}],
+    }
+    return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
-        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
-        "status": {
-            **counts,
-            "updatedReplicas": replicas,
-            "observedGeneration": 1,
-            "conditions": [
-                _condition("Available", "MinimumReplicasAvailable"),
-                _condition("Progressing", "NewReplicaSetAvailable"),
-            ],
-        },
-    }
-    set_name = f"{name}-{revision}"
-    replica_set = {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {
-            "name": set_name,
-            "namespace": NAMESPACE,
-            "labels": hashed,
-            "ownerReferences": [_owner(deployment)],
-        },
+        "metadata": {"name": f"{app}-{version}", "namespace": NAMESPACE, "labels": labels},
         "spec": {
             "replicas": replicas,
-            "selector": {"matchLabels": hashed},
-            "template": {**template, "metadata": {"labels": hashed}},
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels, **({"annotations": {CALLS: called}} if called else {})},
+                "spec": {"serviceAccountName": f"bookinfo-{app}", "containers": [container]},
+            },
         },
-        "status": {**counts, "observedGeneration": 1},
     }
-    pods = [_pod(set_name, hashed, replica_set, of_image, number) for number in range(replicas)]
-    return [deployment, replica_set, *pods]
 
 
-def template_hash(template: Json) -> str:
-    """A pod-template-hash: another template has another one (the letters are Kubernetes' safe alphabet)."""
-    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).digest()
-    alphabet = "bcdfghjklmnpqrstvwxz2456789"
-    return "".join(alphabet[byte % len(alphabet)] for byte in digest[:10])
-
-
-# Acts upon a cluster
-
-
-def install(cluster: Applies, objects: Iterable[Json]) -> None:
-    """Apply objects in order, owners before what they own, so that ownerReferences get the uids of their owners."""
-    uids: dict[tuple[str, str], str] = {}
-    for each in objects:
-        owned = copy.deepcopy(each)
-        for owner in owned["metadata"].get("ownerReferences", []):
-            owner["uid"] = uids[owner["kind"], owner["name"]]
-        applied = cluster.apply(owned)
-        uids[each["kind"], each["metadata"]["name"]] = applied["metadata"]["uid"]
-
-
-def set_ready(cluster: Applies, version: str, ready: bool) -> int:
-    """Make all pods of a version ready or not, with the status of its Deployment and ReplicaSet; how many pods."""
-    pods = [
-        pod for pod in cluster.objects("Pod") if _is_of(pod, version) and "deletionTimestamp" not in pod["metadata"]
+def ingress_gateway() -> list[Json]:
+    """The gateway's own workload: service account, Deployment and Service."""
+    labels = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
+    ports = [
+        {"name": "status-port", "port": 15021, "targetPort": 15021, "protocol": "TCP"},
+        {"name": "http2", "port": 80, "targetPort": 8080, "protocol": "TCP"},
+        {"name": "https", "port": 443, "targetPort": 8443, "protocol": "TCP"},
     ]
-    for pod in pods:
-        changed = copy.deepcopy(pod)
-        changed["status"] = _pod_status(pod["status"].get("podIP", ""), ready)
-        cluster.apply(changed)
-    for kind in ("ReplicaSet", "Deployment"):
-        for each in cluster.objects(kind):
-            if _is_of(each, version) and each["spec"].get("replicas", 0) > 0:
-                _count_ready(cluster, each, ready)
-    return len(pods)
-
-
-def roll_out(cluster: Applies, version: str, new_image: str, remove: Callable[[Json], None]) -> str:
-    """
-    Give a version's Deployment another image: new ReplicaSet, new pods, the old pods removed, the old set at 0.
-
-    Returns the new pod-template-hash. `remove` deletes an object from the cluster.
-    """
-    current = next(each for each in cluster.objects("Deployment") if _is_of(each, version))
-    deployment, replica_set, *pods = deployed(version, new_image, int(current["spec"]["replicas"]))
-    fresh = {each["metadata"]["name"] for each in (replica_set, *pods)}
-    old_sets = [each for each in cluster.objects("ReplicaSet") if _is_of(each, version)]
-    old_pods = [each for each in cluster.objects("Pod") if _is_of(each, version)]
-    changed = copy.deepcopy(current)
-    changed["spec"]["template"] = deployment["spec"]["template"]
-    install(cluster, [changed, replica_set, *pods])
-    changed = next(each for each in cluster.objects("Deployment") if _is_of(each, version))
-    changed["status"] = {**deployment["status"], "observedGeneration": changed["metadata"].get("generation", 1)}
-    cluster.apply(changed)
-    for pod in old_pods:
-        if pod["metadata"]["name"] not in fresh:
-            remove(pod)
-    for each in old_sets:
-        if each["metadata"]["name"] not in fresh:
-            emptied = copy.deepcopy(each)
-            emptied["spec"]["replicas"] = 0
-            emptied["status"] = {"replicas": 0}
-            cluster.apply(emptied)
-    return str(replica_set["metadata"]["labels"]["pod-template-hash"])
-
-
-def _count_ready(cluster: Applies, each: Json, ready: bool) -> None:
-    changed = copy.deepcopy(each)
-    count = changed["spec"]["replicas"] if ready else 0
-    changed["status"] |= {"readyReplicas": count, "availableReplicas": count}
-    if each["kind"] == "Deployment":
-        reason = "MinimumReplicasAvailable" if ready else "MinimumReplicasUnavailable"
-        others = [one for one in changed["status"].get("conditions", []) if one["type"] != "Available"]
-        changed["status"]["conditions"] = [_condition("Available", reason, ready), *others]
-        changed["status"]["unavailableReplicas"] = changed["spec"]["replicas"] - count
-    cluster.apply(changed)
-
-
-def _pod(set_name: str, labels: dict[str, str], owner: Json, of_image: str, number: int) -> Json:
-    suffix = template_hash({"set": set_name, "number": number})[:5]
-    name = f"{set_name}-{suffix}"
-    sidecar = {"name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.30.3"}
-    injected = {"containers": ["istio-proxy"], "initContainers": ["istio-init"], "revision": "default"}
-    octet = int(hashlib.sha256(name.encode()).hexdigest()[:4], 16)
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
+    about = {"name": "istio-ingressgateway", "namespace": INGRESS_NAMESPACE, "labels": labels}
+    template = {
         "metadata": {
-            "name": name,
-            "namespace": NAMESPACE,
-            "labels": {
-                **labels,
-                "security.istio.io/tlsMode": "istio",
-                "service.istio.io/canonical-name": SERVICE,
-                "service.istio.io/canonical-revision": labels["version"],
-            },
-            "annotations": {
-                "sidecar.istio.io/status": json.dumps(injected),
-                "prometheus.io/scrape": "true",
-                "prometheus.io/port": "15020",
-                "prometheus.io/path": "/stats/prometheus",
-            },
-            "ownerReferences": [_owner(owner)],
+            "labels": {**labels, "sidecar.istio.io/inject": "true"},
+            "annotations": {TEMPLATES: "gateway"},
         },
-        "spec": {"serviceAccountName": "bookinfo-reviews", "containers": [_app_container(of_image), sidecar]},
-        "status": _pod_status(f"10.244.{octet // 256}.{octet % 256}", ready=True),
+        "spec": {"serviceAccountName": INGRESS_ACCOUNT, "containers": [{"name": "istio-proxy", "image": "auto"}]},
     }
-
-
-def _pod_status(address: str, ready: bool) -> Json:
-    reason = "" if ready else "ContainersNotReady"
-    conditions = [
-        _condition("PodScheduled", ""),
-        _condition("Initialized", ""),
-        _condition("ContainersReady", reason, ready),
-        _condition("Ready", reason, ready),
+    return [
+        account(INGRESS_ACCOUNT, INGRESS_NAMESPACE),
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": about,
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": about,
+            "spec": {"ports": ports, "selector": labels, "type": "LoadBalancer", "clusterIP": "10.96.90.90"},
+        },
     ]
-    containers = [
-        {"name": SERVICE, "ready": ready, "restartCount": 0},
-        {"name": "istio-proxy", "ready": True, "restartCount": 0},
+
+
+def client() -> list[Json]:
+    """`curl`: a pod that only calls."""
+    labels = {"app": "curl"}
+    return [
+        account("curl"),
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "curl", "namespace": NAMESPACE, "labels": labels},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "serviceAccountName": "curl",
+                        "containers": [{"name": "curl", "image": "docker.io/curlimages/curl:8.16.0"}],
+                    },
+                },
+            },
+        },
     ]
-    return {"phase": "Running", "podIP": address, "conditions": conditions, "containerStatuses": containers}
-
-
-def _app_container(of_image: str) -> Json:
-    return {"name": SERVICE, "image": of_image, "ports": [{"containerPort": PORT}]}
-
-
-def _condition(kind: str, reason: str, status: bool = True) -> Json:
-    condition = {"type": kind, "status": "True" if status else "False", "lastTransitionTime": BORN}
-    return {**condition, **({"reason": reason} if reason else {})}
-
-
-def _owner(owner: Json) -> Json:
-    """A reference to its controller; `install` adds the uid, which only the cluster knows."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
-def _is_of(each: Json, version: str) -> bool:
-    labels = each["metadata"].get("labels") or {}
-    return labels.get("app") == SERVICE and labels.get("version") == version

@@ -12,24 +12,49 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from canaryd.errors import Unavailable
+from canaryd.errors import Conflict, Rejected, Unavailable
 from canaryd.lab import bookinfo
+from canaryd.lab.envoy.application import ALONE_HEADER
+from canaryd.lab.envoy.certificates import Authority
 from canaryd.lab.envoy.process import Envoy
+from canaryd.lab.envoy.tracing import Tracing
 from canaryd.lab.faults import Faults
-from canaryd.lab.istiod.control import ControlPlane
+from canaryd.lab.istiod.control import CLIENT, INGRESS, VANTAGE, ControlPlane
 from canaryd.lab.istiod.objects import is_ready
 from canaryd.lab.kubernetes.cluster import Cluster
 from canaryd.lab.kubernetes.server import ApiServer
 from canaryd.lab.kubernetes.server import kubeconfig as write_kubeconfig
 from canaryd.lab.load import HTTP, Counts, Load
 from canaryd.lab.prometheus import Prometheus
+from canaryd.lab.workloads import Controller, set_ready, template_hash
 from canaryd.mesh.weights import MARKER
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Vantage:
+    """
+    A place from which requests are sent: its ports as clients name them, and where each is on this machine.
+
+    `streams` are those where whole connections are passed on, by `<host>:<port>`, at a gateway `:<port>`.
+    """
+
+    name: str
+    ports: dict[int, tuple[str, int]]
+    streams: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def address(self, port: int | None = None) -> tuple[str, int]:
+        """Host and port on this machine of a port of the mesh, by default 9080, else the only or lowest one."""
+        wanted = port or (bookinfo.PORT if bookinfo.PORT in self.ports else min(self.ports, default=0))
+        if wanted not in self.ports:
+            raise Rejected(f"{self.name} has no port {wanted}; it has {', '.join(map(str, self.ports)) or 'none'}")
+        return self.ports[wanted]
 
 
 class Lab:
@@ -37,7 +62,8 @@ class Lab:
     A running lab. Use `with Lab.up(directory) as lab:`.
 
     `kubeconfig` (a file), `prometheus_url` and `gateway_url` (send `Host: reviews:9080`) are strings and paths for
-    canaryd; `cluster`, `envoy`, `prometheus`, `faults` and `load` are the parts themselves.
+    canaryd; `cluster`, `envoy`, `prometheus`, `faults` and `load` are the parts themselves. `vantage` has the places
+    from which requests can be sent: `client` (productpage's sidecar), `other` (a second client, `curl`) and `ingress`.
     """
 
     def __init__(
@@ -51,22 +77,45 @@ class Lab:
         protocol: str = HTTP,
         poisson: bool = True,
         scrape_interval: float = 1.0,
+        mtls: bool = True,
+        page_views: float = 0,
+        traces: str | None = None,
+        trace_sampling: float = 100.0,
     ) -> None:
+        """
+        `rps`, `seed`, `protocol` and `poisson` are of the traffic from `client` to reviews, which is asked for itself
+        and calls nobody. `page_views` is how many people a second look at `/productpage` through `ingress`: each keeps
+        the whole graph busy. `weights` and `replicas` are of reviews. With `mtls` the lab's proxies have certificates,
+        and the namespace asks for them (STRICT). `traces` is a collector's URL (see envoy/tracing.py), to which
+        `trace_sampling` percent of the requests are told.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory.resolve()
         self.kubeconfig = self.directory / "kubeconfig"
         self.cluster = Cluster()
-        self.envoy = Envoy(self.directory / "envoy", bookinfo.upstreams())
-        self.control_plane = ControlPlane(self.cluster, self.envoy)
-        self.faults = Faults(self.envoy, {version: bookinfo.workload(version) for version in bookinfo.VERSIONS})
+        self._tracing = Tracing(traces, trace_sampling) if traces else None
+        self.envoy = Envoy(self.directory / "envoy", clusters=self._tracing.clusters() if self._tracing else ())
+        self.faults = Faults(self.envoy, bookinfo.SERVICE, bookinfo.VERSIONS)
+        self.workloads = Controller(self.cluster)
+        authority = Authority(self.directory / "certificates") if mtls else None
+        self.control_plane = ControlPlane(
+            self.cluster,
+            self.envoy,
+            authority,
+            cover=self.faults.cover,
+            tracing=self._tracing.of if self._tracing else lambda *_: None,
+        )
         self._objects = bookinfo.objects(weights=weights, replicas=replicas, grpc=protocol != HTTP)
         self._scrape_interval = scrape_interval
-        self._load = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
+        self._load: Json = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
+        self._page_views = page_views
+        self.streams: dict[str, Load] = {}
         self.api: ApiServer | None = None  # None while it is away
         self._api_port = 0
         self._parts: contextlib.ExitStack = contextlib.ExitStack()
         self._lock = threading.Lock()
         self._began = time.monotonic()
+        self._refusing: set[str] = set()
         self.prometheus: Prometheus
         self.load: Load
 
@@ -94,6 +143,10 @@ class Lab:
         bookinfo.install(self.cluster, self._objects)
         self.start_api()
         self._parts.callback(self.stop_api)
+        if self._tracing is not None:
+            self._parts.callback(self._tracing.stop)
+        self.workloads.start()
+        self._parts.callback(self.workloads.stop)
         self.faults.reset()
         self.control_plane.start()
         self._parts.callback(self.control_plane.stop)
@@ -102,9 +155,18 @@ class Lab:
         self.prometheus = Prometheus(self.directory / "prometheus", self.envoy.admin, self._scrape_interval)
         self._parts.callback(self.prometheus.stop)
         self.prometheus.start()
-        self.load = Load(self.envoy.address, **self._load)  # type: ignore[arg-type]  # checked by our own signature
-        self._parts.callback(self.load.stop)
-        self.load.start()
+        self._parts.callback(self._stop_streams)
+        self.load = self.start_stream("reviews", headers={ALONE_HEADER: "true"}, **self._load)
+        if self._page_views:
+            self.start_stream(
+                "pages",
+                vantage=INGRESS,
+                host="bookinfo.lab",
+                path="/productpage",
+                service=bookinfo.SERVICE,
+                rps=self._page_views,
+                seed=self._load["seed"] + 1,
+            )
 
     def stop(self) -> None:
         """Stop every part, last started first. The directory stays."""
@@ -124,8 +186,22 @@ class Lab:
 
     @property
     def gateway_url(self) -> str:
-        host, port = self.envoy.address
+        """Where productpage's requests to port 9080 go out."""
+        host, port = self.vantage["client"].address(bookinfo.PORT)
         return f"http://{host}:{port}"
+
+    @property
+    def vantage(self) -> dict[str, Vantage]:
+        """Where requests can be sent from, by name, as it is now."""
+        places = self.envoy.addresses()
+        return {
+            name: Vantage(
+                name,
+                {port: places[at] for port, at in self.control_plane.ports(name).items() if at in places},
+                {host: places[at] for host, at in self.control_plane.streams(name).items() if at in places},
+            )
+            for name in VANTAGE
+        }
 
     # What an experimenter does
 
@@ -139,15 +215,39 @@ class Lab:
 
     def roll_out(self, version: str, image: str) -> str:
         """Give a version another image: a new ReplicaSet and new pods. Returns the new pod-template-hash."""
-
-        def remove(each: Json) -> None:
-            about = each["metadata"]
-            self.cluster.remove(each["kind"], about["namespace"], about["name"])
-
+        name = bookinfo.workload(version)
         with self._lock:
-            new = bookinfo.roll_out(self.cluster, version, image, remove)
+            found = self.cluster.find("Deployment", bookinfo.NAMESPACE, name)
+            if found is None:
+                raise Rejected(f"{version}: there is no Deployment {name}")
+            found["spec"]["template"]["spec"]["containers"][0]["image"] = image
+            self.cluster.apply(found)
+            self.workloads.reconcile()
         self.control_plane.settle()
-        return new
+        return template_hash(found["spec"]["template"])
+
+    def lag(self, vantage: str, seconds: float) -> None:
+        """From now on, changes of the configuration reach that client so much later; 0 ends that."""
+        self.control_plane.lag(vantage, seconds)
+
+    def sidecar(self, vantage: str, present: bool) -> None:
+        """Take a client's sidecar away: its requests go straight to any ready pod, unmeasured, in plain text."""
+        self.control_plane.sidecar(vantage, present)
+
+    def refuse(self, version: str, *, pod: str | int | None = None) -> list[str]:
+        """Let nothing listen any more at a version's pods, or one of them, though they are ready; their names."""
+        pods = self.faults.pods(version)
+        chosen = pods if pod is None else [pods[pod] if isinstance(pod, int) else pod]
+        with self._lock:
+            self._refusing |= set(chosen)
+            self.control_plane.refuse(self._refusing)
+        return chosen
+
+    def refuse_nobody(self) -> None:
+        """Every pod listens again."""
+        with self._lock:
+            self._refusing = set()
+            self.control_plane.refuse(self._refusing)
 
     def set_weights(self, weights: dict[str, int]) -> None:
         """Write the VirtualService as somebody with kubectl would, marker and all else lost; in force on return."""
@@ -193,7 +293,35 @@ class Lab:
         return {version: count / total for version, count in answered.items() if count}
 
     def counts(self) -> Counts:
+        """The books of the traffic to reviews."""
         return self.load.counts()
+
+    def start_stream(self, name: str, *, vantage: str = CLIENT, port: int | None = None, **shape: Any) -> Load:
+        """
+        Send requests from a vantage point, beside whatever is sent already; `shape` is what `Load` takes.
+
+        Each stream has books of its own, in `streams`. Raises Conflict for a name that is taken, Rejected for a vantage
+        point or port that there is not.
+        """
+        if name in self.streams:
+            raise Conflict(f"{name}: there is such a stream already; there are {', '.join(self.streams)}")
+        points = self.vantage
+        if vantage not in points:
+            raise Rejected(f"{vantage}: no such vantage point; there are {', '.join(points)}")
+        load = Load(points[vantage].address(port), **shape)
+        self.streams[name] = load
+        load.start()
+        return load
+
+    def stop_stream(self, name: str) -> Counts:
+        """Send nothing more, wait for what is in flight, and return the final books."""
+        if name not in self.streams:
+            raise Rejected(f"{name}: no such stream; there are {', '.join(self.streams)}")
+        return self.streams.pop(name).stop()
+
+    def _stop_streams(self) -> None:
+        for load in self.streams.values():
+            load.stop()
 
     def start_api(self) -> None:
         """Let the API server listen, on the same port as before if there was one."""
@@ -218,8 +346,11 @@ class Lab:
         return self.api is not None
 
     def _set_ready(self, version: str, *, ready: bool) -> int:
+        names = set(self.faults.pods(version))
         with self._lock:
-            pods = bookinfo.set_ready(self.cluster, version, ready)
+            found = [pod for pod in self.cluster.objects("Pod") if pod["metadata"]["name"] in names]
+            pods = set_ready(self.cluster, found, ready=ready)
+            self.workloads.reconcile()
         self.control_plane.settle()
         return pods
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from canaryd.errors import Unavailable
-from canaryd.lab.envoy.bootstrap import VERSION_HEADER
+from canaryd.lab.envoy.application import CALLS_HEADER
+from canaryd.lab.envoy.statistics import VERSION_HEADER
 
 HTTP, GRPC = "http", "grpc"
 UNKNOWN = "unknown"  # no host was picked, so no version answered
@@ -88,8 +89,8 @@ class Load:
     """
     Requests to one address at a rate, from a thread of its own.
 
-    `protocol` http sends GETs, grpc sends what looks like a unary gRPC call (the lab's Envoy speaks HTTP/1.1 here, and
-    classifies by content type as it does for HTTP/2). `poisson` False spaces the requests evenly.
+    `protocol` http sends plain requests, grpc sends what looks like a unary gRPC call (the lab's Envoy speaks HTTP/1.1
+    here, and classifies by content type as it does for HTTP/2). `poisson` False spaces the requests evenly.
     """
 
     def __init__(
@@ -102,14 +103,22 @@ class Load:
         poisson: bool = True,
         host: str = "reviews:9080",
         path: str = "/reviews/0",
+        method: str = "GET",
         headers: dict[str, str] | None = None,
+        service: str = "",
     ) -> None:
+        """
+        `host`, `path`, `method` and `headers` shape every request. The books are by the version that answered, or with
+        `service` by that service's among those that took part (see `x-lab-calls` in envoy/application.py).
+        """
         self._address = address
         self._rps = rps
         self._random = random.Random(seed)
         self._poisson = poisson
         self._host = host
         self._path = path
+        self._method = method
+        self._service = service
         self._headers = dict(headers or {})
         self._request = b""
         self.protocol = protocol
@@ -234,8 +243,12 @@ class Load:
                 if connection.busy and loop.time() - connection.started > PATIENCE:
                     connection.close()
 
-    def answer(self, connection: _Connection, status: str, version: str, latency: float) -> None:
-        self._idle.append(connection)
+    def answer(self, connection: _Connection, status: str, headers: dict[str, str], latency: float) -> None:
+        if headers.get("connection", "").lower() == "close":
+            connection.close()
+        else:
+            self._idle.append(connection)
+        version = self._version(headers)
         failed = status >= "500" if not status.startswith("grpc") else status != "grpc 0"
         with self._lock:
             self._counts.answered += 1
@@ -250,6 +263,13 @@ class Load:
                 tally.failed += 1
                 second["failed"] += 1
                 second[f"{version or UNKNOWN} failed"] += 1
+
+    def _version(self, headers: dict[str, str]) -> str:
+        if not self._service:
+            return headers.get(VERSION_HEADER, "")
+        calls = dict(each.partition("=")[::2] for each in headers.get(CALLS_HEADER, "").split(","))
+        version = calls.get(self._service, "").partition(":")[0]
+        return "" if version == "-" else version
 
     def lose(self) -> None:
         """A request that got no answer."""
@@ -276,7 +296,9 @@ class Load:
         if protocol == GRPC:
             body = b"\0\0\0\0\0"  # one empty message: not compressed, length 0
             headers |= {"content-type": "application/grpc", "te": "trailers", "content-length": str(len(body))}
-        lines = [f"{'POST' if protocol == GRPC else 'GET'} {self._path} HTTP/1.1"]
+        elif self._method not in ("GET", "HEAD"):
+            headers["content-length"] = "0"
+        lines = [f"{'POST' if protocol == GRPC else self._method} {self._path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.protocol = protocol
         self._request = ("\r\n".join(lines) + "\r\n\r\n").encode() + body
@@ -319,7 +341,7 @@ class _Connection(asyncio.Protocol):
         if "grpc-status" in headers:
             status = f"grpc {headers['grpc-status']}"
         self.busy = False
-        self._load.answer(self, status, headers.get(VERSION_HEADER, ""), self._clock() - self.started)
+        self._load.answer(self, status, headers, self._clock() - self.started)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it so
         self._lost()

@@ -31,17 +31,9 @@ REMEDY = (
     "install it (`sudo apt install prometheus`, or https://prometheus.io/download) so that `prometheus` is on PATH, "
     "or copy an executable to {place}"
 )
-UNKNOWN_WHERE_NO_HOST = (  # Istio's stats filter: what no peer told is `unknown`
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_app",
-    "destination_version",
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "destination_canonical_service",
-    "destination_cluster",
-)
+PEER = ("workload", "workload_namespace", "app", "version", "canonical_service", "cluster")
+SERVICE = ("destination_service", "destination_service_name", "destination_service_namespace")
+PRINCIPALS = ("source_principal", "destination_principal")
 
 
 class Prometheus:
@@ -247,14 +239,35 @@ def _config(target: tuple[str, int], scrape_interval: float) -> dict[str, Any]:
                         "target_label": "__name__",
                         "replacement": "$1",
                     },
-                    *(_default(label, "unknown") for label in UNKNOWN_WHERE_NO_HOST),
-                    _default("destination_canonical_revision", "latest"),
+                    *_peers(),
                 ],
             }
         ],
     }
 
 
-def _default(label: str, value: str) -> dict[str, Any]:
-    """Istio's word for a label that Envoy left empty; series of other names were dropped before."""
-    return {"source_labels": [label], "regex": "", "target_label": label, "replacement": value}
+def _peers() -> list[dict[str, Any]]:
+    """
+    Istio's words for what its proxies were not told: `unknown`, for a revision `latest`.
+
+    Only for the peer, that is the other side: of itself a proxy knows that it has no such label, and leaves it out
+    (istio_stats.cc, populatePeerInfo).
+    """
+    rules = []
+    for reporter, side in (("source", "destination"), ("destination", "source")):
+        rules += [_default(reporter, f"{side}_{label}", "unknown") for label in PEER]
+        rules.append(_default(reporter, f"{side}_canonical_revision", "latest"))
+    rules += [_default("source", label, "unknown") for label in SERVICE]
+    return rules + [
+        _default(reporter, each, "unknown") for each in PRINCIPALS for reporter in ("source", "destination")
+    ]
+
+
+def _default(reporter: str, label: str, value: str) -> dict[str, Any]:
+    """The word for a label that Envoy left empty; series of other names were dropped before."""
+    return {
+        "source_labels": ["reporter", label],
+        "regex": f"{reporter};",
+        "target_label": label,
+        "replacement": value,
+    }

@@ -5,8 +5,11 @@ The running lab writes one state file (pid, URLs); it is the only thing that `do
 whose process is gone is stale: the process is known by pid *and* start time, because pids are used again.
 
 Control is JSON over HTTP on 127.0.0.1: `GET /status`, `/counts`, `/books`, `/seconds`; `POST /faults`, `/drain`,
-`/restore`, `/image`, `/weights`, `/rate`, `/protocol`, `/prometheus`, `/api`, `/down`. `ROUTES` at the end has their
-bodies.
+`/restore`, `/image`, `/weights`, `/rate`, `/protocol`, `/stream`, `/lag`, `/sidecar`, `/refuse`, `/prometheus`, `/api`,
+`/down`. `ORDERS` at the end has their bodies.
+
+Nothing is left behind: a lab's own directory is removed when it ends, and one whose lab was killed by the next `up` or
+`down`, which knows it by the process in its name. Envoy and Prometheus are killed with the lab by the kernel.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -37,6 +41,7 @@ from canaryd.lab.prometheus import find_or_fetch
 
 Json = dict[str, Any]
 START_DEADLINE = 60.0
+OWN = "canaryd-lab-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class State:
     kubeconfig: str
     prometheus_url: str
     gateway_url: str
+    vantage: dict[str, dict[str, str]]  # where requests can be sent from: name -> port in the mesh -> address here
 
     def alive(self) -> bool:
         """Whether that very process still runs."""
@@ -77,6 +83,7 @@ def up(
     the end. Raises Conflict when a lab runs already, Rejected and Unavailable as `Lab.up` does.
     """
     place = state or state_file()
+    sweep()
     found = read_state(place)
     if found is not None and found.alive():
         raise Conflict(f"a lab runs already (pid {found.pid}); stop it with `canaryd lab down`")
@@ -89,6 +96,7 @@ def up(
 def down(state: Path | None = None, deadline: float = 10.0) -> bool:
     """Stop the lab that the state file names: True when there was one. Raises Unavailable when it does not end."""
     place = state or state_file()
+    sweep()
     found = read_state(place)
     if found is None or not found.alive():
         place.unlink(missing_ok=True)
@@ -139,8 +147,27 @@ def start_time(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
+def sweep() -> list[Path]:
+    """Remove the directories of labs that were killed, and say which they were."""
+    gone = []
+    for each in Path(tempfile.gettempdir()).glob(f"{OWN}*"):
+        pid, _, rest = each.name.removeprefix(OWN).partition("-")
+        started = rest.partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and started.isdigit() and start_time(int(pid)) != started and _is_mine(each):
+                shutil.rmtree(each, ignore_errors=True)
+                gone.append(each)
+    return gone
+
+
+def _is_mine(each: Path) -> bool:
+    about = each.lstat()
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+
+
 def _run(directory: Path | None, place: Path, announce: Callable[[State], None], options: Json) -> State:
-    own = None if directory else Path(tempfile.mkdtemp(prefix="canaryd-lab-"))
+    pid = os.getpid()  # in the name from the first moment: whoever finds it knows whether its lab lives
+    own = None if directory else Path(tempfile.mkdtemp(prefix=f"{OWN}{pid}-{start_time(pid)}-"))
     stop = threading.Event()
     former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -196,7 +223,15 @@ def _state_of(lab: Lab, control_url: str) -> State:
         kubeconfig=str(lab.kubeconfig),
         prometheus_url=lab.prometheus_url,
         gateway_url=lab.gateway_url,
+        vantage=_vantage(lab),
     )
+
+
+def _vantage(lab: Lab) -> dict[str, dict[str, str]]:
+    return {
+        name: {str(port): f"{host}:{here}" for port, (host, here) in each.ports.items()}
+        for name, each in lab.vantage.items()
+    }
 
 
 def _write(place: Path, state: State) -> None:
@@ -271,14 +306,18 @@ def _status(lab: Lab, _: Json) -> Json:
         "kubeconfig": str(lab.kubeconfig),
         "prometheusUrl": lab.prometheus_url,
         "gatewayUrl": lab.gateway_url,
+        "vantage": _vantage(lab),
         "api": "running" if lab.api_running else "stopped",
         "prometheus": "running" if lab.prometheus.running else "stopped",
         "rps": lab.load.rps,
         "protocol": lab.load.protocol,
+        "streams": {name: {"rps": each.rps, **each.counts().as_json()} for name, each in lab.streams.items()},
         "weights": lab.weights(),
         "shares": lab.shares(),
         "faults": {version: dataclasses.asdict(fault) for version, fault in lab.faults.all().items()},
-        "faultsOn": {version: fault.beside_healthy() for version, fault in lab.faults.all().items()},
+        "faultsOn": {
+            version: fault.beside_healthy(lab.faults.healthy(version)) for version, fault in lab.faults.all().items()
+        },
         "pods": lab.pods(),
         "run": lab.run(),
         "seconds": round(lab.seconds, 1),
@@ -305,7 +344,7 @@ def _seconds(lab: Lab, _: Json) -> Json:
 
 
 def _faults(lab: Lab, body: Json) -> Json:
-    """`{"version": "v3", "error_rate": 0.02, ...}`; with `{"reset": true}` all are healthy."""
+    """`{"version": "v3", "error_rate": 0.02, ...}`, with `"pod"` for one; with `{"reset": true}` all are healthy."""
     if body.get("reset"):
         lab.faults.reset()
         return {}
@@ -348,6 +387,41 @@ def _protocol(lab: Lab, body: Json) -> Json:
     return {"protocol": lab.load.protocol}
 
 
+def _stream(lab: Lab, body: Json) -> Json:
+    """
+    `{"name": "mobile", "vantage": "other", "rps": 20, "host": "reviews:9080", "path": "/", "headers": {}}` starts one,
+    `{"name": "mobile", "rps": 40}` changes the rate of one that is there, `{"name": "mobile", "stop": true}` ends it.
+    """
+    name = body["name"]
+    if body.get("stop"):
+        return lab.stop_stream(name).as_json()
+    if name in lab.streams and set(body) == {"name", "rps"}:
+        lab.streams[name].set_rate(float(body["rps"]))
+    else:
+        lab.start_stream(name, **{key: value for key, value in body.items() if key != "name"})
+    return {"rps": lab.streams[name].rps}
+
+
+def _lag(lab: Lab, body: Json) -> Json:
+    """`{"vantage": "other", "seconds": 30}`"""
+    lab.lag(body["vantage"], float(body["seconds"]))
+    return {}
+
+
+def _sidecar(lab: Lab, body: Json) -> Json:
+    """`{"vantage": "other", "present": false}`"""
+    lab.sidecar(body["vantage"], bool(body["present"]))
+    return {}
+
+
+def _refuse(lab: Lab, body: Json) -> Json:
+    """`{"version": "v3", "pod": 0}`: nothing listens there; without a version everybody listens again."""
+    if "version" in body:
+        return {"pods": lab.refuse(body["version"], pod=body.get("pod"))}
+    lab.refuse_nobody()
+    return {"pods": []}
+
+
 def _prometheus(lab: Lab, body: Json) -> Json:
     """`{"running": false}`: an outage; its data and port are kept."""
     (lab.prometheus.start if body["running"] else lab.prometheus.stop)()
@@ -374,6 +448,10 @@ ORDERS: dict[str, Callable[[Lab, Json], Json]] = {
     "/weights": _weights,
     "/rate": _rate,
     "/protocol": _protocol,
+    "/stream": _stream,
+    "/lag": _lag,
+    "/sidecar": _sidecar,
+    "/refuse": _refuse,
     "/prometheus": _prometheus,
     "/api": _api,
 }

@@ -45,7 +45,11 @@ def calm(lab: Lab) -> None:
     lab.faults.reset()
     for version in bookinfo.VERSIONS:
         lab.restore(version)
+    lab.refuse_nobody()
     lab.cluster.apply(bookinfo.destination_rule())
+    lab.cluster.apply(bookinfo.peer_authentication())
+    lab.lag("other", 0)
+    lab.sidecar("other", True)
     lab.set_weights({"v1": 100})
     lab.load.set_protocol("http")
     lab.load.set_rate(RPS)
@@ -76,7 +80,8 @@ def client_books(counts: Counts) -> Counter[Row]:
 def prometheus_books(lab: Lab, reporter: str = "source") -> Counter[Row]:
     """Prometheus' counters in the client's words."""
     labels = "destination_version,response_code,request_protocol,grpc_response_status"
-    rows = lab.prometheus.query(f'sum by ({labels})(istio_requests_total{{reporter="{reporter}"}})')
+    mine = f'reporter="{reporter}",source_workload="productpage-v1",destination_service_name=~"reviews(:9080)?"'
+    rows = lab.prometheus.query(f"sum by ({labels})(istio_requests_total{{{mine}}})")
     books: Counter[Row] = Counter()
     for found, value in rows:
         grpc = found["request_protocol"] == "grpc"

@@ -11,6 +11,7 @@ from canaryd.lab import bookinfo
 from canaryd.lab.istiod.control import endpoint_slice
 from canaryd.lab.istiod.objects import is_ready, workload_of
 from canaryd.lab.kubernetes.cluster import Cluster
+from canaryd.lab.workloads import Controller, set_ready
 
 Json = dict[str, Any]
 
@@ -19,24 +20,29 @@ Json = dict[str, Any]
 def cluster() -> Cluster:
     cluster = Cluster()
     bookinfo.install(cluster, bookinfo.objects(weights={"v1": 50, "v3": 50}))
+    Controller(cluster).reconcile()
     return cluster
 
 
 def pods_of(cluster: Cluster, version: str) -> list[Json]:
-    return [pod for pod in cluster.objects("Pod") if pod["metadata"]["labels"]["version"] == version]
+    return [
+        pod
+        for pod in cluster.objects("Pod")
+        if (pod["metadata"]["labels"].get("app"), pod["metadata"]["labels"].get("version")) == ("reviews", version)
+    ]
 
 
-def remover(cluster: Cluster) -> Any:
-    return lambda each: cluster.remove(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
+def found(cluster: Cluster, kind: str, name: str) -> Json:
+    return next(each for each in cluster.objects(kind) if each["metadata"]["name"] == name)
 
 
 def test_the_cluster_accepts_the_seed(cluster: Cluster) -> None:
     """The article's VirtualService and DestinationRule pass the same checks as in a mesh."""
-    route = cluster.objects("VirtualService")[0]["spec"]["http"][0]["route"]
+    route = found(cluster, "VirtualService", "reviews")["spec"]["http"][0]["route"]
     assert [(each["destination"]["subset"], each["weight"]) for each in route] == [("v1", 50), ("v3", 50)]
-    subsets = cluster.objects("DestinationRule")[0]["spec"]["subsets"]
+    subsets = found(cluster, "DestinationRule", "reviews")["spec"]["subsets"]
     assert {each["name"]: each["labels"]["version"] for each in subsets} == {"v1": "v1", "v2": "v2", "v3": "v3"}
-    assert len(cluster.objects("Pod")) == 3 * bookinfo.REPLICAS
+    assert sum(len(pods_of(cluster, version)) for version in bookinfo.VERSIONS) == 3 * bookinfo.REPLICAS
 
 
 def test_pods_are_owned_up_to_their_deployment(cluster: Cluster) -> None:
@@ -57,47 +63,10 @@ def test_pods_are_injected(cluster: Cluster) -> None:
         assert json.loads(pod["metadata"]["annotations"]["sidecar.istio.io/status"])["containers"] == ["istio-proxy"]
 
 
-def test_draining_and_restoring_shows_in_pods_sets_and_deployment(cluster: Cluster) -> None:
-    """Whoever asks, pods or Deployment, gets the same answer."""
-    deployment = lambda: cluster.find("Deployment", "default", "reviews-v3") or {}  # noqa: E731
-    for ready, count in ((False, 0), (True, bookinfo.REPLICAS)):
-        assert bookinfo.set_ready(cluster, "v3", ready) == bookinfo.REPLICAS
-        assert [is_ready(pod) for pod in pods_of(cluster, "v3")] == [ready] * bookinfo.REPLICAS
-        assert deployment()["status"]["availableReplicas"] == count
-    assert all(is_ready(pod) for pod in pods_of(cluster, "v1"))
-
-
-def test_a_new_image_is_a_new_population(cluster: Cluster) -> None:
-    """Rule: what is measured is pinned by pod-template-hash, so another image must have another one."""
-    former = {pod["metadata"]["name"] for pod in pods_of(cluster, "v3")}
-    uid = (cluster.find("Deployment", "default", "reviews-v3") or {})["metadata"]["uid"]
-    new = bookinfo.roll_out(cluster, "v3", "reviews-v3:next", remover(cluster))
-    pods = pods_of(cluster, "v3")
-    assert {pod["metadata"]["labels"]["pod-template-hash"] for pod in pods} == {new}
-    assert not former & {pod["metadata"]["name"] for pod in pods}
-    deployment = cluster.find("Deployment", "default", "reviews-v3") or {}
-    assert deployment["metadata"]["uid"] == uid
-    assert deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"] == 2
-    replicas = {
-        each["metadata"]["labels"]["pod-template-hash"]: each["spec"]["replicas"]
-        for each in cluster.objects("ReplicaSet")
-        if each["metadata"]["labels"]["version"] == "v3"
-    }
-    assert sorted(replicas.values()) == [0, bookinfo.REPLICAS]
-    assert replicas[new] == bookinfo.REPLICAS
-
-
-def test_rolling_back_the_image_brings_the_former_hash_back(cluster: Cluster) -> None:
-    """As Kubernetes does: the same template has the same hash and the same ReplicaSet."""
-    former = pods_of(cluster, "v3")[0]["metadata"]["labels"]["pod-template-hash"]
-    bookinfo.roll_out(cluster, "v3", "reviews-v3:next", remover(cluster))
-    assert bookinfo.roll_out(cluster, "v3", bookinfo.image("v3"), remover(cluster)) == former
-    assert len(pods_of(cluster, "v3")) == bookinfo.REPLICAS
-
-
 def test_an_endpoint_slice_is_true_to_the_pods(cluster: Cluster) -> None:
-    bookinfo.set_ready(cluster, "v3", ready=False)
-    found = endpoint_slice(cluster.objects("Service")[0], cluster.objects("Pod"))
-    ready = {each["targetRef"]["name"]: each["conditions"]["ready"] for each in found["endpoints"]}
-    assert ready == {pod["metadata"]["name"]: is_ready(pod) for pod in cluster.objects("Pod")}
+    set_ready(cluster, pods_of(cluster, "v3"), ready=False)
+    slice_ = endpoint_slice(found(cluster, "Service", "reviews"), cluster.objects("Pod"))
+    ready = {each["targetRef"]["name"]: each["conditions"]["ready"] for each in slice_["endpoints"]}
+    pods = [pod for version in bookinfo.VERSIONS for pod in pods_of(cluster, version)]
+    assert ready == {pod["metadata"]["name"]: is_ready(pod) for pod in pods}
     assert sorted(ready.values()) == [False] * 2 + [True] * 4

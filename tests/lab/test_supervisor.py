@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +74,28 @@ def test_faults_load_pods_and_weights_are_on_dials(detached: State) -> None:
     assert sum(row.get("v1", 0) for row in books["seconds"]) <= v1["answered"]
 
 
+def test_clients_gateways_and_pods_are_on_dials(detached: State, place: Path) -> None:
+    """Whatever an experimenter does to the data plane, another process can do."""
+    status = supervisor.status(place) or {}
+    assert set(status["vantage"]) == {"client", "other", "ingress"} == set(detached.vantage)
+    host, port = status["vantage"]["client"]["9080"].split(":")
+    assert status["gatewayUrl"] == f"http://{host}:{port}"
+    assert control(detached, "/faults", {"version": "v3", "pod": 0, "error_rate": 0.5})["error_rate"] == 0.5
+    assert (supervisor.status(place) or {})["faults"]["v3"]["error_rate"] == 0
+    assert len(control(detached, "/refuse", {"version": "v3", "pod": 1})["pods"]) == 1
+    assert control(detached, "/refuse", {}) == {"pods": []}
+    assert control(detached, "/stream", {"name": "more", "vantage": "other", "rps": 20}) == {"rps": 20}
+    assert control(detached, "/stream", {"name": "more", "rps": 30}) == {"rps": 30}
+    assert control(detached, "/lag", {"vantage": "other", "seconds": 0}) == {}
+    assert control(detached, "/sidecar", {"vantage": "other", "present": True}) == {}
+    assert set((supervisor.status(place) or {})["streams"]) == {"reviews", "more"}
+    wait_for(lambda: control(detached, "/status")["streams"]["more"]["answered"] > 5, "the stream flows")
+    final = control(detached, "/stream", {"name": "more", "stop": True})
+    assert (final["failed"], final["lost"], final["inFlight"]) == (0, 0, 0)
+    with pytest.raises(Rejected, match="ingress: a gateway is a proxy and nothing else"):
+        control(detached, "/sidecar", {"vantage": "ingress", "present": False})
+
+
 @pytest.mark.parametrize("part", ["api", "prometheus"])
 def test_an_outage_keeps_the_address(detached: State, part: str) -> None:
     """After an outage canaryd must find things where they were, as in a cluster."""
@@ -104,6 +131,36 @@ def test_down_stops_it_and_says_whether_there_was_one(detached: State, place: Pa
     with pytest.raises(Unavailable):
         control(detached, "/status")
     assert not Path(detached.directory).exists(), "a lab removes the directory that it made"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 0.6, 1.0, 1.5])
+def test_what_a_killed_lab_leaves_is_swept_up_by_the_next_command(tmp_path: Path, seconds: float) -> None:
+    """Killed at any moment, while it starts too: its directory holds keys, and gigabytes after some days of demos."""
+    arguments = {"directory": None, "state": str(tmp_path / "lab.json"), "options": {"until_measured": False}}
+    argv = [sys.executable, "-m", "canaryd.lab.supervisor", json.dumps(arguments)]
+    lab = subprocess.Popen(argv, start_new_session=True)
+    own = lambda: list(Path(tempfile.gettempdir()).glob(f"{supervisor.OWN}{lab.pid}-*"))  # noqa: E731
+    wait_for(lambda: bool(own()), "its directory")
+    time.sleep(seconds)
+    lab.kill()
+    lab.wait()
+    assert own()
+    assert not supervisor.down(tmp_path / "lab.json")
+    assert not own()
+    assert not (tmp_path / "lab.json").exists()
+
+
+def test_the_directories_of_others_are_nobodys_business() -> None:
+    """Only what a lab of ours has made and left is removed: by the process in its name, and by its owner."""
+    alive = Path(tempfile.mkdtemp(prefix=f"{supervisor.OWN}{os.getpid()}-{supervisor.start_time(os.getpid())}-"))
+    other = Path(tempfile.mkdtemp(prefix=f"{supervisor.OWN}notes-"))
+    try:
+        supervisor.sweep()
+        assert alive.is_dir()
+        assert other.is_dir()
+    finally:
+        alive.rmdir()
+        other.rmdir()
 
 
 def test_a_stale_state_file_does_not_stop_anybody_else(place: Path, detached: State) -> None:

@@ -161,11 +161,11 @@ def _cluster(view: _View, port: Json, subset: str, policy: Policy, pods: Iterabl
         **limits(policy),
         **protocol_options(policy, protocol, protocol in HTTP2),
         **ejection(policy),
-        **_security(view, policy, f"outbound_.{port['port']}_.{subset}_.{host}"),
+        **_security(view, policy, f"outbound_.{port['port']}_.{subset}_.{host}", http2=protocol in HTTP2),
     }
 
 
-def _security(view: _View, policy: Policy, name: str) -> Json:
+def _security(view: _View, policy: Policy, name: str, *, http2: bool) -> Json:
     """
     Which connections are mutual TLS: all, none, or each as its pod takes it (auto mTLS).
 
@@ -176,8 +176,17 @@ def _security(view: _View, policy: Policy, name: str) -> Json:
     identity = view.wiring.identity(view.proxy)
     if identity is None or mode == PLAIN:
         return {}
-    typed = identity["typed_config"]
-    socket = {**identity, "typed_config": {**typed, "sni": policy["tls"].get("sni") or typed.get("sni") or name}}
+    typed = {**identity["typed_config"], "sni": policy["tls"].get("sni") or identity["typed_config"].get("sni") or name}
+    if http2 and "common_tls_context" in typed:
+        # the server takes its codec from the protocol that was agreed on, if any was
+        typed["common_tls_context"] = {**typed["common_tls_context"], "alpn_protocols": ["h2"]}
+    names = policy["tls"].get("subjectAltNames")
+    if names and "common_tls_context" in typed:
+        wanted = [{"san_type": "URI", "matcher": {"exact": each}} for each in names]
+        known = typed["common_tls_context"]
+        checked = {**known.get("validation_context", {}), "match_typed_subject_alt_names": wanted}
+        typed["common_tls_context"] = {**known, "validation_context": checked}
+    socket = {**identity, "typed_config": typed}
     if mode == ISTIO_MUTUAL:
         return {"transport_socket": socket}
     if namespace_mode(view.registry, namespace_of(view.service)) == DISABLE:

@@ -88,11 +88,14 @@ def balancing(policy: Policy) -> Json:
     """
     `lb_policy` and what belongs to it.
 
-    `localityLbSetting` is accepted and changes nothing: all pods of the lab are in one place. Raises Rejected for
-    PASSTHROUGH, which sends a request to the address that the client had in mind: the lab's pods have none.
+    Settings for localities and zones are accepted and change nothing: all pods of the lab are in one place.
+
+    Raises Rejected for PASSTHROUGH, which sends a request to the address that the client had in mind: the lab's pods
+    have none.
     """
     block, where = policy["loadBalancer"], f"{policy.where}, loadBalancer"
-    only(block, {"simple", "consistentHash", "localityLbSetting", "warmup", "warmupDurationSecs"}, where)
+    places = {"localityLbSetting", "zoneAwareLbSetting"}
+    only(block, {"simple", "consistentHash", "warmup", "warmupDurationSecs", *places}, where)
     if block.get("consistentHash"):
         return _hashing(block["consistentHash"], where)
     simple = block.get("simple", "UNSPECIFIED")
@@ -169,7 +172,7 @@ def limits(policy: Policy) -> Json:
     Circuit breakers and timeouts of connections.
 
     Istio sets no limits of its own; Envoy's would allow three retries at a time. A value of 0 is as good as none.
-    TCP keepalive is accepted and changes nothing: the lab's connections stay inside one process.
+    Keepalive is accepted and changes nothing: the lab's connections stay inside one process.
     """
     pool, where = policy["connectionPool"], f"{policy.where}, connectionPool"
     only(pool, {"tcp", "http"}, where)
@@ -190,6 +193,7 @@ def limits(policy: Policy) -> Json:
             "h2UpgradePolicy",
             "useClientProtocol",
             "maxConcurrentStreams",
+            "http2KeepAlive",
         },
         f"{where}, http",
     )
@@ -243,8 +247,9 @@ def ejection(policy: Policy) -> Json:
     Outlier detection; nothing is ejected unless it is set, and then Envoy's defaults are Istio's.
 
     They are: after 5 consecutive 5xx, looked at every 10 s, for 30 s times the number of ejections, at most 10 % of
-    the pods, though always one. Istio turns off what Envoy does by success rates, and Envoy's panic mode, which would
-    send requests to ejected pods rather than to none, unless `minHealthPercent` asks for it.
+    the pods, which is nobody of fewer than ten (`always_eject_one_host` is off). Istio turns off what Envoy does by
+    success rates, and Envoy's panic mode, which would send requests to ejected pods rather than to none, unless
+    `minHealthPercent` asks for it.
     """
     block, where = policy["outlierDetection"], f"{policy.where}, outlierDetection"
     panic = {"common_lb_config": {"healthy_panic_threshold": {"value": block.get("minHealthPercent", 0)}}}
@@ -302,5 +307,5 @@ def tls_mode(policy: Policy) -> str:
             f"use ISTIO_MUTUAL or DISABLE, or leave `tls` out"
         )
     if mode == ISTIO_MUTUAL:
-        only(block, {"mode", "sni"}, where)
+        only(block, {"mode", "sni", "subjectAltNames"}, where)
     return str(mode)

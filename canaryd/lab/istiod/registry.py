@@ -23,6 +23,9 @@ class Registry:
     gateways: tuple[Json, ...] = ()  # Istio's
     peer_authentications: tuple[Json, ...] = ()
     http_routes: tuple[Json, ...] = ()
+    kubernetes_gateways: tuple[Json, ...] = ()  # the Gateway API's
+    reference_grants: tuple[Json, ...] = ()
+    namespaces: tuple[Json, ...] = ()
 
     @classmethod
     def of(cls, objects: Iterable[Json]) -> Self:
@@ -44,6 +47,9 @@ class Registry:
             gateways=oldest_first(istio, "Gateway"),
             peer_authentications=oldest_first("security.istio.io", "PeerAuthentication"),
             http_routes=oldest_first("gateway.networking.k8s.io", "HTTPRoute"),
+            kubernetes_gateways=oldest_first("gateway.networking.k8s.io", "Gateway"),
+            reference_grants=oldest_first("gateway.networking.k8s.io", "ReferenceGrant"),
+            namespaces=oldest_first("", "Namespace"),
         )
 
     @property

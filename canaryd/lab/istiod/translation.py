@@ -14,13 +14,15 @@ Sources: Istio pilot/pkg/networking/core/route/route.go (matches, weights, order
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from canaryd.lab.istiod import gatewayapi
 from canaryd.lab.istiod.clusters import clusters_of
 from canaryd.lab.istiod.gateways import gateway_tables
 from canaryd.lab.istiod.proxy import GATEWAY, Proxy, Wiring
 from canaryd.lab.istiod.registry import Registry
+from canaryd.lab.istiod.streams import Stream, streams_of
 from canaryd.lab.istiod.virtualhosts import sidecar_tables
 from canaryd.lab.istiod.virtualservices import virtual_services
 
@@ -33,11 +35,13 @@ class Translation:
     One proxy's configuration, ready for Envoy.
 
     `routes`: RouteConfigurations by name, as Istio names them: the port (`9080`) at a sidecar, `http.8080` or
-    `https.8443.<port's name>.<gateway>.<namespace>` at a gateway.
+    `https.8443.<port's name>.<gateway>.<namespace>` at a gateway. `streams`: the filter chains of the ports that carry
+    no HTTP, in the order in which they are tried.
     """
 
     routes: dict[str, Json]
     clusters: list[Json]
+    streams: list[Stream] = field(default_factory=list)
 
 
 def translate(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
@@ -46,6 +50,9 @@ def translate(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
 
     Raises Rejected, with a sentence, for whatever of these objects concerns the proxy and is not translated.
     """
-    virtuals = virtual_services(registry.virtual_services)
+    registry = replace(registry, gateways=(*registry.gateways, *gatewayapi.gateways(registry)))
+    written = virtual_services(registry.virtual_services)
+    virtuals = sorted([*written, *gatewayapi.route_services(registry)], key=lambda each: each.age)
     tables = gateway_tables if proxy.kind == GATEWAY else sidecar_tables
-    return Translation(tables(registry, virtuals, proxy, wiring), clusters_of(registry, proxy, wiring))
+    routes = tables(registry, virtuals, proxy, wiring)
+    return Translation(routes, clusters_of(registry, proxy, wiring), streams_of(registry, proxy, wiring))

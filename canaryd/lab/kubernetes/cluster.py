@@ -163,6 +163,14 @@ class Cluster:
             body["metadata"] = {**metadata, "resourceVersion": live["metadata"]["resourceVersion"]}
             return copy.deepcopy(self.replace(resource, *key, body, options).object)
 
+    def set_status(self, kind: str, namespace: str, name: str, status: Object) -> None:
+        """Write an object's status as its controller does; nothing happens when the object is gone meanwhile."""
+        resource = self.registry.by_kind(kind)
+        options = Options(version=resource.versions[0], manager="lab", subresource="status")
+        with self._lock:
+            if (namespace, name) in self._shelf(resource).objects:
+                self.patch(resource, namespace, name, MERGE_PATCH, {"status": status}, options)
+
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Delete as a client would, finalizers included. Raises ApiError 404 when it is not there."""
         self.delete(self.registry.by_kind(kind), namespace, name)
