@@ -33,8 +33,14 @@ def up(
     seed: Seed = 0,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready.")] = False,
     directory: Annotated[Path | None, typer.Option(help="Where it keeps its files.", show_default="a new one")] = None,
+    page_views: Annotated[float, typer.Option(help="People a second who look at Bookinfo's page.", min=0)] = 5,
+    traces: Annotated[
+        str | None,
+        typer.Option(help="A collector: http://HOST:9411/api/v2/spans or http://HOST:4318/v1/traces.", metavar="URL"),
+    ] = None,
+    trace_sampling: Annotated[float, typer.Option(help="Percent of requests that are traced.", min=0, max=100)] = 100,
 ) -> None:
-    """Bring up the lab: Bookinfo's reviews behind a real Envoy, measured by a real Prometheus, under traffic."""
+    """Bring up the lab: Bookinfo behind a real Envoy, measured by a real Prometheus, under traffic."""
     _needs_the_extra()
     from canaryd.cli.output import explained
     from canaryd.lab import supervisor
@@ -44,10 +50,13 @@ def up(
         typer.echo(f"  export KUBECONFIG={state.kubeconfig}")
         typer.echo(f"  export CANARYD_PROMETHEUS={state.prometheus_url}")
         typer.echo(f"  requests: curl -H 'Host: reviews:9080' {state.gateway_url}/reviews/1")
+        if "8080" in state.vantage["ingress"]:
+            typer.echo(f"  the page: curl http://{state.vantage['ingress']['8080']}/productpage")
         typer.echo(f"  control:  {state.control_url}/status")
 
     with explained():
-        state = supervisor.up(directory, detach=detach, announce=announce, rps=rps, seed=seed)
+        options: dict[str, Any] = {"page_views": page_views, "traces": traces, "trace_sampling": trace_sampling}
+        state = supervisor.up(directory, detach=detach, announce=announce, rps=rps, seed=seed, **options)
         if detach:
             announce(state)
 

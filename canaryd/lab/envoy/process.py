@@ -52,6 +52,7 @@ class _Feed:
     name: str  # of the route table; empty where there is one file of its kind
     written: Sequence[Json] | None = None
     version: int = 0
+    taken: int = 0  # the version that Envoy was seen to use
     refused: int = 0
     stats: str = field(init=False)
 
@@ -137,7 +138,8 @@ class Envoy:
         """
         end = time.monotonic() + deadline
         with self._lock:
-            waiting = [feed for (of, _), feed in self._feeds.items() if of == kind and feed.version <= version]
+            mine = [feed for (of, _), feed in self._feeds.items() if of == kind and feed.version <= version]
+            waiting = [feed for feed in mine if feed.taken < feed.version]
             followed = self._followed()
         waiting = [feed for feed in waiting if kind != "rds" or feed.name in followed]
         while waiting:
@@ -177,6 +179,7 @@ class Envoy:
         mine = f"{feed.name}." if feed.name else ""
         said = stats.get(f"{mine}version_text", "").strip('"')
         if said.startswith(f"{feed.kind}-") and int(said.rpartition("-")[2]) >= feed.version:
+            feed.taken = feed.version
             return True
         refused = int(stats.get(f"{mine}update_rejected", 0)) + int(stats.get(f"{mine}update_failure", 0))
         if refused > feed.refused:

@@ -59,6 +59,7 @@ KINDS = (
     "ReferenceGrant",
     "Namespace",
 )
+STEERING = {"VirtualService", "HTTPRoute"}  # they choose among clusters and make none
 ISTIO_PROXY = "istio-proxy"
 TEMPLATES = "inject.istio.io/templates"
 
@@ -114,9 +115,10 @@ class _Seat:
 
     proxy: Proxy
     vantage: str = ""  # its name there, empty for the sidecar of an application only
-    calls: set[int] = field(default_factory=set)  # the ports on which its application calls
+    calls: set[Call] = field(default_factory=set)  # what its application calls
     in_force: Translation = field(default_factory=lambda: Translation({}, []))
     peer: bool = True  # whether it has a sidecar
+    clusters: list[Json] | None = None  # the last that were translated, with what the lab adds
     coming: list[tuple[float, Translation]] = field(default_factory=list)  # when, what: of a proxy that lags
 
 
@@ -158,6 +160,8 @@ class ControlPlane:
         self._lag: dict[str, float] = {}
         self._without_sidecar: set[str] = set()
         self._refusing: frozenset[str] = frozenset()
+        self._serving: tuple[dict[str, Json], list[str]] = ({}, [])
+        self._ever = False  # whether everything was translated once
         self._seats: dict[str, _Seat] = {}
         self._built: dict[tuple[Any, ...], Json] = {}
         self._listeners: dict[str, Json] = {}
@@ -201,13 +205,13 @@ class ControlPlane:
         if self.vantage[vantage].kind == GATEWAY:
             raise Rejected(f"{vantage}: a gateway is a proxy and nothing else; take the sidecar of another")
         (self._without_sidecar.discard if present else self._without_sidecar.add)(vantage)
-        self._ask()
+        self._ask("Pod")
         self.settle()
 
     def refuse(self, pods: Iterable[str]) -> None:
         """Nothing listens at these pods (by name), and at no others; in force when it returns."""
         self._refusing = frozenset(pods)
-        self._ask()
+        self._ask("Pod")
         self.settle()
 
     def ports(self, vantage: str) -> dict[int, str]:
@@ -224,11 +228,15 @@ class ControlPlane:
         """Translate the cluster as it is and hand it to Envoy. A failure is kept in `problem`, nothing is raised."""
         problems: list[str] = []
         try:
-            registry, pods = self._read()
-            self._cover([pod for pod in pods if served_ports(pod, registry)])
-            self._seat(pods)
-            self._translate(registry, problems)
-            self._hand_over(registry, pods, problems)
+            registry, pods, stale = self._read()
+            steered = stale <= STEERING and self._ever  # a weight is to be in force within milliseconds
+            if not steered:
+                self._cover([pod for pod in pods if served_ports(pod, registry)])
+                self._seat(pods)
+                self._serving = self._serve(registry, pods)
+            self._translate(registry, problems, steered=steered)
+            self._hand_over(problems)
+            self._ever = True
             tell_routes(self._cluster, registry)
             self._lagging = False
         except CanarydError as error:
@@ -238,7 +246,7 @@ class ControlPlane:
 
     # What is there
 
-    def _read(self) -> tuple[Registry, list[Json]]:
+    def _read(self) -> tuple[Registry, list[Json], set[str]]:
         with self._changed:
             stale, self._stale = self._stale, set()
         for kind in KINDS:
@@ -248,7 +256,7 @@ class ControlPlane:
         pods = [pod for pod in self._objects["Pod"] if "deletionTimestamp" not in pod["metadata"]]
         if stale & {"Pod", "Service"}:
             self._publish_endpoints(pods)
-        return Registry.of(each for objects in self._objects.values() for each in objects), pods
+        return Registry.of(each for objects in self._objects.values() for each in objects), pods, stale
 
     def _seat(self, pods: list[Json]) -> None:
         """A seat for each vantage point and each workload that calls."""
@@ -269,18 +277,21 @@ class ControlPlane:
             each.calls = set()
         for pod in found.values():
             for call in self._calls(pod):
-                seat(_proxy_of(pod)).calls.add(call.port)
+                seat(_proxy_of(pod)).calls.add(call)
         self._seats = seats
 
     # What follows
 
-    def _translate(self, registry: Registry, problems: list[str]) -> None:
+    def _translate(self, registry: Registry, problems: list[str], *, steered: bool) -> None:
         wiring = Wiring(_endpoint, self._identity, _cluster)
         now = time.monotonic()
         for seat in self._seats.values():
             seat.peer = seat.vantage not in self._without_sidecar
             try:
-                new = translate(registry, seat.proxy, wiring) if seat.peer else straight(registry, seat.proxy, wiring)
+                if seat.peer:
+                    new = translate(registry, seat.proxy, wiring, clusters=seat.clusters if steered else None)
+                else:
+                    new = straight(registry, seat.proxy, wiring)
                 new = self._completed(new, seat)
             except CanarydError as error:
                 problems.append(str(error))
@@ -306,23 +317,37 @@ class ControlPlane:
             ]
             added = [*config.get("request_headers_to_add", []), *told.get("request_headers_to_add", [])]
             removed = [*config.get("request_headers_to_remove", []), *told["request_headers_to_remove"]]
+            hosts = config["virtual_hosts"]
+            if not seat.vantage:  # what nobody asks for there need not be told anew whenever it changes
+                hosts = [each for each in hosts if _is_called(each["domains"], seat.calls)]
             routes[table] = {
                 **config,
+                "virtual_hosts": hosts,
                 "name": _table_name(proxy, table),
                 "request_headers_to_add": added,
                 "request_headers_to_remove": removed,
                 "response_headers_to_add": kept,
             }
-        clusters = [{**each, "alt_stat_name": each["name"].partition("/")[2]} for each in translation.clusters]
+        clusters = translation.clusters
+        if clusters is not seat.clusters:
+            clusters = [{**each, "alt_stat_name": each["name"].partition("/")[2]} for each in clusters]
+            seat.clusters = clusters if seat.peer else None
         return Translation(routes, clusters, translation.streams)
 
-    def _hand_over(self, registry: Registry, pods: list[Json], problems: list[str]) -> None:
-        clusters: dict[str, Json] = {}
+    def _serve(self, registry: Registry, pods: list[Json]) -> tuple[dict[str, Json], list[str]]:
+        """The listeners of all pods, and what could not be read of them."""
+        problems: list[str] = []
         listeners: dict[str, Json] = {}
-        tables: dict[str, Json] = {}
         for pod in pods:
             if pod["metadata"]["name"] not in self._refusing:
                 listeners |= self._inbound(pod, registry, problems)
+        return listeners, problems
+
+    def _hand_over(self, problems: list[str]) -> None:
+        clusters: dict[str, Json] = {}
+        tables: dict[str, Json] = {}
+        listeners, unread = dict(self._serving[0]), self._serving[1]
+        problems += unread
         for key, seat in self._seats.items():
             clusters |= {each["name"]: each for each in seat.in_force.clusters}
             if seat.vantage:
@@ -331,7 +356,7 @@ class ControlPlane:
                 tables[config["name"]] = config
                 if seat.vantage:
                     listeners |= self._outbound(seat, table, tcp=True)
-                if port_of(table) in seat.calls:
+                if any(call.port == port_of(table) for call in seat.calls):
                     listeners |= self._outbound(seat, table, tcp=False)
                     clusters[_own_way(key, port_of(table))] = way_to(_own_way(key, port_of(table)))
         fresh = [each for name, each in tables.items() if not self._is_followed(name)]
@@ -442,8 +467,9 @@ class ControlPlane:
         if vantage not in self.vantage:
             raise Rejected(f"{vantage}: no such vantage point; there are {', '.join(self.vantage)}")
 
-    def _ask(self) -> None:
+    def _ask(self, *stale: str) -> None:
         with self._changed:
+            self._stale |= set(stale)
             self._asked += 1
             self._changed.notify_all()
 
@@ -622,6 +648,13 @@ def _proxy_of(pod: Json, kind: str = "sidecar") -> Proxy:
 
 def _peer_of(proxy: Proxy) -> Any:
     return peer_of(proxy.name, proxy.namespace, proxy.labels)
+
+
+def _is_called(domains: Iterable[str], calls: Iterable[Call]) -> bool:
+    """Whether an application's calls may meet a virtual host with these domains."""
+    return any(
+        "*" in domain or domain in (call.host, f"{call.host}:{call.port}") for domain in domains for call in calls
+    )
 
 
 def _leaving(former: dict[str, Json], now: dict[str, Json]) -> list[Json]:

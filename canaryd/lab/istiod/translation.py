@@ -44,9 +44,11 @@ class Translation:
     streams: list[Stream] = field(default_factory=list)
 
 
-def translate(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
+def translate(registry: Registry, proxy: Proxy, wiring: Wiring, *, clusters: list[Json] | None = None) -> Translation:
     """
     The configuration of `proxy` for what stands in `registry`.
+
+    `clusters`: those of before, given by whoever knows that nothing they follow from has changed since.
 
     Raises Rejected, with a sentence, for whatever of these objects concerns the proxy and is not translated.
     """
@@ -55,4 +57,8 @@ def translate(registry: Registry, proxy: Proxy, wiring: Wiring) -> Translation:
     virtuals = sorted([*written, *gatewayapi.route_services(registry)], key=lambda each: each.age)
     tables = gateway_tables if proxy.kind == GATEWAY else sidecar_tables
     routes = tables(registry, virtuals, proxy, wiring)
-    return Translation(routes, clusters_of(registry, proxy, wiring), streams_of(registry, proxy, wiring))
+    return Translation(
+        routes,
+        clusters_of(registry, proxy, wiring) if clusters is None else clusters,
+        streams_of(registry, proxy, wiring),
+    )
