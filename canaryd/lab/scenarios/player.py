@@ -9,7 +9,6 @@ request.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from canaryd.lab.load import Counts, Tally
 from canaryd.lab.processes import mortal
 from canaryd.lab.scenarios.acts import Act, Stage, act_of, entry_of, replace_pods, share_of
 from canaryd.lab.scenarios.format import Event, Moment, Script
-from canaryd.lab.scenarios.outcome import EXITS, Facts, Happened, Line, Told, Weighed, as_expected, compare
+from canaryd.lab.scenarios.outcome import EXITS, Facts, Happened, Line, Told, Weighed, as_expected, compare, wanted
 from canaryd.model.run import Run
 from canaryd.model.traffic import Split
 from canaryd.store.folder import FolderJournal, FolderStore
@@ -39,8 +38,8 @@ WARM = 4.0
 """Seconds of the scenario's own traffic before canaryd begins: a service that is released has been in use."""
 ENDINGS = {code: ending for ending, code in EXITS.items()}
 
-Tell = Callable[[float, str], None]
-"""Hears what the scenario does, with the Unix time."""
+Tell = Callable[[str], None]
+"""Hears what the scenario does, as it does it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def play(
     shutil.rmtree(state, ignore_errors=True)  # a story told again begins anew
     plan.write_text(script.plan_text, encoding="utf-8")
     stage = Stage(lab, script, state, seed)
-    happenings = _Happenings(stage, tell or (lambda _, __: None))  # before anything moves: all of it must be possible
+    happenings = _Happenings(stage, tell or (lambda _: None))  # before anything moves: all of it must be possible
     set_the_stage(stage)
     command = [sys.executable, "-m", "canaryd", "run", str(plan), "--on-exit", "rollback", "--report", str(report)]
     command += ["--kubeconfig", str(lab.kubeconfig), "--prometheus", lab.prometheus_url, "--state", str(state)]
@@ -221,7 +220,7 @@ class _Happenings:
                 one.act.begin()
                 one.began = time.time()
                 one.again = one.began + one.act.every
-                self.tell(one.began, one.act.what)
+                self.tell(one.act.what)
             return
         lasts = one.event.lasts
         if one.ended is None and lasts is not None and now >= one.began + lasts.total_seconds():
@@ -234,7 +233,7 @@ class _Happenings:
         if one.act.end:
             one.act.end()
         one.ended = time.time()
-        self.tell(one.ended, f"over: {one.act.what}")
+        self.tell(f"over: {one.act.what}")
 
     def _due(self, moment: Moment, run: Run) -> float | None:
         """When it is to happen; None where that is not known yet."""
@@ -353,24 +352,25 @@ def _slow(tally: Tally, milliseconds: float) -> int:
     return sum(count for millisecond, count in tally.by_millisecond.items() if millisecond > milliseconds)
 
 
-def as_json(played: Played) -> str:
-    """A telling on one line, for a file of results."""
+def result_of(played: Played) -> dict[str, Any]:
+    """A telling as plain data, for files of results and for other processes."""
     facts = played.facts
-    return json.dumps(
-        {
-            "scenario": played.script.name,
-            "seed": played.seed,
-            "as_expected": played.as_expected,
-            "ending": facts.ending,
-            "exit": facts.exit_code,
-            "seconds": round(facts.seconds, 1),
-            "largest": facts.largest,
-            "answered": facts.answered,
-            "failed": facts.failed,
-            "canary": facts.canary,
-            "canary_failed": facts.canary_failed,
-            "harmed": facts.harmed,
-            "reason": facts.reason,
-            "not_as_expected": [f"{one.what}: {one.expected}, {one.happened}" for one in played.lines if not one.good],
-        }
-    )
+    return {
+        "scenario": played.script.name,
+        "seed": played.seed,
+        "as_expected": played.as_expected,
+        "expected": wanted(played.script.scenario.expect),
+        "ending": facts.ending,
+        "exit": facts.exit_code,
+        "seconds": round(facts.seconds, 1),
+        "largest": facts.largest,
+        "answered": facts.answered,
+        "failed": facts.failed,
+        "canary": facts.canary,
+        "canary_failed": facts.canary_failed,
+        "harmed": facts.harmed,
+        "reason": facts.reason,
+        "wrong": [
+            f"{one.what}: expected {one.expected}, happened {one.happened}" for one in played.lines if not one.good
+        ],
+    }
