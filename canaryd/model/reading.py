@@ -117,7 +117,7 @@ def _in_our_words(kind: str, context: Mapping[str, Any], message: str, value: ob
     if kind == "string_type":
         plain = isinstance(value, str | int | float | date) and not isinstance(value, bool)
         return "text", f'put it in quotes: "{value}"' if plain else ""
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         expected = str(context.get("expected", "")).replace("'", "")
         close = get_close_matches(str(value), re.split(r", | or ", expected), n=1)
         return f"{expected}", f"did you mean {close[0]}?" if close else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from canaryd.errors import CanarydError
+from canaryd.lab.processes import die_with_parent
 from canaryd.lab.scenarios.format import load_scenario
 from canaryd.lab.scenarios.outcome import wanted
 from canaryd.lab.scenarios.player import play_on_its_own, result_of
@@ -44,7 +45,9 @@ def tell_all(
     folder.mkdir(parents=True, exist_ok=True)
     # A process for each telling: Envoy and Prometheus die with the main thread that started them.
     with (
-        ProcessPoolExecutor(labs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool,
+        ProcessPoolExecutor(
+            labs, mp_context=get_context("spawn"), max_tasks_per_child=1, initializer=die_with_parent
+        ) as pool,
         (folder / RESULTS).open("a", encoding="utf-8") as log,
     ):
         futures = [pool.submit(tell, which, seed, folder) for which, seed in tellings]
