@@ -116,6 +116,21 @@ def test_a_weight_that_the_plan_does_not_have_is_seen_without_being_asked_for() 
     assert wrong("ending: rolled back", weights=odd) == ["weights written by canaryd"]
 
 
+def test_a_foreign_weight_above_the_plan_must_not_stand() -> None:
+    """Toward the canary somebody else's edit is not respected; toward stable it is."""
+    up = Weighed(1010.0, 50, "scenario")
+    after = (Weighed(1012.0, 5, "canaryd"), ROLLED_BACK.weights[-1])
+    assert wrong("ending: rolled back", weights=(*ROLLED_BACK.weights[:2], up, *after)) == []
+    late = (replace(after[0], at=1013.5), after[1])
+    assert wrong("ending: rolled back", weights=(*ROLLED_BACK.weights[:2], up, *late)) == ["a foreign 50 %"]
+    assert wrong("ending: rolled back", weights=(*ROLLED_BACK.weights[:2], up)) == [
+        "weight at the end",
+        "a foreign 50 %",
+    ]
+    down = Weighed(1010.0, 1, "scenario")
+    assert wrong("ending: rolled back", weights=(*ROLLED_BACK.weights[:2], down, ROLLED_BACK.weights[-1])) == []
+
+
 def test_an_event_that_never_came_is_not_as_expected() -> None:
     """Else a run that ended too soon would pass for one that stood the test."""
     assert wrong("ending: rolled back", happened=(), missing=("crash",)) == ["events"]

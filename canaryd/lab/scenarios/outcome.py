@@ -2,8 +2,9 @@
 What was observed against what was expected: one line for each expectation, and the timeline of what happened.
 
 Pure. Facts come from outside canaryd wherever that is possible: the weights from the cluster's own log, the harm from
-the clients' books, the exit code from the process. Two things are asked of every scenario though no file says so: that
-canaryd wrote no weight that its plan does not have, and that after a failure or an abort it raised none.
+the clients' books, the exit code from the process. Three things are asked of every scenario though no file says so:
+that canaryd wrote no weight that its plan does not have, that after a failure or an abort it raised none, and that it
+brought a foreign weight above its own down at once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ EXITS = {
 """How ``canaryd run`` says that it ended so; the README lists them."""
 FINALLY = {"promoted": 100.0, "rolled back": 0.0, "aborted": 0.0, "inconclusive": 0.0}
 """The canary's weight that an ending implies, percent."""
+
+AT_ONCE = 3.0
+"""Seconds within which a foreign weight above the plan's is brought down, where the API answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,21 @@ def _always(script: Script, facts: Facts) -> Iterator[Line]:
     found = ", ".join(f"{one:g} %" for one in foreign)
     yield Line("weights written by canaryd", "only the plan's", found or "only the plan's", not foreign)
     risen = _risen(facts)
+    yield from _brought_down(facts)
     yield Line("after a failure", "never rises", f"rises to {risen:g} %" if risen else "never rises", risen is None)
+
+
+def _brought_down(facts: Facts) -> Iterator[Line]:
+    """Weights above what canaryd had written, by somebody else: toward the canary they do not stand for long."""
+    ours = facts.weights[0].percent if facts.weights else 0.0
+    for place, one in enumerate(facts.weights):
+        if one.by == "canaryd":
+            ours = one.percent
+        elif place and one.percent > ours:
+            after = next((each.at for each in facts.weights[place + 1 :] if each.percent <= ours), None)
+            found = "it stays" if after is None else f"after {after - one.at:.1f} s"
+            good = after is not None and after - one.at <= AT_ONCE
+            yield Line(f"a foreign {one.percent:g} %", f"brought down within {AT_ONCE:g} s", found, good)
 
 
 def _risen(facts: Facts) -> float | None:
