@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from canaryd.errors import Rejected
+from canaryd.errors import CanarydError, Rejected
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import Counts, Tally
@@ -161,9 +161,12 @@ class _Coming:
     began: float | None = None
     ended: float | None = None
     again: float = 0.0
+    failure: str = ""
 
     @property
     def over(self) -> bool:
+        if self.failure:
+            return True
         return self.began is not None and (self.event.lasts is None or self.ended is not None) and not self._repeats
 
     @property
@@ -191,7 +194,9 @@ class _Happenings:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(one.event.name for one in self.coming if one.began is None)
+        """Those that never came, and those that could not be done, with why."""
+        left = [one for one in self.coming if one.began is None]
+        return tuple(f"{one.event.name} ({one.failure})" if one.failure else one.event.name for one in left)
 
     def look(self) -> None:
         """Let happen what is due."""
@@ -205,7 +210,8 @@ class _Happenings:
         for phase in (run.phase.value, *(("held",) if run.hold else ())):
             self.reached.setdefault(phase, now)
         for one in self.coming:
-            self._go_on(one, run, now)
+            if not one.failure:
+                self._go_on(one, run, now)
 
     def end(self) -> None:
         """Undo what still lasts."""
@@ -217,7 +223,12 @@ class _Happenings:
         if one.began is None:
             due = self._due(one.event.at, run)
             if due is not None and now >= due:
-                one.act.begin()
+                try:
+                    one.act.begin()
+                except (CanarydError, subprocess.TimeoutExpired) as error:
+                    one.failure = str(error)  # such as an abort of a run that has just ended: the comparison says so
+                    self.tell(f"cannot be done: {one.act.what}: {error}")
+                    return
                 one.began = time.time()
                 one.again = one.began + one.act.every
                 self.tell(one.act.what)
