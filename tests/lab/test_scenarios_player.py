@@ -29,7 +29,8 @@ class Played:
         lab: Any = SimpleNamespace(load=Load(("127.0.0.1", 1), rps=1))
         self.load: Load = lab.load
         self.store = FolderStore(folder)
-        self.happenings = _Happenings(Stage(lab, read_scenario(text), folder, seed=1), lambda _: None)
+        self.told: list[str] = []
+        self.happenings = _Happenings(Stage(lab, read_scenario(text), folder, seed=1), self.told.append)
         self.record = Record(new_run(plan(), at=time.time()))
         self.at()
 
@@ -102,8 +103,11 @@ def test_what_still_lasts_at_the_end_is_undone(tmp_path: Path) -> None:
 
 def test_an_act_that_cannot_be_done_is_an_event_that_did_not_happen(tmp_path: Path) -> None:
     """An approval of a step without a gate, by the real command: it is said, and the other events go on."""
-    played = Played("{at: 0, name: word, say: {verb: approve}}, {at: 0, load: {rps: 9}}", tmp_path)
-    [missing] = played.happenings.missing
+    later = "{at: 1h, name: later, load: {rps: 8}}"
+    played = Played(f"{{at: 0, name: word, say: {{verb: approve}}}}, {{at: 0, load: {{rps: 9}}}}, {later}", tmp_path)
+    played.happenings.look()
+    assert sum("cannot be done" in words for words in played.told) == 1, "it is not tried again"
+    missing, _ = played.happenings.missing
     assert missing.startswith("word (canaryd approve: ")
     assert "has no gate" in missing
     assert played.rps == 9
