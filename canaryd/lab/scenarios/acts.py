@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import inspect
 import subprocess
 import sys
@@ -64,14 +65,14 @@ def behaves(behaviour: Behaviour) -> str:
 def _fault(event: Event, stage: Stage) -> Act:
     fault, faults = event.fault, stage.lab.faults
     assert fault is not None  # noqa: S101  # for the type checker: the act's own key
-    pod = {} if fault.pod is None else {"pod": fault.pod}
+    pod: Json = {} if fault.pod is None else {"pod": fault.pod}
     if pod and "pod" not in inspect.signature(faults.set).parameters:
         raise Rejected("fault.pod: this lab's pods share the faults of their version; leave pod out")
     former: dict[str, Json] = {}
 
     def begin() -> None:
         for version in fault.version:
-            former[version] = dataclasses.asdict(faults.get(version))
+            former[version] = dataclasses.asdict(faults.get(version, **pod))
             faults.set(version, **pod, **fault.dials())
 
     def end() -> None:
@@ -252,7 +253,7 @@ def replace_pods(lab: Lab, version: str) -> None:
     for pod in old:
         fresh = copy.deepcopy(pod)
         name = pod["metadata"]["name"]
-        suffix = bookinfo.template_hash({"after": name})[:5]
+        suffix = hashlib.sha256(f"after {name}".encode()).hexdigest()[:5]
         fresh["metadata"]["name"] = f"{name.rpartition('-')[0]}-{suffix}"
         for key in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"):
             fresh["metadata"].pop(key, None)
