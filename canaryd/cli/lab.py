@@ -234,7 +234,7 @@ def run(
     Play scenarios on a lab, and hold what happened against what was expected.
 
     The lab is brought up for it. Exit codes: 0 everything as expected, 1 something was not, 2 usage, 13 a scenario that
-    is wrong, or that the lab cannot play. docs/scenarios.md says how to write one.
+    is wrong. docs/scenarios.md says how to write one.
     """
     _needs_the_extra()
     from canaryd.cli.output import explained, stop

@@ -9,11 +9,12 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from canaryd.errors import Rejected
 from canaryd.lab.lab import Lab
 from canaryd.lab.scenarios.format import Script, load_scenario
 from canaryd.lab.scenarios.player import result_of
 from canaryd.lab.scenarios.show import play_and_show
-from canaryd.lab.scenarios.suite import Result, table, tell_all
+from canaryd.lab.scenarios.suite import Result, not_played, table, tell_all
 from canaryd.model.problem import Problem, Refused
 
 
@@ -27,7 +28,7 @@ def run_in_turn(names: Sequence[str], folder: Path, seed: int | None, repeat: in
             lab = context.__enter__()
         try:
             results = [
-                result_of(play_and_show(console, lab, script, folder, number))
+                _told(console, lab, script, folder, number)
                 for script in scripts
                 for number in _seeds(script, seed, repeat)
             ]
@@ -36,6 +37,15 @@ def run_in_turn(names: Sequence[str], folder: Path, seed: int | None, repeat: in
     if len(results) > 1:
         typer.echo(table(results))
     return all(one["as_expected"] for one in results)
+
+
+def _told(console: Console, lab: Lab, script: Script, folder: Path, seed: int) -> Result:
+    """What came of one telling; what this lab cannot play is said, and the others are played all the same."""
+    try:
+        return result_of(play_and_show(console, lab, script, folder, seed))
+    except Rejected as error:
+        console.print(f"{script.name}: not played: {error}", highlight=False, markup=False, soft_wrap=True)
+        return not_played(script, seed, error)
 
 
 def run_side_by_side(names: Sequence[str], folder: Path, seed: int | None, repeat: int, labs: int) -> bool:

@@ -57,9 +57,14 @@ def act_of(event: Event, stage: Stage) -> Act:
 
 
 def behaves(behaviour: Behaviour) -> str:
-    """A behaviour in words: ``errors 2%, tail 158ms``."""
+    """A behaviour in words: ``errors 2 %, tail 158ms``."""
     said = behaviour.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(Behaviour.model_fields))
-    return ", ".join(f"{name} {value}" for name, value in said.items())
+    return ", ".join(f"{name} {_readable(value)}" for name, value in said.items())
+
+
+def _readable(value: Any) -> str:
+    share = str(value).removesuffix("%")
+    return f"{float(share):g} %" if share != str(value) else share
 
 
 def _fault(event: Event, stage: Stage) -> Act:

@@ -13,7 +13,7 @@ from typing import Any
 
 from canaryd.errors import CanarydError
 from canaryd.lab.processes import die_with_parent
-from canaryd.lab.scenarios.format import load_scenario
+from canaryd.lab.scenarios.format import Script, load_scenario
 from canaryd.lab.scenarios.outcome import wanted
 from canaryd.lab.scenarios.player import play_on_its_own, result_of
 
@@ -28,10 +28,15 @@ def tell(which: str, seed: int, folder: Path) -> Result:
     try:
         return result_of(play_on_its_own(script, folder, seed=seed))
     except CanarydError as error:
-        expected = wanted(script.scenario.expect)
-        nothing = {"ending": "not played", "exit": None, "seconds": 0.0, "largest": 0.0, "harmed": 0, "failed": 0}
-        told = {"scenario": script.name, "seed": seed, "as_expected": False, "expected": expected}
-        return {**told, **nothing, "reason": str(error), "wrong": [f"not played: {error}"]}
+        return not_played(script, seed, error)
+
+
+def not_played(script: Script, seed: int, error: CanarydError) -> Result:
+    """The result of a scenario that could not be played, which is never as expected."""
+    nothing = {"ending": "not played", "exit": None, "seconds": 0.0, "largest": 0.0, "harmed": 0, "failed": 0}
+    expected = wanted(script.scenario.expect)
+    told = {"scenario": script.name, "seed": seed, "as_expected": False, "expected": expected}
+    return {**told, **nothing, "reason": str(error), "wrong": [f"not played: {error}"]}
 
 
 def tell_all(
