@@ -29,7 +29,7 @@ def test_scenarios_in_turn_on_one_lab(tmp_path: Path) -> None:
     for name in ("half-and-half", "hand", "abort"):
         assert f"{name}: as expected" in done.stdout
     assert "the canary's weight is 5 % (was 50 %), written by canaryd" in done.stdout
-    assert "| abort | aborted before 50 % within 2 s of abort | aborted |" in done.stdout
+    assert "| abort | aborted before 50 % within 3 s of abort | aborted |" in done.stdout
 
 
 def test_what_is_not_as_expected_is_said_and_ends_with_1(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class Played:
     run: Run | None
     lines: tuple[Line, ...]
     report: Path
+    log: Path
 
     @property
     def as_expected(self) -> bool:
@@ -106,7 +107,7 @@ def play(
         failed=after.failed - before.failed,
         **_harm(script, before, after),
     )
-    return Played(script, seed, facts, run, compare(script, facts), report)
+    return Played(script, seed, facts, run, compare(script, facts), report, log)
 
 
 def newest_run(state: Path) -> Run | None:
@@ -229,7 +230,7 @@ class _Happenings:
                     one.failure = str(error)  # such as an abort of a run that has just ended: the comparison says so
                     self.tell(f"cannot be done: {one.act.what}: {error}")
                     return
-                one.began = time.time()
+                one.began = now  # what follows is timed from when the hand began, not from when it had done
                 one.again = one.began + one.act.every
                 self.tell(one.act.what)
             return

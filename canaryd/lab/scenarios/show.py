@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +17,8 @@ from canaryd.lab.scenarios.format import Script
 from canaryd.lab.scenarios.outcome import Line, timeline
 from canaryd.lab.scenarios.player import Played, play
 
+LONGEST = 200
+"""Characters of a line of the timeline."""
 COLOURS = {"scenario": "yellow", "canaryd": "cyan", "mesh": "green"}
 
 
@@ -34,6 +37,9 @@ def play_and_show(console: Console, lab: Lab, script: Script, folder: Path, seed
             console.print(f"scenario: {what}", highlight=False, markup=False, soft_wrap=True)
 
     played = play(lab, script, folder, seed=seed, show=True, tell=tell)
+    said = played.log.read_text(encoding="utf-8", errors="replace").strip()  # canaryd's standard error
+    if said:
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     show_timeline(console, played)
     console.print(comparison(played.lines))
     facts = played.facts
@@ -48,9 +54,9 @@ def play_and_show(console: Console, lab: Lab, script: Script, folder: Path, seed
 
 
 def show_timeline(console: Console, played: Played) -> None:
-    """What happened, a line each, with the seconds since the run began."""
+    """What happened, a line each, with the seconds since the run began; a reason in full is in the report."""
     for seconds, who, what in timeline(played.facts):
-        line = f"{seconds:7.1f} s  [{COLOURS[who]}]{who:8}[/]  {escape(what)}"
+        line = f"{seconds:7.1f} s  [{COLOURS[who]}]{who:8}[/]  {escape(shorten(what, LONGEST, placeholder=' ...'))}"
         console.print(line, highlight=False, soft_wrap=True)
 
 
