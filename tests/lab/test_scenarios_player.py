@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from canaryd.errors import Rejected
 from canaryd.lab.load import Load
-from canaryd.lab.scenarios.acts import Stage, act_of, share_of
+from canaryd.lab.scenarios.acts import Stage, share_of
 from canaryd.lab.scenarios.format import read_scenario
 from canaryd.lab.scenarios.player import _Happenings
 from canaryd.model.run import Hold, Phase, Record, Run
@@ -111,19 +110,6 @@ def test_an_act_that_cannot_be_done_is_an_event_that_did_not_happen(tmp_path: Pa
     assert missing.startswith("word (canaryd approve: ")
     assert "has no gate" in missing
     assert played.rps == 9
-
-
-def test_what_this_lab_cannot_do_is_said_before_anything_moves(tmp_path: Path) -> None:
-    event = read_scenario(
-        "name: one\nabout: A.\ntimeline: [{at: 0, fault: {version: v3, pod: 1, errors: 1 %}}]\n"
-        "expect: {ending: promoted}\n"
-    )
-    lab: Any = SimpleNamespace(faults=SimpleNamespace(set=_set_without_pods))
-    with pytest.raises(Rejected, match=r"fault\.pod"):
-        act_of(event.scenario.timeline[0], Stage(lab, event, tmp_path, seed=1))
-
-
-def _set_without_pods(version: str) -> None: ...
 
 
 @pytest.mark.parametrize(

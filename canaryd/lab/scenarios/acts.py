@@ -7,10 +7,7 @@ write into the VirtualService goes past canaryd's marker and leaves it there, as
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import hashlib
-import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +21,7 @@ from canaryd.lab.kubernetes.objects import Options
 from canaryd.lab.kubernetes.patching import JSON_PATCH
 from canaryd.lab.lab import Lab
 from canaryd.lab.scenarios.format import ApiTrouble, Behaviour, Event, Script
+from canaryd.lab.workloads import set_ready
 from canaryd.model.duration import render_duration
 
 Json = dict[str, Any]
@@ -71,8 +69,6 @@ def _fault(event: Event, stage: Stage) -> Act:
     fault, faults = event.fault, stage.lab.faults
     assert fault is not None  # noqa: S101  # for the type checker: the act's own key
     pod: Json = {} if fault.pod is None else {"pod": fault.pod}
-    if pod and "pod" not in inspect.signature(faults.set).parameters:
-        raise Rejected("fault.pod: this lab's pods share the faults of their version; leave pod out")
     former: dict[str, Json] = {}
 
     def begin() -> None:
@@ -249,43 +245,20 @@ def share_of(virtual_service: Mapping[str, Any], version: str) -> float:
 
 
 def replace_pods(lab: Lab, version: str) -> None:
-    """
-    New pods of the same template in the place of all that a version has: their names and counters are new.
-
-    The new ones are ready before the old ones go, as a rollout or a careful eviction does it.
-    """
-    old = _pods_of(lab, version)
-    for pod in old:
-        fresh = copy.deepcopy(pod)
-        name = pod["metadata"]["name"]
-        suffix = hashlib.sha256(f"after {name}".encode()).hexdigest()[:5]
-        fresh["metadata"]["name"] = f"{name.rpartition('-')[0]}-{suffix}"
-        for key in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"):
-            fresh["metadata"].pop(key, None)
-        octets = [str(int(octet) ^ 1) for octet in pod["status"]["podIP"].split(".")[2:]]
-        fresh["status"]["podIP"] = f"10.244.{'.'.join(octets)}"
-        lab.cluster.apply(fresh)
-    lab.control_plane.settle()
-    for pod in old:
+    """Every pod of a version is evicted; the ReplicaSet's controller makes new ones, one after the other."""
+    for pod in _pods_of(lab, version):
         lab.cluster.remove("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
-    lab.control_plane.settle()
+        lab.workloads.reconcile()
+        lab.control_plane.settle()
 
 
 def _unready(lab: Lab, version: str, count: int) -> None:
-    """Make the first pods of a version not ready, with the status of its Deployment."""
+    """Make the first pods of a version not ready; the status of its Deployment follows."""
     pods = _pods_of(lab, version)
     if count > len(pods):
         raise Rejected(f"drain.pods: {version} has {len(pods)}, cannot drain {count}")
-    for pod in pods[:count]:
-        for condition in pod["status"]["conditions"]:
-            if condition["type"] in ("Ready", "ContainersReady"):
-                condition |= {"status": "False", "reason": "ContainersNotReady"}
-        lab.cluster.apply(pod)
-    deployment = lab.cluster.find("Deployment", bookinfo.NAMESPACE, bookinfo.workload(version))
-    if deployment is not None:
-        left = deployment["spec"]["replicas"] - count
-        deployment["status"] |= {"readyReplicas": left, "availableReplicas": left, "unavailableReplicas": count}
-        lab.cluster.apply(deployment)
+    set_ready(lab.cluster, pods[:count], ready=False)
+    lab.workloads.reconcile()
     lab.control_plane.settle()
 
 
