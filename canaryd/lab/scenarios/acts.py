@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def _restore(event: Event, stage: Stage) -> Act:
     restore = event.restore
     assert restore is not None  # noqa: S101  # as above
     return Act(f"every pod of {restore.version} ready again", lambda: stage.lab.restore(restore.version))
+
+
+def _refuse(event: Event, stage: Stage) -> Act:
+    refuse, lab = event.refuse, stage.lab
+    assert refuse is not None  # noqa: S101  # as above
+    where = "the pods" if refuse.pod is None else f"pod {refuse.pod}"
+    begin = partial(lab.refuse, refuse.version, pod=refuse.pod)
+    return Act(f"nothing listens at {where} of {refuse.version}", begin, lab.refuse_nobody)
 
 
 def _restart(event: Event, stage: Stage) -> Act:
@@ -210,6 +219,7 @@ _ACTS: Mapping[str, Callable[[Event, Stage], Act]] = {
     "fault": _fault,
     "drain": _drain,
     "restore": _restore,
+    "refuse": _refuse,
     "restart": _restart,
     "image": _image,
     "prometheus": _prometheus,

@@ -243,6 +243,15 @@ class Pods(Part):
     """How many, the first in the order of their names; all when left out."""
 
 
+class Refuse(Part):
+    """Nothing listens any more at a version's pods, though they are ready: connections are refused."""
+
+    version: VersionName
+    """Whose."""
+    pod: Annotated[int, Field(ge=0)] | None = None
+    """Only one of its pods, counted from 0 in the order of their names; all when left out."""
+
+
 class Restart(Part):
     """Every pod of a version is replaced by a new one of the same template: evicted, or crashed."""
 
@@ -344,7 +353,7 @@ class Moment(Part):
 
 
 ACTS = (
-    "fault", "drain", "restore", "restart", "image", "prometheus", "api", "gitops", "edit", "say", "load",
+    "fault", "drain", "restore", "refuse", "restart", "image", "prometheus", "api", "gitops", "edit", "say", "load",
 )  # fmt: skip
 
 
@@ -363,6 +372,8 @@ class Event(Part):
     """Pods are no longer ready."""
     restore: Pods | None = None
     """All pods of a version are ready again."""
+    refuse: Refuse | None = None
+    """Nobody listens."""
     restart: Restart | None = None
     """Pods are replaced."""
     image: Image | None = None

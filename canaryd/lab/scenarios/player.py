@@ -132,6 +132,7 @@ def set_the_stage(stage: Stage) -> None:
         if _image_of(lab, version) != bookinfo.image(version):
             lab.roll_out(version, bookinfo.image(version))
         replace_pods(lab, version)
+    lab.refuse_nobody()
     lab.faults.reset()
     for version, behaviour in scenario.versions.items():
         lab.faults.set(version, **behaviour.dials())
