@@ -115,8 +115,7 @@ class Load:
         `service` by that service's among those that took part (see `x-lab-calls` in envoy/application.py).
         """
         self._address = address
-        self._rate: Rate = lambda _: rps
-        self._since = 0.0  # of the loop's clock: when the rate began
+        self._followed: tuple[Rate, float] = (lambda _: rps), 0.0  # and since when; one value, for other threads set it
         self._random = random.Random(seed)
         self._poisson = poisson
         self._host = host
@@ -152,7 +151,8 @@ class Load:
     @property
     def rps(self) -> float:
         """Requests per second as they leave now."""
-        return max(0.0, self._rate(time.monotonic() - self._since))
+        rate, since = self._followed
+        return max(0.0, rate(time.monotonic() - since))
 
     def set_rate(self, rps: float) -> None:
         """Requests per second from now on; 0 pauses."""
@@ -160,8 +160,8 @@ class Load:
 
     def follow(self, rate: Rate) -> Rate:
         """From now on as many requests per second as ``rate`` says of the seconds since now; the rate until now."""
-        former, self._rate, self._since = self._rate, rate, time.monotonic()
-        return former
+        former, self._followed = self._followed, (rate, time.monotonic())
+        return former[0]
 
     def set_arrivals(self, *, seed: int, poisson: bool) -> None:
         """Draw the arrivals anew from ``seed``, as of independent users or (not ``poisson``) evenly."""
