@@ -98,10 +98,12 @@ def test_the_traffic_follows_a_shape(serve: Callable[[Handler], Server]) -> None
     load = Load(serve(polite).address, rps=0.01, poisson=False)
     load.start()
     time.sleep(0.2)
+    began = time.monotonic()
     former = load.follow(lambda seconds: 400 if seconds < 0.5 else 100)
     time.sleep(1.0)
     load.follow(former)
-    assert 220 <= load.stop().sent <= 270
+    ended = time.monotonic()
+    assert load.stop().sent == pytest.approx(200 + 100 * (ended - began - 0.5), abs=45)
 
 
 def test_a_slow_server_gets_no_mercy(serve: Callable[[Handler], Server]) -> None:

@@ -231,7 +231,8 @@ class _Happenings:
                     one.failure = str(error)  # such as an abort of a run that has just ended: the comparison says so
                     self.tell(f"cannot be done: {one.act.what}: {error}")
                     return
-                one.began = now  # what follows is timed from when the hand began, not from when it had done
+                # What follows is timed from when the hand began; a command's process may take its time to start.
+                one.began = time.time() if one.event.say else now
                 one.again = one.began + one.act.every
                 self.tell(one.act.what)
             return
