@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: bench-judge bench-retreat help setup demo test lint check format trials kills rules reference picture clean
+.PHONY: bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ check: lint test ## everything that CI checks
 trials: $(STAMP) ## what is promised, tried again and again on the lab (half an hour; ONLY="drained grpc" for some)
 	$(BIN)/python -m canaryd.lab.trials $(if $(ONLY),--only $(ONLY)) $(if $(LABS),--labs $(LABS))
 
+scenarios: $(STAMP) ## every scenario of the library once, two labs side by side (LABS=2, half an hour), and the table of docs/scenarios.md
+	$(BIN)/canaryd lab run --all --labs $(or $(LABS),2)
+
 bench-judge: $(STAMP) ## the judge beside its targets and its peers, simulated (REPS="400 150" SEED=1 TICKS="60 15" ONLY=...)
 	$(BIN)/python -m bench.judge $(if $(REPS),--reps $(REPS)) $(if $(SEED),--seed $(SEED)) $(if $(TICKS),--ticks $(TICKS)) $(if $(ONLY),--only $(ONLY))
 
@@ -47,7 +50,7 @@ rules: $(STAMP) ## plants violations of the rules in a copy of the code; each mu
 kills: $(STAMP) ## 200 kills by failpoint on real adapters: nothing is lost, and every end is as without them
 	$(BIN)/python -m tests.kills.trial 200
 
-reference: $(STAMP) ## docs/plan-reference.md, anew from the models
+reference: $(STAMP) ## docs/plan-reference.md and docs/scenario-reference.md, anew from the models
 	$(BIN)/python tools/reference.py
 
 picture: $(STAMP) ## the demo as it is seen in a terminal, recorded anew for the README (two minutes)

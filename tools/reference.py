@@ -1,4 +1,4 @@
-"""Write docs/plan-reference.md from the models that validate plans, so that the two cannot differ."""
+"""Write docs/plan-reference.md and docs/scenario-reference.md from the models, so that they cannot differ."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from canaryd.lab.scenarios.format import Scenario
 from canaryd.model.plan import Part, Plan
 
-PLACE = Path(__file__).parent.parent / "docs" / "plan-reference.md"
+DOCS = Path(__file__).parent.parent / "docs"
 HEAD = """# The plan, key by key
 
 After this page you can write any plan that canaryd understands.
@@ -20,11 +21,24 @@ It is made from the code by `make reference`; a test fails when it is stale.
 Durations have units (`90s`, `5m`, `1h30m`), shares a percent sign (`0.5%`), weights are numbers of percent.
 Unknown keys are refused with a suggestion. `canaryd validate PLAN` says everything that is wrong at once.
 """
+SCENARIO_HEAD = """# The scenario, key by key
+
+After this page you can write any scenario that the lab plays; [scenarios.md](scenarios.md) shows how.
+It is made from the code by `make reference`; a test fails when it is stale.
+
+Durations have units (`90s`, `500ms`), shares a percent sign (`0.5 %`), weights are percent, rates requests a second.
+Unknown keys are refused with a suggestion, and everything that is wrong is said at once.
+"""
 
 
 def reference() -> str:
-    """The page's whole text."""
-    return HEAD + "".join(_section(title, part) for title, part in _parts(Plan, ""))
+    """The whole text of the page about plans."""
+    return HEAD + "".join(_section(title or "The plan", part) for title, part in _parts(Plan, ""))
+
+
+def scenario_reference() -> str:
+    """The whole text of the page about scenarios."""
+    return SCENARIO_HEAD + "".join(_section(title or "The scenario", part) for title, part in _parts(Scenario, ""))
 
 
 def _parts(part: type[Part], path: str) -> Iterator[tuple[str, type[Part]]]:
@@ -44,7 +58,7 @@ def _inner(annotation: Any) -> type[Part] | None:
 
 def _section(path: str, part: type[Part]) -> str:
     lines = [
-        f"\n## {f'`{path}`' if path else 'The plan'}\n",
+        f"\n## {path if path.startswith('The ') else f'`{path}`'}\n",
         f"{(part.__doc__ or '').replace('``', '`')}\n",
         "| key | default | meaning |",
         "|---|---|---|",
@@ -67,5 +81,6 @@ def _default(part: type[Part], whole: Part, name: str) -> str:
 
 
 if __name__ == "__main__":
-    PLACE.write_text(reference(), encoding="utf-8")
-    sys.stdout.write(f"wrote {PLACE.name}\n")
+    for name, text in (("plan-reference.md", reference()), ("scenario-reference.md", scenario_reference())):
+        (DOCS / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"wrote {name}\n")

@@ -278,3 +278,53 @@ def demo(
 
     with explained():
         raise typer.Exit(Exit.PROMOTED if tell(reports, seed=seed) else Exit.INTERNAL_ERROR)
+
+
+@lab.command()
+def scenarios() -> None:
+    """List the scenarios that come with canaryd, a sentence each."""
+    _needs_the_extra()
+    from canaryd.cli.output import explained
+    from canaryd.lab.scenarios.format import library, load_scenario
+
+    with explained():
+        names = library()
+        for name in names:
+            typer.echo(f"{name:{max(map(len, names))}}  {load_scenario(name).scenario.about}")
+
+
+@lab.command()
+def run(
+    scenario: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="Scenarios of the library, or files.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every scenario of the library.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Of arrivals and spikes.", show_default="the scenario's own")] = None,
+    repeat: Annotated[int, typer.Option(help="How often, with seeds that follow each other.", min=1)] = 1,
+    labs: Annotated[
+        int | None,
+        typer.Option(help="Each on a lab of its own, so many side by side.", show_default="in turn on one lab", min=1),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where logs, journals and reports go.")] = Path("canaryd-scenarios"),
+) -> None:
+    """
+    Play scenarios on a lab, and hold what happened against what was expected.
+
+    The lab is brought up for it. Exit codes: 0 everything as expected, 1 something was not, 2 usage, 13 a scenario that
+    is wrong. docs/scenarios.md says how to write one.
+    """
+    _needs_the_extra()
+    from canaryd.cli.output import explained, stop
+    from canaryd.cli.scenarios import run_in_turn, run_side_by_side
+    from canaryd.lab.scenarios.format import library
+
+    names = list(library()) if every else list(scenario or ())
+    if not names:
+        raise stop(Exit.USAGE, "canaryd lab run: name a scenario (canaryd lab scenarios lists them), a file, or --all")
+    with explained("scenario"):
+        good = (
+            run_in_turn(names, folder, seed, repeat)
+            if labs is None
+            else run_side_by_side(names, folder, seed, repeat, labs)
+        )
+        raise typer.Exit(Exit.PROMOTED if good else Exit.INTERNAL_ERROR)

@@ -8,24 +8,18 @@ Prometheus. It fails if either story ends otherwise.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from canaryd.lab.lab import Lab
-from canaryd.lab.stories import CANARY, STABLE, Ending, Story, play
+from canaryd.lab.scenarios.format import load_scenario
+from canaryd.lab.scenarios.player import Played, play
 
-RPS = 600
-"""Requests a second: enough for a verdict in seconds, little enough for two cores."""
-
-HEALTHY = Story("healthy", f"a healthy {CANARY}: it is as good as {STABLE}", {})
-FAULTY = Story(
-    "faulty",
-    f"a faulty {CANARY}: 2 % of its requests fail, and its tail is slow",
-    {CANARY: {"error_rate": 0.02, "tail_rate": 0.2, "tail_ms": 120}},
-)
-EXPECTED = {HEALTHY.name: 0, FAULTY.name: 10}
+STORIES = {"healthy": "demo-healthy", "faulty": "demo-faulty"}
+"""What the demo tells, by the names of the library's scenarios."""
 
 
 def demo(folder: Path | None = None, *, seed: int = 0) -> bool:
@@ -34,29 +28,29 @@ def demo(folder: Path | None = None, *, seed: int = 0) -> bool:
     folder = folder or Path("canaryd-demo")
     with tempfile.TemporaryDirectory(prefix="canaryd-lab-") as directory:
         with console.status("bringing up Envoy, Prometheus and a Kubernetes API ..."):
-            context = Lab.up(Path(directory), rps=RPS, seed=seed)
+            context = Lab.up(Path(directory), seed=seed)
             lab = context.__enter__()
         try:
-            endings = [_tell(console, lab, story, folder) for story in (HEALTHY, FAULTY)]
+            endings = {story: _tell(console, lab, name, folder, seed) for story, name in STORIES.items()}
         finally:
             context.__exit__(None, None, None)
     console.print(_table(endings))
-    for ending in endings:
-        console.print(f"[bold]{ending.story.name}[/]: {_reason(ending)}", highlight=False)
-        console.print(f"  report: {ending.report}", highlight=False, soft_wrap=True)
-    wrong = [ending for ending in endings if ending.exit_code != EXPECTED[ending.story.name]]
-    for ending in wrong:
-        expected = EXPECTED[ending.story.name]
-        console.print(f"the {ending.story.name} story ended with exit code {ending.exit_code}, expected {expected}")
-    return not wrong
+    for story, played in endings.items():
+        console.print(f"[bold]{story}[/]: {_reason(played)}", highlight=False)
+        console.print(f"  report: {played.report}", highlight=False, soft_wrap=True)
+        for line in played.lines:
+            if not line.good:
+                console.print(f"the {story} story, {line.what}: expected {line.expected}, happened {line.happened}")
+    return all(played.as_expected for played in endings.values())
 
 
-def _tell(console: Console, lab: Lab, story: Story, folder: Path) -> Ending:
-    console.rule(f"[bold]{story.headline}")
-    return play(lab, story, folder, show=True)
+def _tell(console: Console, lab: Lab, name: str, folder: Path, seed: int) -> Played:
+    script = load_scenario(name)
+    console.rule(f"[bold]{script.scenario.about}")
+    return play(lab, script, folder, seed=seed, show=True)
 
 
-def _table(endings: list[Ending]) -> Table:
+def _table(endings: Mapping[str, Played]) -> Table:
     """What a release manager asks first; the reasons are sentences and stand below."""
     caption = "harmed: failed at the canary, or took more than twice as long as 99.9 % did at stable"
     table = Table(title="Both stories", title_justify="left", caption=caption, caption_justify="left")
@@ -64,26 +58,24 @@ def _table(endings: list[Ending]) -> Table:
         table.add_column(column)
     for column in ("requests\nserved", "by the\ncanary", "requests\nharmed"):
         table.add_column(column, justify="right")
-    for ending in endings:
+    for story, played in endings.items():
+        facts = played.facts
         table.add_row(
-            ending.story.name,
-            ending.run.phase.value if ending.run else "never began",
-            f"{ending.seconds:.0f} s",
-            _weights(ending),
-            f"{ending.served:,}",
-            f"{ending.canary_served:,}",
-            f"{ending.harmed:,}",
+            story,
+            played.run.phase.value if played.run else "never began",
+            f"{facts.seconds:.0f} s",
+            _weights(played),
+            f"{facts.answered:,}",
+            f"{facts.canary:,}",
+            f"{facts.harmed:,}",
         )
     return table
 
 
-def _reason(ending: Ending) -> str:
-    return ending.run.reason if ending.run else f"canaryd ended with exit code {ending.exit_code}"
+def _reason(played: Played) -> str:
+    return played.run.reason if played.run else f"canaryd ended with exit code {played.facts.exit_code}"
 
 
-def _weights(ending: Ending) -> str:
-    """The splits in the order in which they were written."""
-    if ending.run is None:
-        return ""
-    splits = [str(segment.split).removesuffix(" %") for segment in ending.run.segments]
-    return " > ".join(split for split, former in zip(splits, ["", *splits], strict=False) if split != former) + " %"
+def _weights(played: Played) -> str:
+    """The canary's weights in the order in which they were written."""
+    return " > ".join(f"{one.percent:g}" for one in played.facts.weights) + " %"

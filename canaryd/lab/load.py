@@ -25,8 +25,11 @@ from canaryd.lab.envoy.statistics import VERSION_HEADER
 HTTP, GRPC = "http", "grpc"
 UNKNOWN = "unknown"  # no host was picked, so no version answered
 PATIENCE = 30.0  # seconds until an unanswered request counts as lost
-LATE = 2.0  # seconds behind schedule (a stopped machine) after which the schedule starts anew
+LATE = 2.0  # seconds behind schedule (a stopped machine) that are not caught up with
 KEPT_SECONDS = 7200
+
+Rate = Callable[[float], float]
+"""Seconds since it began -> requests a second."""
 
 
 @dataclass(slots=True)
@@ -112,7 +115,7 @@ class Load:
         `service` by that service's among those that took part (see `x-lab-calls` in envoy/application.py).
         """
         self._address = address
-        self._rps = rps
+        self._followed: tuple[Rate, float] = (lambda _: rps), 0.0  # and since when; one value, for other threads set it
         self._random = random.Random(seed)
         self._poisson = poisson
         self._host = host
@@ -131,7 +134,7 @@ class Load:
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._shape(protocol)
+        self._compose(protocol)
 
     def start(self) -> None:
         self._stopping.clear()
@@ -147,15 +150,26 @@ class Load:
 
     @property
     def rps(self) -> float:
-        return self._rps
+        """Requests per second as they leave now."""
+        rate, since = self._followed
+        return max(0.0, rate(time.monotonic() - since))
 
     def set_rate(self, rps: float) -> None:
         """Requests per second from now on; 0 pauses."""
-        self._rps = max(0.0, rps)
+        self.follow(lambda _: rps)
+
+    def follow(self, rate: Rate) -> Rate:
+        """From now on as many requests per second as ``rate`` says of the seconds since now; the rate until now."""
+        former, self._followed = self._followed, (rate, time.monotonic())
+        return former[0]
+
+    def set_arrivals(self, *, seed: int, poisson: bool) -> None:
+        """Draw the arrivals anew from ``seed``, as of independent users or (not ``poisson``) evenly."""
+        self._random, self._poisson = random.Random(seed), poisson
 
     def set_protocol(self, protocol: str) -> None:
         """http or grpc, from the next request on."""
-        self._shape(protocol)
+        self._compose(protocol)
 
     def settle(self, patience: float = 5.0) -> Counts:
         """Pause, wait until nothing is in flight, and return the counts. Raises Unavailable when it takes too long."""
@@ -198,20 +212,19 @@ class Load:
             connection.close()
 
     async def _send_until_stopped(self, loop: asyncio.AbstractEventLoop) -> None:
-        due = loop.time()
+        # A request is due for each unit of the rate's integral (Poisson: on average): the rate may change at will.
+        seen, owed, needed = loop.time(), 0.0, self._draw()
         while not self._stopping.is_set():
-            now = loop.time()
-            rps = self._rps  # read once: it may become 0 at any moment
-            if rps <= 0:
-                due = now
-                await asyncio.sleep(0.05)
-                continue
-            if now - due > LATE:
-                due = now
-            while due <= now:
+            now, rps = loop.time(), self.rps  # read once: it may become 0 at any moment
+            passed, seen = now - seen, now
+            owed += rps * (passed if passed <= LATE else 0.0)
+            while owed >= needed:
                 self._send(loop)
-                due += self._random.expovariate(rps) if self._poisson else 1 / rps
-            await asyncio.sleep(min(due - loop.time(), 0.1))
+                owed, needed = owed - needed, self._draw()
+            await asyncio.sleep(min((needed - owed) / rps, 0.1) if rps > 0 else 0.05)
+
+    def _draw(self) -> float:
+        return self._random.expovariate(1.0) if self._poisson else 1.0
 
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
@@ -290,7 +303,7 @@ class Load:
             self._seconds.pop(now - KEPT_SECONDS, None)
         return self._seconds[now]
 
-    def _shape(self, protocol: str) -> None:
+    def _compose(self, protocol: str) -> None:
         headers = {"host": self._host, "user-agent": "canaryd-lab", **self._headers}
         body = b""
         if protocol == GRPC:

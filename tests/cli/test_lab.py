@@ -13,7 +13,6 @@ import pytest
 
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
-from canaryd.lab.stories import PLAN
 from canaryd.metrics.prometheus import Prometheus
 from canaryd.model.cells import Cell, Sought, Window
 from canaryd.model.run import Outcome, Phase, Run
@@ -21,6 +20,7 @@ from canaryd.store.folder import FolderStore
 from tests.cli.stage import Process, wait_for
 from tests.lab.conftest import lab, running_lab  # noqa: F401  # fixtures
 
+PLAN = Path(bookinfo.__file__).with_name("reviews.yaml")
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab"), pytest.mark.slow, pytest.mark.timeout(240)]
 
 

@@ -35,6 +35,12 @@ def test_the_plan_reference_is_what_the_models_say() -> None:
     assert (ROOT / "docs/plan-reference.md").read_text() == reference, "run `make reference`"
 
 
+def test_the_scenario_reference_is_what_the_models_say() -> None:
+    """A stale reference makes people write scenarios that are refused."""
+    reference = runpy.run_path(str(ROOT / "tools/reference.py"))["scenario_reference"]()
+    assert (ROOT / "docs/scenario-reference.md").read_text() == reference, "run `make reference`"
+
+
 def test_the_readme_lists_every_exit_code() -> None:
     """Pipelines are written against that table."""
     table = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}

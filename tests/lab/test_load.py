@@ -93,6 +93,19 @@ def test_the_rate_can_be_changed_and_the_traffic_paused(serve: Callable[[Handler
     load.stop()
 
 
+def test_the_traffic_follows_a_shape(serve: Callable[[Handler], Server]) -> None:
+    """A rate is a function of time; however low it has been, the next request does not wait for the former rate."""
+    load = Load(serve(polite).address, rps=0.01, poisson=False)
+    load.start()
+    time.sleep(0.2)
+    began = time.monotonic()
+    former = load.follow(lambda seconds: 400 if seconds < 0.5 else 100)
+    time.sleep(1.0)
+    load.follow(former)
+    ended = time.monotonic()
+    assert load.stop().sent == pytest.approx(200 + 100 * (ended - began - 0.5), abs=45)
+
+
 def test_a_slow_server_gets_no_mercy(serve: Callable[[Handler], Server]) -> None:
     """Open loop: users do not wait for each other, so requests leave while earlier ones hang."""
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from canaryd.lab.trials import PLAN, TRIALS, failed, table, tell
+from canaryd.lab.scenarios.format import LIBRARY
+from canaryd.lab.scenarios.suite import tell
+from canaryd.lab.trials import TRIALS, failed, table
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.xdist_group("trials"), pytest.mark.timeout(400)]
 
@@ -36,9 +38,9 @@ def test_a_regression_of_half_a_percent_is_found_while_few_meet_it(tmp_path: Pat
         result["reason"],
     )
     assert found, result["reason"]
-    canary, ours, failed, stable, theirs, evidence = (float(group.replace(",", "")) for group in found.groups())
+    canary, ours, failures, stable, theirs, evidence = (float(group.replace(",", "")) for group in found.groups())
     assert 0.3 < canary < 4  # 0.6 % on average; found after ten seconds it was a bad ten seconds
-    assert canary == pytest.approx(100 * failed / ours, abs=0.06)
+    assert canary == pytest.approx(100 * failures / ours, abs=0.06)
     assert 0.02 < stable < 0.3
     assert 200 < ours < result["canary"] + 100
     assert theirs == pytest.approx(19 * ours, rel=0.25)
@@ -50,19 +52,20 @@ def test_a_regression_of_half_a_percent_is_found_while_few_meet_it(tmp_path: Pat
 
 def test_an_incident_that_both_versions_share_rolls_nothing_back(tmp_path: Path) -> None:
     """A database that is slow and fails for everybody says nothing of the canary; going back would not help anybody."""
-    plan = yaml.safe_load(PLAN.read_text())
-    plan["spec"] |= {"steps": [{"weight": 25, "bake": "30s"}], "acceptUnproven": "only the incident is of interest"}
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    result = tell("incident", seed=1, folder=tmp_path, plan=tmp_path / "plan.yaml")
+    scenario = yaml.safe_load((LIBRARY / "incident.yaml").read_text())
+    unproven = "only the incident is of interest"
+    scenario["plan"] = {"steps": [{"weight": 25, "bake": "30s"}], "acceptUnproven": unproven}
+    (tmp_path / "incident.yaml").write_text(yaml.safe_dump(scenario))
+    result = tell(str(tmp_path / "incident.yaml"), seed=1, folder=tmp_path)
     assert result["as_expected"], result
-    assert result["failed"] > 50, "there was no incident"
+    assert result["canary_failed"] > 50, "there was no incident"
 
 
 def test_a_trial_below_its_promise_fails_the_whole() -> None:
     """A table that nobody reads must still end the command with an error."""
     trial = next(trial for trial in TRIALS if trial.runs == 10)
-    result = {"trial": trial.story.name, "reached": 0, "seconds": 1.0, "harmed": 0}
+    result = {"scenario": trial.scenario, "expected": "rolled back", "largest": 25.0, "seconds": 1.0, "harmed": 0}
     good, bad = result | {"as_expected": True}, result | {"as_expected": False}
     assert failed([good] * 9 + [bad]) == []
-    assert failed([good] * 8 + [bad] * 2) == [trial.story.name]
+    assert failed([good] * 8 + [bad] * 2) == [trial.scenario]
     assert "8 of 10" in table([good] * 8 + [bad] * 2)

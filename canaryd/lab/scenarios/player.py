@@ -1,0 +1,390 @@
+"""
+The player: a scenario told on a lab by the real command, ``canaryd run``, in a process of its own.
+
+The stage is set, canaryd is started, events happen when their moment has come, and what was observed is handed to
+``outcome``. The seed steers arrivals and spikes; Envoy draws its faults by itself, so a telling is not repeated to the
+request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from canaryd.errors import CanarydError, Rejected
+from canaryd.lab import bookinfo
+from canaryd.lab.lab import Lab
+from canaryd.lab.load import Counts, Tally
+from canaryd.lab.processes import mortal
+from canaryd.lab.scenarios.acts import Act, Stage, act_of, entry_of, replace_pods, share_of
+from canaryd.lab.scenarios.format import Event, Moment, Script
+from canaryd.lab.scenarios.outcome import EXITS, Facts, Happened, Line, Told, Weighed, as_expected, compare, wanted
+from canaryd.model.run import Run
+from canaryd.model.traffic import Split
+from canaryd.store.folder import FolderJournal, FolderStore
+
+LOOK = 0.1
+"""Seconds between two looks at canaryd's process, the run and the timeline."""
+WARM = 4.0
+"""Seconds of the scenario's own traffic before canaryd begins: a service that is released has been in use."""
+ENDINGS = {code: ending for ending, code in EXITS.items()}
+
+Tell = Callable[[str], None]
+"""Hears what the scenario does, as it does it."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """One telling: what was observed, held against what was expected, and where its files are."""
+
+    script: Script
+    seed: int
+    facts: Facts
+    run: Run | None
+    lines: tuple[Line, ...]
+    report: Path
+    log: Path
+
+    @property
+    def as_expected(self) -> bool:
+        return as_expected(self.lines)
+
+
+def play_on_its_own(script: Script, folder: Path, *, seed: int | None = None) -> Played:
+    """Play ``script`` on a lab that is brought up for it and taken down again."""
+    with tempfile.TemporaryDirectory(prefix="canaryd-lab-") as directory, Lab.up(Path(directory)) as lab:
+        return play(lab, script, folder, seed=seed)
+
+
+def play(
+    lab: Lab, script: Script, folder: Path, *, seed: int | None = None, show: bool = False, tell: Tell | None = None
+) -> Played:
+    """
+    Play ``script`` on ``lab`` from a clean start; logs, report and journal go to ``folder``.
+
+    ``show`` lets canaryd's own output through to the terminal. Raises Rejected for what this lab cannot do.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    seed = script.scenario.seed if seed is None else seed
+    name = f"{script.name}-{seed}"
+    state, report, plan = folder / f"{name}.state", folder / f"{name}.html", folder / f"{name}.plan.yaml"
+    shutil.rmtree(state, ignore_errors=True)  # a story told again begins anew
+    plan.write_text(script.plan_text, encoding="utf-8")
+    stage = Stage(lab, script, state, seed)
+    happenings = _Happenings(stage, tell or (lambda _: None))  # before anything moves: all of it must be possible
+    set_the_stage(stage)
+    command = [sys.executable, "-m", "canaryd", "run", str(plan), "--on-exit", "rollback", "--report", str(report)]
+    command += ["--kubeconfig", str(lab.kubeconfig), "--prometheus", lab.prometheus_url, "--state", str(state)]
+    log = folder / f"{name}.log"
+    before, began = lab.counts(), time.time()
+    with _weights_seen(lab, script.canary) as weights, log.open("wb") as output:
+        out = None if show else output
+        process = subprocess.Popen(mortal(command), stdin=subprocess.DEVNULL, stdout=out, stderr=output)
+        exit_code, stands = _attend(process, happenings, script.scenario.patience.total_seconds())
+    ended, after = time.time(), lab.counts()
+    run = newest_run(state)
+    facts = Facts(
+        exit_code=exit_code,
+        ending=stands or ENDINGS.get(exit_code, f"exit code {exit_code}"),
+        reason=_reason(run, happenings.last, log),
+        began=run.created if run else began,
+        seconds=ended - began,
+        weights=tuple(weights),
+        told=_told(state, run),
+        happened=happenings.happened,
+        missing=happenings.missing,
+        entry=entry_of(lab),
+        answered=after.answered - before.answered,
+        failed=after.failed - before.failed,
+        **_harm(script, before, after),
+    )
+    return Played(script, seed, facts, run, compare(script, facts), report, log)
+
+
+def newest_run(state: Path) -> Run | None:
+    """The run in a state folder, None before it has begun."""
+    records = list(FolderStore(state).records())
+    return records[-1].run if records else None
+
+
+def set_the_stage(stage: Stage) -> None:
+    """
+    Everything as the scenario begins: parts running, pods new and ready, versions, weights and traffic as it says.
+
+    The pods are new so that what stable did in a scenario before is not taken for its history.
+    """
+    lab, scenario = stage.lab, stage.script.scenario
+    lab.start_api()
+    lab.prometheus.start()
+    if lab.api is not None:
+        lab.api.faults.clear()
+    for version in bookinfo.VERSIONS:
+        lab.restore(version)
+        if _image_of(lab, version) != bookinfo.image(version):
+            lab.roll_out(version, bookinfo.image(version))
+        replace_pods(lab, version)
+    lab.refuse_nobody()
+    lab.faults.reset()
+    for version, behaviour in scenario.versions.items():
+        lab.faults.set(version, **behaviour.dials())
+    lab.cluster.apply(bookinfo.service(grpc=scenario.load.grpc))
+    virtual_service = bookinfo.virtual_service(dict(scenario.start.weights))
+    virtual_service["spec"]["http"][0] |= scenario.start.entry
+    lab.cluster.apply(virtual_service)
+    lab.control_plane.settle()
+    if lab.control_plane.problem:
+        raise Rejected(f"start.entry: the lab's control plane cannot carry it out: {lab.control_plane.problem}")
+    lab.load.set_protocol(scenario.load.protocol)
+    lab.load.set_arrivals(seed=stage.seed, poisson=scenario.load.arrivals == "poisson")
+    lab.load.follow(scenario.load.shape(stage.seed))
+    time.sleep(WARM)
+    for version in scenario.start.drained:
+        lab.drain(version)
+    for part in scenario.start.away:
+        (lab.prometheus.stop if part == "prometheus" else lab.stop_api)()
+    lab.load.follow(scenario.load.shape(stage.seed))  # its time begins with canaryd's
+
+
+@dataclass
+class _Coming:
+    """An event and how far it has come."""
+
+    event: Event
+    act: Act
+    began: float | None = None
+    ended: float | None = None
+    again: float = 0.0
+    failure: str = ""
+
+    @property
+    def over(self) -> bool:
+        if self.failure:
+            return True
+        return self.began is not None and (self.event.lasts is None or self.ended is not None) and not self._repeats
+
+    @property
+    def _repeats(self) -> bool:
+        return self.act.again is not None and self.ended is None
+
+
+@dataclass
+class _Happenings:
+    """The events of a scenario: each happens when its moment has come, lasts, and is undone."""
+
+    stage: Stage
+    tell: Tell
+    last: Run | None = None
+    reached: dict[str, float] = field(default_factory=dict)
+    coming: list[_Coming] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.coming = [_Coming(event, act_of(event, self.stage)) for event in self.stage.script.scenario.timeline]
+
+    @property
+    def happened(self) -> tuple[Happened, ...]:
+        rows = [(one.event.name, one.act.what, one.began, one.ended) for one in self.coming if one.began is not None]
+        return tuple(Happened(*row) for row in rows)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Those that never came, and those that could not be done, with why."""
+        left = [one for one in self.coming if one.began is None]
+        return tuple(f"{one.event.name} ({one.failure})" if one.failure else one.event.name for one in left)
+
+    def look(self) -> None:
+        """Let happen what is due."""
+        if all(one.over for one in self.coming):
+            return
+        run = newest_run(self.stage.state)
+        if run is None:
+            return
+        self.last = run
+        now = time.time()
+        for phase in (run.phase.value, *(("held",) if run.hold else ())):
+            self.reached.setdefault(phase, now)
+        for one in self.coming:
+            if not one.failure:
+                self._go_on(one, run, now)
+
+    def end(self) -> None:
+        """Undo what still lasts."""
+        for one in self.coming:
+            if one.began is not None and one.ended is None and one.act.end and (one.event.lasts or one.act.again):
+                self._end(one)
+
+    def _go_on(self, one: _Coming, run: Run, now: float) -> None:
+        if one.began is None:
+            due = self._due(one.event.at, run)
+            if due is not None and now >= due:
+                try:
+                    one.act.begin()
+                except (CanarydError, subprocess.TimeoutExpired) as error:
+                    one.failure = str(error)  # such as an abort of a run that has just ended: the comparison says so
+                    self.tell(f"cannot be done: {one.act.what}: {error}")
+                    return
+                # What follows is timed from when the hand began; a command's process may take its time to start.
+                one.began = time.time() if one.event.say else now
+                one.again = one.began + one.act.every
+                self.tell(one.act.what)
+            return
+        lasts = one.event.lasts
+        if one.ended is None and lasts is not None and now >= one.began + lasts.total_seconds():
+            self._end(one)
+        elif one.ended is None and one.act.again and now >= one.again:
+            one.act.again()
+            one.again += one.act.every
+
+    def _end(self, one: _Coming) -> None:
+        if one.act.end:
+            one.act.end()
+        one.ended = time.time()
+        self.tell(f"over: {one.act.what}")
+
+    def _due(self, moment: Moment, run: Run) -> float | None:
+        """When it is to happen; None where that is not known yet."""
+        after = moment.after.total_seconds()
+        if moment.seconds is not None:
+            return run.created + moment.seconds.total_seconds() + after
+        if moment.phase is not None:
+            return self.reached[moment.phase] + after if moment.phase in self.reached else None
+        key = f"step {moment.step:g}"
+        if run.split == Split.percent(str(moment.step)) and run.phase.value == "baking":
+            self.reached.setdefault(key, run.at)
+        return self.reached[key] + after if key in self.reached else None
+
+
+def _attend(process: subprocess.Popen[bytes], happenings: _Happenings, patience: float) -> tuple[int, str]:
+    """
+    Let events happen until canaryd has ended, or is told to; its exit code, and how the run stood if it was told.
+    """
+    end = time.monotonic() + patience
+    stands = ""
+    try:
+        while process.poll() is None and time.monotonic() < end:
+            happenings.look()
+            time.sleep(LOOK)
+        if process.poll() is None:
+            happenings.last = newest_run(happenings.stage.state)
+            stands = _standing(happenings.last)
+    finally:
+        happenings.end()
+        if process.poll() is None:
+            process.terminate()
+        try:
+            exit_code = process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            exit_code = process.wait()
+    return exit_code, stands
+
+
+def _standing(run: Run | None) -> str:
+    """How a run stands that has not ended."""
+    if run is None:
+        return "never began"
+    return "held" if run.hold else "waiting" if run.phase.value == "pending" else run.phase.value
+
+
+def _reason(run: Run | None, stood: Run | None, log: Path) -> str:
+    """The last reason: of the end, of what a run waited for that was told to end, or of a refusal."""
+    if run is None:
+        return " ".join(log.read_text(encoding="utf-8", errors="replace").split())
+    if stood is not None and not stood.final and run.latch and "canaryd was told to end" in run.latch.reason:
+        return stood.hold.why if stood.hold else stood.waiting
+    return run.reason
+
+
+def _told(state: Path, run: Run | None) -> tuple[Told, ...]:
+    if run is None:
+        return ()
+    told = []
+    for entry in FolderJournal(state).read(run.uid):
+        at, events = entry.get("at"), entry.get("events")
+        if isinstance(at, int | float) and isinstance(events, list):
+            told += [Told(float(at), str(name), str(reason)) for name, reason in events]
+    return tuple(told)
+
+
+@contextlib.contextmanager
+def _weights_seen(lab: Lab, canary: str) -> Iterator[list[Weighed]]:
+    """
+    The canary's weight from now on, as the cluster has it: each change with who wrote it.
+
+    The cluster calls in the writer's thread: ours is the scenario's, the API server's is canaryd's.
+    """
+    ours = threading.get_ident()
+    found = lab.cluster.find("VirtualService", bookinfo.NAMESPACE, bookinfo.SERVICE)
+    seen = [Weighed(time.time(), share_of(found, canary) if found else 0.0, "scenario")]
+
+    def note(change: Any) -> None:
+        if change.object["kind"] != "VirtualService" or change.object["metadata"]["name"] != bookinfo.SERVICE:
+            return
+        percent = share_of(change.object, canary)
+        if percent != seen[-1].percent:
+            seen.append(Weighed(time.time(), percent, "scenario" if threading.get_ident() == ours else "canaryd"))
+
+    unsubscribe = lab.cluster.subscribe(note)
+    try:
+        yield seen
+    finally:
+        unsubscribe()
+
+
+def _image_of(lab: Lab, version: str) -> str:
+    found = lab.cluster.find("Deployment", bookinfo.NAMESPACE, bookinfo.workload(version))
+    return str(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else ""
+
+
+def _harm(script: Script, before: Counts, after: Counts) -> dict[str, int]:
+    """What the clients met at the canary."""
+    stable, canary = (_since(before.of(version), after.of(version)) for version in (script.stable, script.canary))
+    slow = _slow(canary, 2 * stable.quantile(0.999))
+    return {"canary": canary.answered, "canary_failed": canary.failed, "harmed": canary.failed + slow}
+
+
+def _since(before: Tally, after: Tally) -> Tally:
+    """What was answered between two counts."""
+    return Tally(
+        after.answered - before.answered,
+        after.failed - before.failed,
+        after.by_status - before.by_status,
+        after.by_millisecond - before.by_millisecond,
+    )
+
+
+def _slow(tally: Tally, milliseconds: float) -> int:
+    """The requests that took longer than that."""
+    return sum(count for millisecond, count in tally.by_millisecond.items() if millisecond > milliseconds)
+
+
+def result_of(played: Played) -> dict[str, Any]:
+    """A telling as plain data, for files of results and for other processes."""
+    facts = played.facts
+    return {
+        "scenario": played.script.name,
+        "seed": played.seed,
+        "as_expected": played.as_expected,
+        "expected": wanted(played.script.scenario.expect),
+        "ending": facts.ending,
+        "exit": facts.exit_code,
+        "seconds": round(facts.seconds, 1),
+        "largest": facts.largest,
+        "answered": facts.answered,
+        "failed": facts.failed,
+        "canary": facts.canary,
+        "canary_failed": facts.canary_failed,
+        "harmed": facts.harmed,
+        "reason": facts.reason,
+        "wrong": [
+            f"{one.what}: expected {one.expected}, happened {one.happened}" for one in played.lines if not one.good
+        ],
+    }
