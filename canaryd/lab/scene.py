@@ -7,7 +7,7 @@ Bookinfo's reviews are the usual one (`bookinfo.scene`); `own/` makes one of any
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -82,6 +82,30 @@ class Scene:
         common = set.intersection(*(set(own.items()) for own in self.versions.values()))
         return labels.get(VERSION) if common and common <= set(labels.items()) else None
 
+    def is_on_trial(self, virtual: Json) -> bool:
+        """Whether this is the VirtualService between whose versions traffic is divided."""
+        about = virtual["metadata"]
+        return (about.get("namespace", "default"), about["name"]) == (self.namespace, self.virtual_service)
+
+    def deployment(self, version: str) -> Json | None:
+        """A version's Deployment, as it is written in `objects`."""
+        for each in self.objects:
+            if each["kind"] == "Deployment" and each["metadata"].get("namespace", "default") == self.namespace:
+                template = each["spec"]["template"].get("metadata") or {}
+                if self.version_of(template.get("labels") or {}, self.namespace) == version:
+                    return each
+        return None
+
+    def services(self, *, grpc: bool) -> Iterator[Json]:
+        """The Services in front of the versions, as they are written; with `grpc` their ports are named for that."""
+        for each in self.objects:
+            if each["kind"] != "Service" or each["metadata"].get("namespace", "default") != self.namespace:
+                continue
+            selector = (each["spec"].get("selector") or {}).items()
+            if selector and any(selector <= labels.items() for labels in self.versions.values()):
+                ports = [{**port, **({"name": "grpc"} if grpc else {})} for port in each["spec"].get("ports", [])]
+                yield {**each, "spec": {**each["spec"], "ports": ports}}
+
     def weights_in(self, virtual: Json | None) -> dict[str, int]:
         """The weights that stand in the entry on trial, by version; those of other destinations by their host."""
         if virtual is None or len(virtual["spec"].get("http") or ()) <= self.entry:
@@ -91,13 +115,7 @@ class Scene:
 
     def divided(self, weights: Mapping[str, int]) -> Json:
         """The VirtualService as it is written in `objects`, with these weights in the entry on trial."""
-        written = next(
-            each
-            for each in self.objects
-            if each["kind"] == "VirtualService"
-            and each["metadata"]["name"] == self.virtual_service
-            and each["metadata"].get("namespace", "default") == self.namespace
-        )
+        written = next(each for each in self.objects if each["kind"] == "VirtualService" and self.is_on_trial(each))
         virtual = copy.deepcopy(written)
         virtual["spec"]["http"][self.entry]["route"] = self.route(weights)
         return virtual
@@ -110,3 +128,8 @@ class Scene:
 def name_of(destination: Json) -> str:
     """How a version is called here: by its subset, or where there is none by the first label of its host."""
     return str(destination.get("subset") or str(destination.get("host", "")).partition(".")[0])
+
+
+def image_of(deployment: Json) -> str:
+    """The image of its first container."""
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from canaryd.errors import Rejected
-from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes.objects import Options
 from canaryd.lab.kubernetes.patching import JSON_PATCH
 from canaryd.lab.lab import Lab
 from canaryd.lab.scenarios.format import ApiTrouble, Behaviour, Event, Script
+from canaryd.lab.scene import Scene
 from canaryd.lab.workloads import set_ready
 from canaryd.model.duration import render_duration
 
@@ -164,11 +164,12 @@ def _recall(lab: Lab) -> None:
 def _gitops(event: Event, stage: Stage) -> Act:
     git, lab = event.gitops, stage.lab
     assert git is not None  # noqa: S101  # as above
-    desired = {**stage.script.scenario.start.entry, "route": _routes(git.weights)}
+    desired = {**stage.script.scenario.start.entry, "route": lab.scene.route(git.weights)}
 
     def put_back() -> None:
         if entry_of(lab) != desired:
-            _patch(lab, [{"op": "replace", "path": "/spec/http", "value": [desired]}], "argocd-controller")
+            entry = f"/spec/http/{lab.scene.entry}"
+            _patch(lab, [{"op": "replace", "path": entry, "value": desired}], "argocd-controller")
 
     every = git.every.total_seconds()
     return Act(
@@ -181,10 +182,12 @@ def _edit(event: Event, stage: Stage) -> Act:
     assert edit is not None  # noqa: S101  # as above
     if edit.weights:
         weights = edit.weights
-        patch = [{"op": "replace", "path": "/spec/http/0/route", "value": _routes(weights)}]
+        patch = [{"op": "replace", "path": f"/spec/http/{lab.scene.entry}/route", "value": lab.scene.route(weights)}]
         return Act(f"a hand sets {_weights(weights)}", lambda: _patch(lab, patch, "kubectl-edit"))
     entry = edit.entry or {}
-    patch = [{"op": "add", "path": f"/spec/http/0/{key}", "value": value} for key, value in entry.items()]
+    patch = [
+        {"op": "add", "path": f"/spec/http/{lab.scene.entry}/{key}", "value": value} for key, value in entry.items()
+    ]
     return Act(f"a hand sets {_keys(entry)}", lambda: _patch(lab, patch, "kubectl-edit"))
 
 
@@ -235,23 +238,22 @@ _ACTS: Mapping[str, Callable[[Event, Stage], Act]] = {
 
 
 def entry_of(lab: Lab) -> Json:
-    """The http entry of the lab's VirtualService, as it stands."""
-    found = lab.cluster.find("VirtualService", bookinfo.NAMESPACE, bookinfo.SERVICE)
-    return dict(found["spec"]["http"][0]) if found else {}
+    """The http entry on trial, as it stands."""
+    found = lab.virtual_service()
+    return dict(found["spec"]["http"][lab.scene.entry]) if found else {}
 
 
-def share_of(virtual_service: Mapping[str, Any], version: str) -> float:
+def share_of(scene: Scene, virtual_service: Json | None, version: str) -> float:
     """
-    A version's weight in percent in the first http entry; a single destination has everything, whatever its weight.
+    A version's weight in percent in the entry on trial; a single destination has everything, whatever its weight.
 
     Source: Istio, pilot/pkg/networking/core/route/route.go (a single destination is no weighted cluster).
     """
-    route = virtual_service["spec"]["http"][0].get("route") or []
-    weights = {each["destination"].get("subset", ""): float(each.get("weight", 0)) for each in route}
+    weights = scene.weights_in(virtual_service)
     if len(weights) == 1:
         return 100.0 if version in weights else 0.0
     total = sum(weights.values())
-    return 100 * weights.get(version, 0.0) / total if total else 0.0
+    return 100 * weights.get(version, 0) / total if total else 0.0
 
 
 def replace_pods(lab: Lab, version: str) -> None:
@@ -274,25 +276,23 @@ def _unready(lab: Lab, version: str, count: int) -> None:
 
 def _pods_of(lab: Lab, version: str) -> list[Json]:
     """The pods of a version that are there, by name."""
-    labels = {"app": bookinfo.SERVICE, "version": version}.items()
-    pods = lab.cluster.objects("Pod", bookinfo.NAMESPACE)
-    return [pod for pod in pods if labels <= (pod["metadata"].get("labels") or {}).items()]
+    scene = lab.scene
+    return [
+        pod
+        for pod in lab.cluster.objects("Pod", scene.namespace)
+        if scene.version_of(pod["metadata"].get("labels") or {}, scene.namespace) == version
+    ]
 
 
 def _patch(lab: Lab, patch: list[Json], manager: str) -> None:
     resource = lab.cluster.registry.by_kind("VirtualService")
     options = Options(manager=manager)
-    lab.cluster.patch(resource, bookinfo.NAMESPACE, bookinfo.SERVICE, JSON_PATCH, patch, options)
+    lab.cluster.patch(resource, lab.scene.namespace, lab.scene.virtual_service, JSON_PATCH, patch, options)
     lab.control_plane.settle()
     if lab.control_plane.problem:
         raise Rejected(
             f"the lab's control plane cannot carry out what the scenario writes: {lab.control_plane.problem}"
         )
-
-
-def _routes(weights: Mapping[str, int]) -> list[Json]:
-    route: list[Json] = bookinfo.virtual_service(dict(weights))["spec"]["http"][0]["route"]
-    return route
 
 
 def _weights(weights: Mapping[str, int]) -> str:

@@ -14,17 +14,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from canaryd.lab import bookinfo
 from canaryd.lab.load import GRPC
 from canaryd.lab.scenarios.shapes import Constant, Diurnal, Ramp, Shape, Spikes, Steps
+from canaryd.lab.scene import name_of
 from canaryd.model.decision import Told
 from canaryd.model.duration import Duration, parse_duration
 from canaryd.model.part import Name, Part, PositiveDuration, Share, Text
 from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.reading import content_of, problems_of, shown
+from canaryd.model.traffic import Version
 
 LIBRARY = Path(__file__).with_name("library")
 PLAN = Path(__file__).parents[1] / "trials.yaml"
@@ -40,9 +50,10 @@ def _exactly_one(part: Part, names: tuple[str, ...], what: str) -> None:
         raise ValueError(f"exactly one {what}: {', '.join(names)}; {found}")
 
 
-def _known(version: str) -> str:
-    if version not in bookinfo.VERSIONS:
-        raise ValueError(f"a version that the lab has: {', '.join(bookinfo.VERSIONS)}")
+def _known(version: str, info: ValidationInfo) -> str:
+    known = (info.context or {}).get("versions", bookinfo.VERSIONS)
+    if version not in known:
+        raise ValueError(f"a version that the lab has: {', '.join(known)}")
     return version
 
 
@@ -514,14 +525,19 @@ class Script:
 
     @property
     def canary(self) -> str:
-        """The subset of the new version."""
-        return self.plan.spec.target.canary.subset
+        """The new version, as the lab calls it."""
+        target = self.plan.spec.target
+        return _called(target.version(target.canary))
 
     @property
     def stable(self) -> str:
-        """The subset of the present version."""
-        stable = self.plan.spec.target.stable
-        return stable.subset if stable else bookinfo.VERSIONS[0]
+        """The present version, as the lab calls it."""
+        target = self.plan.spec.target
+        return _called(target.version(target.stable)) if target.stable else bookinfo.VERSIONS[0]
+
+
+def _called(version: Version) -> str:
+    return name_of({"host": version.host, "subset": version.subset})
 
 
 def read_scenario(text: str, source: str = "scenario", beside: Path = LIBRARY) -> Script:

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from canaryd.errors import CanarydError, Rejected
-from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import Counts, Tally
 from canaryd.lab.processes import mortal
 from canaryd.lab.scenarios.acts import Act, Stage, act_of, entry_of, replace_pods, share_of
 from canaryd.lab.scenarios.format import Event, Moment, Script
 from canaryd.lab.scenarios.outcome import EXITS, Facts, Happened, Line, Told, Weighed, as_expected, compare, wanted
+from canaryd.lab.scene import image_of
 from canaryd.model.run import Run
 from canaryd.model.traffic import Split
 from canaryd.store.folder import FolderJournal, FolderStore
@@ -59,10 +59,12 @@ class Played:
         return as_expected(self.lines)
 
 
-def play_on_its_own(script: Script, folder: Path, *, seed: int | None = None) -> Played:
-    """Play ``script`` on a lab that is brought up for it and taken down again."""
-    with tempfile.TemporaryDirectory(prefix="canaryd-lab-") as directory, Lab.up(Path(directory)) as lab:
-        return play(lab, script, folder, seed=seed)
+def play_on_its_own(
+    script: Script, folder: Path, *, seed: int | None = None, show: bool = False, **options: Any
+) -> Played:
+    """Play ``script`` on a lab that is brought up for it, with these ``options``, and taken down again."""
+    with tempfile.TemporaryDirectory(prefix="canaryd-lab-") as directory, Lab.up(Path(directory), **options) as lab:
+        return play(lab, script, folder, seed=seed, show=show)
 
 
 def play(
@@ -127,18 +129,20 @@ def set_the_stage(stage: Stage) -> None:
     lab.prometheus.start()
     if lab.api is not None:
         lab.api.faults.clear()
-    for version in bookinfo.VERSIONS:
+    for version in lab.scene.versions:
         lab.restore(version)
-        if _image_of(lab, version) != bookinfo.image(version):
-            lab.roll_out(version, bookinfo.image(version))
+        first, now = lab.scene.deployment(version), lab.deployment(version)
+        if first and image_of(now) != image_of(first):
+            lab.roll_out(version, image_of(first))
         replace_pods(lab, version)
     lab.refuse_nobody()
     lab.faults.reset()
     for version, behaviour in scenario.versions.items():
         lab.faults.set(version, **behaviour.dials())
-    lab.cluster.apply(bookinfo.service(grpc=scenario.load.grpc))
-    virtual_service = bookinfo.virtual_service(dict(scenario.start.weights))
-    virtual_service["spec"]["http"][0] |= scenario.start.entry
+    for service in lab.scene.services(grpc=scenario.load.grpc):
+        lab.cluster.apply(service)
+    virtual_service = lab.scene.divided(scenario.start.weights)
+    virtual_service["spec"]["http"][lab.scene.entry] |= scenario.start.entry
     lab.cluster.apply(virtual_service)
     lab.control_plane.settle()
     if lab.control_plane.problem:
@@ -322,13 +326,13 @@ def _weights_seen(lab: Lab, canary: str) -> Iterator[list[Weighed]]:
     The cluster calls in the writer's thread: ours is the scenario's, the API server's is canaryd's.
     """
     ours = threading.get_ident()
-    found = lab.cluster.find("VirtualService", bookinfo.NAMESPACE, bookinfo.SERVICE)
-    seen = [Weighed(time.time(), share_of(found, canary) if found else 0.0, "scenario")]
+    found = lab.virtual_service()
+    seen = [Weighed(time.time(), share_of(lab.scene, found, canary), "scenario")]
 
     def note(change: Any) -> None:
-        if change.object["kind"] != "VirtualService" or change.object["metadata"]["name"] != bookinfo.SERVICE:
+        if change.object["kind"] != "VirtualService" or not lab.scene.is_on_trial(change.object):
             return
-        percent = share_of(change.object, canary)
+        percent = share_of(lab.scene, change.object, canary)
         if percent != seen[-1].percent:
             seen.append(Weighed(time.time(), percent, "scenario" if threading.get_ident() == ours else "canaryd"))
 
@@ -337,11 +341,6 @@ def _weights_seen(lab: Lab, canary: str) -> Iterator[list[Weighed]]:
         yield seen
     finally:
         unsubscribe()
-
-
-def _image_of(lab: Lab, version: str) -> str:
-    found = lab.cluster.find("Deployment", bookinfo.NAMESPACE, bookinfo.workload(version))
-    return str(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else ""
 
 
 def _harm(script: Script, before: Counts, after: Counts) -> dict[str, int]:
