@@ -20,7 +20,7 @@ import pytest
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 
-from .conftest import wait_for
+from .conftest import calm, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 Json = dict[str, Any]
@@ -69,6 +69,20 @@ class Seen:
 
     def of(self, reporter: str) -> list[tuple[Labels, int]]:
         return [(labels, count) for labels, count in self.rows if labels["reporter"] == reporter]
+
+
+@pytest.fixture(scope="module")
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of its own: what is sent here beside the load generator would be missing in the other tests' books."""
+    with Lab.up(tmp_path_factory.mktemp("lab"), rps=300, seed=7) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(own_lab: Lab) -> Iterator[Lab]:
+    calm(own_lab)
+    yield own_lab
+    calm(own_lab)
 
 
 @pytest.fixture
