@@ -47,6 +47,8 @@ HISTOGRAM = "tests/judge/test_histogram.py"
 POWER = "tests/judge/test_power.py"
 ALONE = "tests/cli/test_judge_command.py"
 HOSTILE = "tests/cli/test_judge_hostile.py"
+WEBHOOK = "tests/lab/test_webhook.py"
+SCHEMAS, GATEWAY_API = "tests/lab/test_kubernetes_istio.py", "tests/lab/test_gatewayapi.py"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
 def judge(name: str, file: str, old: str, new: str, *tests: str) -> Plant:
     """A plant in a room of the judge."""
     return Plant(name, f"canaryd/judge/{file}.py", old, new, tests or (VERDICT,))
+
+
+def webhook(name: str, file: str, old: str, new: str) -> Plant:
+    """A plant in what Istio refuses in the lab."""
+    return Plant(name, f"canaryd/lab/kubernetes/webhook/{file}.py", old, new, (WEBHOOK,))
 
 
 PLANTS = (
@@ -308,6 +315,19 @@ PLANTS = (
     Plant("an answer waits in a buffer", "canaryd/cli/judge.py", "    out.flush()\n", "", (ALONE,), only="before_the_next"),
     judge("a rollback that ends", "alone", "    if decision == \"rollback\":  # a failure", "    if decision == \"rollback\" and False:  # a failure", HOSTILE),
     judge("inconclusive goes on", "alone", "    if standing.ruled == \"inconclusive\":\n", "    if False:\n", ALONE),
+    # the lab refuses what a cluster refuses
+    webhook("weights that sum to nothing are taken", "destinations", "    if len(route) > 1 and total == 0:\n", "    if len(route) > 9 and total == 0:\n"),
+    webhook("a single destination needs a weight", "destinations", "    if len(route) > 1 and total == 0:\n", "    if route and total == 0:\n"),
+    webhook("a sum of weights does not wrap", "destinations", "        total = int32(total + weight)\n", "        total = total + weight\n"),
+    webhook("a delegate may delegate", "http_routes", "        yield wrong(\"delegate HTTP route cannot contain delegate\")\n", "        return\n"),
+    webhook("a root may have destinations", "http_routes", "        if entry.get(\"route\"):\n            yield wrong(f\"root", "        if False:\n            yield wrong(f\"root"),
+    webhook("a delegate may have gateways", "virtual_services", "    if not hosts:\n        yield from _delegate", "    if False:\n        yield from _delegate"),
+    webhook("the mesh takes every host", "virtual_services", "        elif host == \"*\" and not at_gateways:\n", "        elif False:\n"),
+    webhook("a covered host is another", "hosts", "    return is_covered(one, other) or is_covered(other, one)\n", "    return one == other\n"),
+    webhook("a warning refuses", "__init__", "[one for one in problems if not one.warning]", "problems"),
+    Plant("alternatives are not counted", "canaryd/lab/kubernetes/validations.py", "    if one_of and valid != 1:\n", "    if one_of and valid == 0:\n", (SCHEMAS,)),
+    Plant("rules do not wait for types", "canaryd/lab/kubernetes/validations.py", "one.reason in _BLOCKING for one", "False for one", (SCHEMAS,)),
+    Plant("a backend without a weight gets nothing", "canaryd/lab/kubernetes/gatewayapi.py", "_WEIGHT = _whole(0, 1_000_000, default=1)", "_WEIGHT = _whole(0, 1_000_000, default=0)", (GATEWAY_API,)),
 )  # fmt: skip
 
 

@@ -8,10 +8,12 @@ chart `gateway` installs. Only Deployments are here: `workloads.py` makes their 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from canaryd.lab.envoy.application import CALLS
+from canaryd.lab.envoy.application import ALONE_HEADER, CALLS
+from canaryd.lab.istiod.proxy import Proxy
+from canaryd.lab.scene import CLIENT, INGRESS, Request, Scene, vantage_points
 from canaryd.lab.workloads import TEMPLATES
 
 Json = dict[str, Any]
@@ -23,6 +25,7 @@ HOST = "reviews.default.svc.cluster.local"
 PORT = 9080
 VERSIONS = ("v1", "v2", "v3")
 REPLICAS = 2
+VANTAGE = vantage_points(Proxy("productpage-v1", NAMESPACE, {"app": "productpage", "version": "v1"}))
 CALLED = {  # by the applications of Bookinfo
     "productpage": "http://details:9080/details/0 http://reviews:9080/reviews/0#tries=2",
     "reviews": "http://ratings:9080/ratings/0",
@@ -41,6 +44,19 @@ def workload(version: str) -> str:
 
 def image(version: str, app: str = SERVICE) -> str:
     return f"docker.io/istio/examples-bookinfo-{app}-{version}:1.20.3"
+
+
+def scene(*, weights: dict[str, int] | None = None, replicas: int = REPLICAS, grpc: bool = False) -> Scene:
+    """Reviews on trial, called by productpage; see `objects`. Its requests are answered without a call to ratings."""
+    return Scene(
+        objects=tuple(objects(weights=weights, replicas=replicas, grpc=grpc)),
+        namespace=NAMESPACE,
+        virtual_service=SERVICE,
+        versions={version: {"app": SERVICE, "version": version} for version in VERSIONS},
+        destinations={version: {"host": SERVICE, "subset": version} for version in VERSIONS},
+        request=Request(CLIENT, f"{SERVICE}:{PORT}", "/reviews/0", headers={ALONE_HEADER: "true"}),
+        vantage=VANTAGE,
+    )
 
 
 def objects(*, weights: dict[str, int] | None = None, replicas: int = REPLICAS, grpc: bool = False) -> list[Json]:
@@ -178,9 +194,9 @@ def deployment(app: str, version: str, replicas: int = 1, of_image: str = "") ->
     }
 
 
-def ingress_gateway() -> list[Json]:
+def ingress_gateway(labels: Mapping[str, str] = VANTAGE[INGRESS].labels) -> list[Json]:
     """The gateway's own workload: service account, Deployment and Service."""
-    labels = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
+    labels = dict(labels)
     ports = [
         {"name": "status-port", "port": 15021, "targetPort": 15021, "protocol": "TCP"},
         {"name": "http2", "port": 80, "targetPort": 8080, "protocol": "TCP"},
@@ -211,23 +227,23 @@ def ingress_gateway() -> list[Json]:
     ]
 
 
-def client() -> list[Json]:
-    """`curl`: a pod that only calls."""
-    labels = {"app": "curl"}
+def client(name: str = "curl", home: str = NAMESPACE) -> list[Json]:
+    """A pod that only calls."""
+    labels = {"app": name}
     return [
-        account("curl"),
+        account(name, home),
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": "curl", "namespace": NAMESPACE, "labels": labels},
+            "metadata": {"name": name, "namespace": home, "labels": labels},
             "spec": {
                 "replicas": 1,
                 "selector": {"matchLabels": labels},
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {
-                        "serviceAccountName": "curl",
-                        "containers": [{"name": "curl", "image": "docker.io/curlimages/curl:8.16.0"}],
+                        "serviceAccountName": name,
+                        "containers": [{"name": name, "image": "docker.io/curlimages/curl:8.16.0"}],
                     },
                 },
             },

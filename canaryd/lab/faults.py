@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from canaryd.errors import Rejected
 from canaryd.lab.envoy.listeners import runtime_key
 from canaryd.lab.envoy.process import Envoy
-from canaryd.lab.istiod.objects import labels_of, workload_of
+from canaryd.lab.istiod.objects import workload_of
 
 Json = dict[str, Any]
 
@@ -65,10 +65,10 @@ class Faults:
     (`ratings-v1`). What is set for a version holds for its pods, those to come too; what is set for a pod goes with it.
     """
 
-    def __init__(self, envoy: Envoy, app: str, versions: Iterable[str]) -> None:
-        """`app` and `versions`: the service on trial."""
+    def __init__(self, envoy: Envoy, versions: Iterable[str], version_of: Callable[[Json], str | None]) -> None:
+        """`versions`: of the service on trial; `version_of`: which of them a pod is of, None for anybody else's pod."""
         self._envoy = envoy
-        self._app = app
+        self._version_on_trial = version_of
         self._faults: dict[str, Fault] = dict.fromkeys(versions, Fault())
         self._trial = set(self._faults)
         self._own: dict[str, dict[str, Any]] = {}  # of single pods: what differs from their version
@@ -158,11 +158,11 @@ class Faults:
         return str(pod)
 
     def _version_of(self, pod: Json) -> str:
-        labels = labels_of(pod)
-        if labels.get("app") == self._app and "version" in labels:
-            self._trial.add(labels["version"])
-            return labels["version"]
-        return workload_of(pod)
+        version = self._version_on_trial(pod)
+        if version is None:
+            return workload_of(pod)
+        self._trial.add(version)
+        return version
 
     def healthy(self, version: str) -> Fault:
         """The dials of a version where nothing is wrong."""

@@ -19,22 +19,25 @@ from urllib.parse import urlsplit
 
 from canaryd.errors import Conflict, Rejected, Unavailable
 from canaryd.lab import bookinfo
-from canaryd.lab.envoy.application import ALONE_HEADER
 from canaryd.lab.envoy.certificates import Authority
 from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.envoy.tracing import Tracing
 from canaryd.lab.faults import Faults
-from canaryd.lab.istiod.control import CLIENT, INGRESS, VANTAGE, ControlPlane
-from canaryd.lab.istiod.objects import is_ready
+from canaryd.lab.istiod.control import ControlPlane
+from canaryd.lab.istiod.objects import is_ready, labels_of, namespace_of
 from canaryd.lab.kubernetes.cluster import Cluster
 from canaryd.lab.kubernetes.server import ApiServer
 from canaryd.lab.kubernetes.server import kubeconfig as write_kubeconfig
-from canaryd.lab.load import HTTP, Counts, Load
+from canaryd.lab.load import HTTP, UNKNOWN, Counts, Load
 from canaryd.lab.prometheus import Prometheus
+from canaryd.lab.scene import CLIENT, INGRESS, Scene
 from canaryd.lab.workloads import Controller, set_ready, template_hash
 from canaryd.mesh.weights import MARKER
 
 Json = dict[str, Any]
+USUAL_PORTS = (bookinfo.PORT, 8080, 80)
+TRIAL = "trial"  # the stream of requests to the service on trial
+PAGES = "bookinfo.lab"  # the host whose pages people look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ class Vantage:
     streams: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def address(self, port: int | None = None) -> tuple[str, int]:
-        """Host and port on this machine of a port of the mesh, by default 9080, else the only or lowest one."""
-        wanted = port or (bookinfo.PORT if bookinfo.PORT in self.ports else min(self.ports, default=0))
+        """Host and port on this machine of a port of the mesh; by default a usual one, else the lowest."""
+        usual = next((each for each in USUAL_PORTS if each in self.ports), min(self.ports, default=0))
+        wanted = port or usual
         if wanted not in self.ports:
             raise Rejected(f"{self.name} has no port {wanted}; it has {', '.join(map(str, self.ports)) or 'none'}")
         return self.ports[wanted]
@@ -70,6 +74,7 @@ class Lab:
         self,
         directory: Path,
         *,
+        scene: Scene | None = None,
         rps: float = 300,
         seed: int = 0,
         weights: dict[str, int] | None = None,
@@ -83,9 +88,10 @@ class Lab:
         trace_sampling: float = 100.0,
     ) -> None:
         """
-        `rps`, `seed`, `protocol` and `poisson` are of the traffic from `client` to reviews, which is asked for itself
-        and calls nobody. `page_views` is how many people a second look at `/productpage` through `ingress`: each keeps
-        the whole graph busy. `weights` and `replicas` are of reviews. With `mtls` the lab's proxies have certificates,
+        `scene` is what is there and who is on trial; by default Bookinfo's reviews with `weights` and `replicas`.
+        `rps`, `seed`, `protocol` and `poisson` are of the traffic to the service on trial; reviews are asked for
+        themselves and call nobody. `page_views` is how many people a second look at Bookinfo's `/productpage` through
+        `ingress`: each keeps the whole graph busy. With `mtls` the lab's proxies have certificates,
         and the namespace asks for them (STRICT). `traces` is a collector's URL (see envoy/tracing.py), to which
         `trace_sampling` percent of the requests are told.
         """
@@ -95,17 +101,19 @@ class Lab:
         self.cluster = Cluster()
         self._tracing = Tracing(traces, trace_sampling) if traces else None
         self.envoy = Envoy(self.directory / "envoy", clusters=self._tracing.clusters() if self._tracing else ())
-        self.faults = Faults(self.envoy, bookinfo.SERVICE, bookinfo.VERSIONS)
+        self.scene = scene or bookinfo.scene(weights=weights, replicas=replicas, grpc=protocol != HTTP)
+        self.faults = Faults(self.envoy, self.scene.versions, self._version_of)
         self.workloads = Controller(self.cluster)
         authority = Authority(self.directory / "certificates") if mtls else None
         self.control_plane = ControlPlane(
             self.cluster,
             self.envoy,
             authority,
+            vantage=self.scene.vantage,
+            version_of=self._version_of,
             cover=self.faults.cover,
             tracing=self._tracing.of if self._tracing else lambda *_: None,
         )
-        self._objects = bookinfo.objects(weights=weights, replicas=replicas, grpc=protocol != HTTP)
         self._scrape_interval = scrape_interval
         self._load: Json = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
         self._page_views = page_views
@@ -140,7 +148,7 @@ class Lab:
 
     def start(self) -> None:
         """Bring every part up. On failure the parts that run stay until `stop`."""
-        bookinfo.install(self.cluster, self._objects)
+        bookinfo.install(self.cluster, self.scene.objects)
         self.start_api()
         self._parts.callback(self.stop_api)
         if self._tracing is not None:
@@ -156,12 +164,22 @@ class Lab:
         self._parts.callback(self.prometheus.stop)
         self.prometheus.start()
         self._parts.callback(self._stop_streams)
-        self.load = self.start_stream("reviews", headers={ALONE_HEADER: "true"}, **self._load)
+        request = self.scene.request
+        self.load = self.start_stream(
+            TRIAL,
+            vantage=request.vantage,
+            port=_port_in(request.host) if request.vantage != INGRESS else None,
+            host=request.host,
+            path=request.path,
+            method=request.method,
+            headers=dict(request.headers),
+            **self._load,
+        )
         if self._page_views:
             self.start_stream(
                 "pages",
                 vantage=INGRESS,
-                host="bookinfo.lab",
+                host=PAGES,
                 path="/productpage",
                 service=bookinfo.SERVICE,
                 rps=self._page_views,
@@ -186,8 +204,10 @@ class Lab:
 
     @property
     def gateway_url(self) -> str:
-        """Where productpage's requests to port 9080 go out."""
-        host, port = self.vantage["client"].address(bookinfo.PORT)
+        """Where the requests to the service on trial go out."""
+        request = self.scene.request
+        port = _port_in(request.host) if request.vantage != INGRESS else None
+        host, port = self.vantage[request.vantage].address(port)
         return f"http://{host}:{port}"
 
     @property
@@ -200,7 +220,7 @@ class Lab:
                 {port: places[at] for port, at in self.control_plane.ports(name).items() if at in places},
                 {host: places[at] for host, at in self.control_plane.streams(name).items() if at in places},
             )
-            for name in VANTAGE
+            for name in self.scene.vantage
         }
 
     # What an experimenter does
@@ -215,11 +235,8 @@ class Lab:
 
     def roll_out(self, version: str, image: str) -> str:
         """Give a version another image: a new ReplicaSet and new pods. Returns the new pod-template-hash."""
-        name = bookinfo.workload(version)
         with self._lock:
-            found = self.cluster.find("Deployment", bookinfo.NAMESPACE, name)
-            if found is None:
-                raise Rejected(f"{version}: there is no Deployment {name}")
+            found = self.deployment(version)
             found["spec"]["template"]["spec"]["containers"][0]["image"] = image
             self.cluster.apply(found)
             self.workloads.reconcile()
@@ -251,21 +268,32 @@ class Lab:
 
     def set_weights(self, weights: dict[str, int]) -> None:
         """Write the VirtualService as somebody with kubectl would, marker and all else lost; in force on return."""
-        self.cluster.apply(bookinfo.virtual_service(weights))
+        unknown = sorted(weights.keys() - self.scene.destinations.keys())
+        if unknown:
+            known = ", ".join(self.scene.destinations)
+            raise Rejected(f"{unknown[0]}: no such version; there are {known}")
+        self.cluster.apply(self.scene.divided(weights))
         self.control_plane.settle()
 
+    def virtual_service(self) -> Json | None:
+        """The VirtualService on trial, as it stands."""
+        return self.cluster.find("VirtualService", self.scene.namespace, self.scene.virtual_service)
+
+    def deployment(self, version: str) -> Json:
+        """A version's Deployment, as it stands. Raises Rejected where there is none."""
+        for each in self.cluster.objects("Deployment", self.scene.namespace):
+            template = each["spec"]["template"].get("metadata") or {}
+            if self.scene.version_of(template.get("labels") or {}, self.scene.namespace) == version:
+                return each
+        raise Rejected(f"{version}: there is no Deployment of it")
+
     def weights(self) -> dict[str, int]:
-        """The weights that stand in the VirtualService, by subset."""
-        found = next(
-            each for each in self.cluster.objects("VirtualService") if each["metadata"]["name"] == bookinfo.SERVICE
-        )
-        route = found["spec"]["http"][0]["route"]
-        return {each["destination"].get("subset", ""): each.get("weight", 0) for each in route}
+        """The weights that stand in the VirtualService, by version."""
+        return self.scene.weights_in(self.virtual_service())
 
     def run(self) -> str:
         """The run that marks the VirtualService at this moment, empty where none does."""
-        found = self.cluster.find("VirtualService", bookinfo.NAMESPACE, bookinfo.SERVICE)
-        marks = ((found or {}).get("metadata") or {}).get("annotations") or {}
+        marks = ((self.virtual_service() or {}).get("metadata") or {}).get("annotations") or {}
         return next(
             (json.loads(value).get("run", "") for key, value in marks.items() if key.startswith(f"{MARKER}/")), ""
         )
@@ -273,11 +301,10 @@ class Lab:
     def pods(self) -> dict[str, tuple[int, int]]:
         """How many pods are ready, and how many there are, by version."""
         found: dict[str, tuple[int, int]] = {}
-        for pod in self.cluster.objects("Pod"):
-            labels = pod["metadata"].get("labels") or {}
-            if labels.get("app") == bookinfo.SERVICE and "version" in labels:
-                ready, of = found.get(labels["version"], (0, 0))
-                found[labels["version"]] = (ready + is_ready(pod), of + 1)
+        for pod in self.cluster.objects("Pod", self.scene.namespace):
+            if (version := self._version_of(pod)) is not None:
+                ready, of = found.get(version, (0, 0))
+                found[version] = (ready + is_ready(pod), of + 1)
         return found
 
     @property
@@ -288,7 +315,7 @@ class Lab:
     def shares(self, seconds: int = 5) -> dict[str, float]:
         """The share of the last seconds' answers by version, as the client saw them."""
         rows = self.load.seconds(seconds)
-        answered = {version: sum(row.get(version, 0) for row in rows) for version in (*bookinfo.VERSIONS, "unknown")}
+        answered = {version: sum(row.get(version, 0) for row in rows) for version in (*self.scene.versions, UNKNOWN)}
         total = sum(answered.values())
         return {version: count / total for version, count in answered.items() if count}
 
@@ -345,6 +372,9 @@ class Lab:
     def api_running(self) -> bool:
         return self.api is not None
 
+    def _version_of(self, pod: Json) -> str | None:
+        return self.scene.version_of(labels_of(pod), namespace_of(pod))
+
     def _set_ready(self, version: str, *, ready: bool) -> int:
         names = set(self.faults.pods(version))
         with self._lock:
@@ -360,3 +390,9 @@ class Lab:
             rows = self.prometheus.query(f'sum(rate(istio_requests_total{{reporter="source"}}[{window}]))')
             return bool(rows) and rows[0][1] > 0
         return False
+
+
+def _port_in(host: str) -> int | None:
+    """The port that a client names after the host."""
+    port = host.rpartition(":")[2]
+    return int(port) if port.isdigit() else None

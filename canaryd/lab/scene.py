@@ -6,12 +6,17 @@ Bookinfo's reviews are the usual one (`bookinfo.scene`); `own/` makes one of any
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+
+from canaryd.lab.istiod.proxy import GATEWAY, Proxy
 
 Json = dict[str, Any]
-INGRESS, CLIENT, OTHER = "ingress", "client", "other"
+CLIENT, OTHER, INGRESS = "client", "other", "ingress"
+VERSION = "version"
+"""The label that tells versions apart where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +30,57 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def vantage_points(client: Proxy, gateway: Mapping[str, str] | None = None) -> dict[str, Proxy]:
+    """
+    Where requests can be sent from: `client`, a second one without a name of its own, and the ingress gateway.
+
+    `gateway` are the labels of the gateway's pods, by which Gateways choose it.
+    """
+    labels = gateway or {"app": "istio-ingressgateway", "istio": "ingressgateway"}
+    return {
+        CLIENT: client,
+        OTHER: Proxy("curl", client.namespace, {"app": "curl"}),
+        INGRESS: Proxy("istio-ingressgateway", "istio-system", labels, kind=GATEWAY),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """
-    `versions` are those of the service on trial, each with the labels that its pods have, and `virtual_service` with
-    its http `entry` is where traffic is divided between them. `request` is what the lab's load sends.
+    `versions` are those of the service on trial, each with the labels that its pods have and, in `destinations`, how a
+    route names it; `virtual_service` with its http `entry` is where traffic is divided between them. `request` is what
+    the lab's load sends, `vantage` are the proxies from which that can be done.
     """
 
     objects: tuple[Json, ...]
     namespace: str
     virtual_service: str
     versions: Mapping[str, Mapping[str, str]]
+    destinations: Mapping[str, Json]
     request: Request
+    vantage: Mapping[str, Proxy]
     entry: int = 0
 
+    @classmethod
+    def read(cls, found: Json) -> Self:
+        """The scene that `dataclasses.asdict` wrote."""
+        vantage = {name: Proxy(**proxy) for name, proxy in found["vantage"].items()}
+        own = {"objects": tuple(found["objects"]), "request": Request(**found["request"]), "vantage": vantage}
+        return cls(**{**found, **own})
+
     def version_of(self, labels: Mapping[str, str], namespace: str) -> str | None:
-        """The version that a pod with these labels is of; None where it is of none."""
+        """
+        The version that a pod with these labels is of, None where it is of none.
+
+        One that came later is called by its `version` label, if all that the known ones have in common is there.
+        """
         if namespace != self.namespace:
             return None
-        return next((name for name, own in self.versions.items() if own.items() <= labels.items()), None)
+        for name, own in self.versions.items():
+            if own.items() <= labels.items():
+                return name
+        common = set.intersection(*(set(own.items()) for own in self.versions.values()))
+        return labels.get(VERSION) if common and common <= set(labels.items()) else None
 
     def weights_in(self, virtual: Json | None) -> dict[str, int]:
         """The weights that stand in the entry on trial, by version; those of other destinations by their host."""
@@ -51,6 +88,23 @@ class Scene:
             return {}
         route = virtual["spec"]["http"][self.entry].get("route") or []
         return {name_of(each.get("destination") or {}): each.get("weight", 0) for each in route}
+
+    def divided(self, weights: Mapping[str, int]) -> Json:
+        """The VirtualService as it is written in `objects`, with these weights in the entry on trial."""
+        written = next(
+            each
+            for each in self.objects
+            if each["kind"] == "VirtualService"
+            and each["metadata"]["name"] == self.virtual_service
+            and each["metadata"].get("namespace", "default") == self.namespace
+        )
+        virtual = copy.deepcopy(written)
+        virtual["spec"]["http"][self.entry]["route"] = self.route(weights)
+        return virtual
+
+    def route(self, weights: Mapping[str, int]) -> list[Json]:
+        """Destinations with weights, in this order."""
+        return [{"destination": self.destinations[name], "weight": weight} for name, weight in weights.items()]
 
 
 def name_of(destination: Json) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -275,7 +277,10 @@ def test_the_versions_are_told_by_the_labels_of_their_pods(tmp_path: Path) -> No
 def test_every_namespace_has_sidecars(tmp_path: Path) -> None:
     """The Namespace object is nearly never in the same directory."""
     namespaces = [each["metadata"] for each in setting(tmp_path).objects if each["kind"] == "Namespace"]
-    assert namespaces == [{"name": "prod", "labels": {"istio-injection": "enabled"}}]
+    assert namespaces == [
+        {"name": "prod", "labels": {"istio-injection": "enabled"}},
+        {"name": "istio-system", "labels": {}},
+    ]
 
 
 def test_weights_are_those_of_the_entry_on_trial(tmp_path: Path) -> None:
@@ -283,6 +288,17 @@ def test_weights_are_those_of_the_entry_on_trial(tmp_path: Path) -> None:
     virtual = next(each for each in scene.objects if each["kind"] == "VirtualService")
     assert scene.weights_in(virtual) == {"blue": 100, "green": 0}
     assert scene.weights_in(None) == {}
+    assert scene.weights_in(scene.divided({"green": 30, "blue": 70})) == {"green": 30, "blue": 70}
+    ports = [each["destination"]["port"] for each in scene.divided({"green": 1})["spec"]["http"][0]["route"]]
+    assert ports == [{"number": 8080}]
+
+
+def test_a_scene_can_be_handed_to_another_process(tmp_path: Path) -> None:
+    """A lab that is detached from the terminal is one."""
+    scene = setting(tmp_path)
+    assert Scene.read(json.loads(json.dumps(dataclasses.asdict(scene)))).objects == scene.objects
+    assert Scene.read(dataclasses.asdict(scene)).vantage == scene.vantage
+    assert Scene.read(dataclasses.asdict(scene)).request == scene.request
 
 
 def test_a_version_without_a_subset_is_refused_with_the_remedy(tmp_path: Path) -> None:

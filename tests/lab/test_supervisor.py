@@ -88,7 +88,7 @@ def test_clients_gateways_and_pods_are_on_dials(detached: State, place: Path) ->
     assert control(detached, "/stream", {"name": "more", "rps": 30}) == {"rps": 30}
     assert control(detached, "/lag", {"vantage": "other", "seconds": 0}) == {}
     assert control(detached, "/sidecar", {"vantage": "other", "present": True}) == {}
-    assert set((supervisor.status(place) or {})["streams"]) == {"reviews", "more"}
+    assert set((supervisor.status(place) or {})["streams"]) == {"trial", "more"}
     wait_for(lambda: control(detached, "/status")["streams"]["more"]["answered"] > 5, "the stream flows")
     final = control(detached, "/stream", {"name": "more", "stop": True})
     assert (final["failed"], final["lost"], final["inFlight"]) == (0, 0, 0)

@@ -51,7 +51,7 @@ def quiet(lab: Lab) -> Iterator[Lab]:
                 lab.cluster.remove(kind, "default", name)
     lab.cluster.apply(bookinfo.deployment("reviews", "v3", bookinfo.REPLICAS))
     for name in list(lab.streams):
-        if name != "reviews":
+        if name != "trial":
             lab.stop_stream(name)
     lab.workloads.reconcile()
     lab.control_plane.settle()
@@ -343,7 +343,7 @@ def test_streams_have_books_of_their_own(quiet: Lab) -> None:
     ending = quiet.stop_stream("pages")
     assert (ending.failed, ending.lost, set(ending.by_version)) == (0, 0, {"v3"})
     assert set(quiet.stop_stream("gone").by_version["unknown"].by_status) == {"404"}
-    assert set(quiet.streams) == {"reviews"}
+    assert set(quiet.streams) == {"trial"}
 
 
 # Certificates and cost

@@ -44,6 +44,7 @@ class Inbound:
     injected: bool = True  # whether the pod has a sidecar: without one nobody counts there
     calls: tuple[Call, ...] = ()
     stream: bool = False  # whether its proxy sees connections only, though what they carry is HTTP
+    version: str = ""  # as it is called in the lab, for the load generator's own books
 
 
 def inbound(port: Inbound, certificate: Json | None, cluster: Callable[[Call], str], tracing: Json | None) -> Json:
@@ -69,7 +70,7 @@ def _served(port: Inbound, cluster: Callable[[Call], str], tracing: Json | None,
         stat_prefix="inbound",
         route_config={"name": "inbound", **application.routes(port.peer, port.calls, cluster)},
         http_filters=[
-            application.names({VERSION_HEADER: port.peer.version, **told}),
+            application.names({VERSION_HEADER: port.version, **told}),
             *fault_filters(port.pod),
             application.scripts(),
             router(),

@@ -2,8 +2,8 @@
 The lab's control plane: when an object changes, Envoy gets the configuration that follows from it.
 
 One Envoy is every proxy of the mesh. Each has route tables, clusters and listeners of its own, told apart by its name
-in theirs: the clients where an experimenter stands (`VANTAGE`), and the sidecar of every workload whose application
-calls others. Every port of every pod is a listener.
+in theirs: the clients where an experimenter stands (its vantage points), and the sidecar of every workload whose
+application calls others. Every port of every pod is a listener.
 
 Nothing is half done: what routes still use stays until Envoy has the new routes, and what cannot be translated for a
 proxy leaves its last good configuration in force, as a refused push does in Istio; `problem` says why.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -62,18 +62,6 @@ KINDS = (
 STEERING = {"VirtualService", "HTTPRoute"}  # they choose among clusters and make none
 ISTIO_PROXY = "istio-proxy"
 TEMPLATES = "inject.istio.io/templates"
-
-CLIENT, OTHER, INGRESS = "client", "other", "ingress"
-VANTAGE = {
-    CLIENT: Proxy("productpage-v1", "default", {"app": "productpage", "version": "v1"}),
-    OTHER: Proxy("curl", "default", {"app": "curl"}),
-    INGRESS: Proxy(
-        "istio-ingressgateway",
-        "istio-system",
-        {"app": "istio-ingressgateway", "istio": "ingressgateway"},
-        kind=GATEWAY,
-    ),
-}
 
 
 def _endpoint(pod: Json, port: int) -> Json:
@@ -143,17 +131,23 @@ class ControlPlane:
         envoy: Envoy,
         authority: Authority | None = None,
         *,
+        vantage: Mapping[str, Proxy],
+        version_of: Callable[[Json], str | None] = lambda _: None,
         cover: Callable[[list[Json]], None] = lambda _: None,
         tracing: Callable[[str, Json], Json | None] = lambda *_: None,
     ) -> None:
         """
-        `authority`: who signs the proxies' certificates; without one they speak plain text. `cover` is told all pods
-        before they get listeners. `tracing`: a proxy's service name and tags -> the tracing part of its listeners.
+        `authority`: who signs the proxies' certificates; without one they speak plain text. `vantage`: the proxies at
+        which an experimenter stands, by name. `version_of`: the version on trial that a pod is of, which it tells to
+        clients; None for its own label. `cover` is told all pods before they get listeners. `tracing`: a proxy's
+        service name and tags -> the tracing part of its listeners.
         """
         self.problem: str | None = None
         self._cluster = cluster
         self._envoy = envoy
         self._authority = authority
+        self.vantage = dict(vantage)
+        self._version_of = version_of
         self._cover = cover
         self._tracing = tracing
         self._changed = threading.Condition()
@@ -208,8 +202,8 @@ class ControlPlane:
     def sidecar(self, vantage: str, present: bool) -> None:
         """Take a client's sidecar away, or give it back; in force when it returns. Raises Rejected at a gateway."""
         self._known(vantage)
-        if VANTAGE[vantage].kind == GATEWAY:
-            raise Rejected(f"{vantage}: a gateway is a proxy and nothing else; take the sidecar of {CLIENT} or {OTHER}")
+        if self.vantage[vantage].kind == GATEWAY:
+            raise Rejected(f"{vantage}: a gateway is a proxy and nothing else; take the sidecar of another")
         (self._without_sidecar.discard if present else self._without_sidecar.add)(vantage)
         self._ask("Pod")
         self.settle()
@@ -276,7 +270,7 @@ class ControlPlane:
             seats[key] = there
             return there
 
-        for name, proxy in VANTAGE.items():
+        for name, proxy in self.vantage.items():
             pod = found.get((proxy.name, proxy.namespace))
             seat(_proxy_of(pod, proxy.kind) if pod else proxy).vantage = name
         for each in seats.values():
@@ -301,6 +295,7 @@ class ControlPlane:
                 new = self._completed(new, seat)
             except CanarydError as error:
                 problems.append(str(error))
+                seat.clusters = None  # a change that was refused is still there when a weight changes next
                 continue
             late = self._lag.get(seat.vantage, 0.0)
             newest = seat.coming[-1][1] if seat.coming else seat.in_force
@@ -398,6 +393,7 @@ class ControlPlane:
                 injected,
                 calls,
                 served.stream,
+                self._version_of(pod) or peer.version,
             )
             account = pod["spec"].get("serviceAccountName", "default")
             key = (port, account)
@@ -469,8 +465,8 @@ class ControlPlane:
             self._envoy.confirm(kind, version)
 
     def _known(self, vantage: str) -> None:
-        if vantage not in VANTAGE:
-            raise Rejected(f"{vantage}: no such vantage point; there are {', '.join(VANTAGE)}")
+        if vantage not in self.vantage:
+            raise Rejected(f"{vantage}: no such vantage point; there are {', '.join(self.vantage)}")
 
     def _ask(self, *stale: str) -> None:
         with self._changed:

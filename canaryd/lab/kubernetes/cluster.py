@@ -55,6 +55,7 @@ from canaryd.lab.kubernetes.resources import Registry, Resource
 from canaryd.lab.kubernetes.schema import read
 from canaryd.lab.kubernetes.selectors import Selector
 from canaryd.lab.kubernetes.status import ApiError, Cause, Object
+from canaryd.lab.kubernetes.validations import all_causes
 from canaryd.lab.kubernetes.webhook import admit
 
 
@@ -429,12 +430,12 @@ class Cluster:
         warnings = tuple(f'unknown field "{path}"' for path in reading.unknown)
         if warnings and options.validation == "Strict":
             raise strict_decoding_error(resource, options, obj, warnings, patching=patching)
-        if reading.causes:
-            raise status.invalid(resource, name, tuple(reading.causes))
+        causes = all_causes(resource.schema or {}, reading.value, reading.causes)
+        if causes:
+            raise status.invalid(resource, name, tuple(causes))
         obj = {"apiVersion": obj["apiVersion"], "kind": resource.kind, "metadata": obj["metadata"], **reading.value}
-        if resource.group == "networking.istio.io" and not options.subresource:
-            admit(obj)
-        return obj, () if options.validation == "Ignore" else warnings
+        told = () if options.subresource else admit(obj)
+        return obj, (*(() if options.validation == "Ignore" else warnings), *told)
 
     def _stored(self, resource: Resource, old: Object, new: Object, options: Options) -> Object:
         """Commit an update; one that changes nothing gets no new resourceVersion, one that ends finalizers deletes."""
