@@ -366,8 +366,8 @@ class ControlPlane:
         self._write("cds", [*clusters.values(), *_leaving(self._clusters, clusters)])
         self._listeners, self._clusters = self._listeners | listeners, self._clusters | clusters
         self._write("rds", list(tables.values()))
-        self._write("cds", list(clusters.values()))
         self._write("lds", list(listeners.values()))
+        self._write("cds", list(clusters.values()))
         self._listeners, self._clusters = listeners, clusters
 
     def _inbound(self, pod: Json, registry: Registry, problems: list[str]) -> dict[str, Json]:
