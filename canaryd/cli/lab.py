@@ -27,12 +27,38 @@ def _needs_the_extra() -> None:
         raise stop(Exit.USAGE, f"canaryd lab needs its extra ({error.name}), {remedy}") from error
 
 
+Directory = Annotated[Path | None, typer.Option(help="Where it keeps its files.", show_default="a new one")]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="Your own objects instead of Bookinfo: a directory or file of YAML, or - for standard input.",
+        metavar="DIR",
+        show_default=False,
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", help="The plan that says who is on trial.", show_default="the one in DIR"),
+]
+RequestPath = Annotated[
+    str, typer.Option("--path", help="What to call, where the plan's entry matches by a regular expression.")
+]
+Headers = Annotated[
+    list[str] | None, typer.Option("--header", "-H", help="A header of every request, as NAME: VALUE; may be repeated.")
+]
+
+
 @lab.command()
 def up(
     rps: Rps = 300,
     seed: Seed = 0,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready.")] = False,
-    directory: Annotated[Path | None, typer.Option(help="Where it keeps its files.", show_default="a new one")] = None,
+    directory: Directory = None,
+    own: From = None,
+    plan: PlanFile = None,
+    path: RequestPath = "",
+    header: Headers = None,
     page_views: Annotated[float, typer.Option(help="People a second who look at Bookinfo's page.", min=0)] = 5,
     traces: Annotated[
         str | None,
@@ -40,25 +66,67 @@ def up(
     ] = None,
     trace_sampling: Annotated[float, typer.Option(help="Percent of requests that are traced.", min=0, max=100)] = 100,
 ) -> None:
-    """Bring up the lab: Bookinfo behind a real Envoy, measured by a real Prometheus, under traffic."""
+    """
+    Bring up the lab: Bookinfo behind a real Envoy, measured by a real Prometheus, under traffic.
+
+    With --from it is your own service: VirtualServices, DestinationRules, Services, Deployments and a plan, as you keep
+    them in Git or as `kubectl get -o yaml` prints them. What is missing behind your routes is made up, and said.
+    """
     _needs_the_extra()
+    import dataclasses
+
     from canaryd.cli.output import explained
-    from canaryd.lab import supervisor
+    from canaryd.lab import bookinfo, supervisor
+    from canaryd.lab.own import set_scene
 
-    def announce(state: supervisor.State) -> None:
-        typer.echo(f"the lab is up (pid {state.pid})")
-        typer.echo(f"  export KUBECONFIG={state.kubeconfig}")
-        typer.echo(f"  export CANARYD_PROMETHEUS={state.prometheus_url}")
-        typer.echo(f"  requests: curl -H 'Host: reviews:9080' {state.gateway_url}/reviews/1")
-        if "8080" in state.vantage["ingress"]:
-            typer.echo(f"  the page: curl http://{state.vantage['ingress']['8080']}/productpage")
-        typer.echo(f"  control:  {state.control_url}/status")
+    options: dict[str, Any] = {"rps": rps, "seed": seed, "traces": traces, "trace_sampling": trace_sampling}
+    with explained(str(own or "")):
+        if own is None:
+            request, options["page_views"] = bookinfo.scene().request, page_views
+        else:
+            scene, chosen, notes = set_scene(own, plan, path=path, headers=_headers(header))
+            request, options["scene"] = scene.request, dataclasses.asdict(scene)
+            _say_scene(chosen, scene, notes)
 
-    with explained():
-        options: dict[str, Any] = {"page_views": page_views, "traces": traces, "trace_sampling": trace_sampling}
-        state = supervisor.up(directory, detach=detach, announce=announce, rps=rps, seed=seed, **options)
+        def announce(state: supervisor.State) -> None:
+            typer.echo(f"the lab is up (pid {state.pid})")
+            typer.echo(f"  export KUBECONFIG={state.kubeconfig}")
+            typer.echo(f"  export CANARYD_PROMETHEUS={state.prometheus_url}")
+            typer.echo(f"  requests: {_curl(request, state.gateway_url)}")
+            if own is None and "8080" in state.vantage["ingress"]:
+                typer.echo(f"  the page: curl http://{state.vantage['ingress']['8080']}/productpage")
+            typer.echo(f"  control:  {state.control_url}/status")
+
+        state = supervisor.up(directory, detach=detach, announce=announce, **options)
         if detach:
             announce(state)
+
+
+def _headers(said: list[str] | None) -> dict[str, str]:
+    from canaryd.cli.output import stop
+
+    found = {}
+    for each in said or ():
+        name, colon, value = each.partition(":")
+        if not colon or not name.strip():
+            raise stop(Exit.USAGE, f"--header {each!r}: expected NAME: VALUE, such as 'end-user: jason'")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _say_scene(plan: Any, scene: Any, notes: tuple[str, ...]) -> None:
+    versions = " and ".join(scene.versions)
+    typer.echo(f"on trial: {versions} of VirtualService {scene.namespace}/{scene.virtual_service}, by plan {plan.name}")
+    for note in notes:
+        typer.echo(f"  note: {note}")
+
+
+def _curl(request: Any, url: str) -> str:
+    """The lab's own request, for a person to send."""
+    method = "" if request.method == "GET" else f"-X {request.method} "
+    headers = {"Host": request.host, **{k: v for k, v in request.headers.items() if not k.startswith("x-lab-")}}
+    said = " ".join(f"-H '{name}: {value}'" for name, value in headers.items())
+    return f"curl {method}{said} {url}{request.path}"
 
 
 @lab.command()

@@ -38,6 +38,7 @@ from canaryd.lab.lab import Lab
 from canaryd.lab.load import GRPC, HTTP
 from canaryd.lab.local_http import exchange
 from canaryd.lab.prometheus import find_or_fetch
+from canaryd.lab.scene import Scene
 
 Json = dict[str, Any]
 START_DEADLINE = 60.0
@@ -77,6 +78,8 @@ def up(
 ) -> State:
     """
     Bring a lab up; `options` are those of `Lab`.
+
+    `scene` is handed on as `dataclasses.asdict` writes it, for a lab of its own process is given JSON.
 
     In the foreground it blocks until SIGINT, SIGTERM or `down`, and calls `announce` when the lab is ready. With
     `detach` it returns when the lab, a process of its own, is ready. `directory` is by default a fresh one, removed at
@@ -171,7 +174,7 @@ def _run(directory: Path | None, place: Path, announce: Callable[[State], None],
     stop = threading.Event()
     former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with Lab.up(directory or own or Path(), **options) as lab, _serving(lab, stop) as control_url:
+        with Lab.up(directory or own or Path(), **_read(options)) as lab, _serving(lab, stop) as control_url:
             state = _state_of(lab, control_url)
             _write(place, state)
             announce(state)
@@ -185,6 +188,10 @@ def _run(directory: Path | None, place: Path, announce: Callable[[State], None],
             place.unlink(missing_ok=True)
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _read(options: Json) -> Json:
+    return {**options, "scene": Scene.read(options["scene"])} if options.get("scene") else options
 
 
 def _detach(directory: Path | None, place: Path, options: Json) -> State:

@@ -15,13 +15,15 @@ from canaryd.errors import Rejected
 from canaryd.lab.faults import Fault
 from canaryd.lab.own.calling import request_for
 from canaryd.lab.own.completing import completed
-from canaryd.lab.own.figures import Figures
+from canaryd.lab.own.figures import Figures, quantile
 from canaryd.lab.own.pace import pace, quickened
 from canaryd.lab.own.reading import Own, read
 from canaryd.lab.own.setting import gateway_labels, scene_of
 from canaryd.lab.scene import CLIENT, INGRESS, Request, Scene
+from canaryd.model.cells import Cell, Counts
 from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Refused
+from canaryd.model.traffic import NOTHING
 
 Json = dict[str, Any]
 
@@ -380,3 +382,16 @@ def test_figures_become_dials() -> None:
 def test_figures_without_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(Rejected):
         Figures(**wrong)
+
+
+def cell_of(requests: float, errors: float, buckets: tuple[float, ...], bounds: tuple[float, ...]) -> Cell:
+    return Cell(-1, 0.0, 60.0, NOTHING, False, bounds, Counts(requests, errors, buckets), Counts(0, 0))
+
+
+def test_quantiles_are_read_from_buckets_as_prometheus_does() -> None:
+    """In a straight line inside the bucket; the cells' counts are added before."""
+    cells = [cell_of(100, 0, (0, 80, 20, 0), (5.0, 10.0, 25.0)), cell_of(100, 0, (0, 80, 18, 2), (5.0, 10.0, 25.0))]
+    assert quantile(cells, 0.5) == pytest.approx(5 + 5 * 100 / 160)
+    assert quantile(cells, 0.9) == pytest.approx(10 + 15 * (0.9 * 200 - 160) / 38)
+    assert quantile(cells, 1.0) == 25.0
+    assert quantile([], 0.5) == 0.0
