@@ -231,7 +231,7 @@ def test_no_ready_pod_names_the_service_alone(quiet: Lab) -> None:
 def test_a_missing_subset_and_a_missing_route_name_the_host_header(quiet: Lab) -> None:
     """NC and NR: not even a cluster is known, so Istio takes what the client wrote."""
     raw = {"destination_service": "reviews:9080", "destination_service_name": "reviews:9080"}
-    quiet.set_weights({"v9": 100})
+    say(quiet, route=[{"destination": {"host": "reviews", "subset": "v9"}}])
     source, _ = seen(quiet, lambda: ask(quiet), REQUESTS).only("source")
     holds(source, raw, CLIENT, NOBODY, {"response_code": "503", "response_flags": "NC"})
     say(quiet, match=[{"uri": {"exact": "/elsewhere"}}])
