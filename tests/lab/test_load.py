@@ -152,3 +152,37 @@ def test_a_seed_repeats_the_arrivals(serve: Callable[[Handler], Server]) -> None
     address = ("127.0.0.1", 1)
     first, again, other = (Load(address, rps=1, seed=seed)._random.random() for seed in (5, 5, 6))
     assert first == again != other
+
+
+def test_a_server_that_ends_its_connections_costs_no_request(serve: Callable[[Handler], Server]) -> None:
+    """A proxy that gets another configuration says `connection: close`; whoever goes on using it loses a request."""
+
+    async def leaving(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        await asyncio.sleep(0.05)  # late enough for a second request that should not come
+        writer.close()
+
+    load = Load(serve(leaving).address, rps=100, poisson=False)
+    run(load, 0.6)
+    counts = load.counts()
+    assert counts.lost == 0
+    assert counts.answered == counts.sent > 40
+
+
+def test_a_request_looks_as_it_was_asked_for(serve: Callable[[Handler], Server]) -> None:
+    """Routes are chosen by method, path, host and headers; the books may be another service's."""
+    seen: list[bytes] = []
+
+    async def remembering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            seen.append(head)
+            writer.write(OK.replace(b"v1", b"v1\r\nx-lab-calls: details=v1:200,reviews=v3:500,reviews=v2:200"))
+
+    shape = {"host": "shop", "path": "/cart", "method": "DELETE", "headers": {"end-user": "jason"}}
+    load = Load(serve(remembering).address, rps=50, service="reviews", **shape)
+    run(load, 0.2)
+    line, *headers = seen[0].decode().strip().split("\r\n")
+    assert line == "DELETE /cart HTTP/1.1"
+    assert {"host: shop", "end-user: jason", "content-length: 0"} <= set(headers)
+    assert set(load.counts().by_version) == {"v2"}, "the last try counts"

@@ -142,7 +142,8 @@ EXPECTED_UH = {
 
 def test_a_missing_subset_is_counted_under_the_host_header(lab: Lab) -> None:
     """A route to a subset that no DestinationRule has is 503 NC, and Istio then has only the Host header for a name."""
-    lab.set_weights({"v1": 50, "v9": 50})
+    lab.cluster.apply(bookinfo.virtual_service({"v1": 50, "v9": 50}))
+    lab.control_plane.settle()
     assert lab.control_plane.problem is None
     answered(lab, 100)
     for row in series(lab, 'reporter="source",response_flags="NC"'):

@@ -161,7 +161,7 @@ class ControlPlane:
         self._without_sidecar: set[str] = set()
         self._refusing: frozenset[str] = frozenset()
         self._serving: tuple[dict[str, Json], list[str]] = ({}, [])
-        self._ever = False  # whether everything was translated once
+        self._sound = False  # whether everything could be translated the last time
         self._seats: dict[str, _Seat] = {}
         self._built: dict[tuple[Any, ...], Json] = {}
         self._listeners: dict[str, Json] = {}
@@ -229,20 +229,20 @@ class ControlPlane:
         problems: list[str] = []
         try:
             registry, pods, stale = self._read()
-            steered = stale <= STEERING and self._ever  # a weight is to be in force within milliseconds
+            steered = stale <= STEERING and self._sound  # a weight is to be in force within milliseconds
             if not steered:
                 self._cover([pod for pod in pods if served_ports(pod, registry)])
                 self._seat(pods)
                 self._serving = self._serve(registry, pods)
             self._translate(registry, problems, steered=steered)
             self._hand_over(problems)
-            self._ever = True
             tell_routes(self._cluster, registry)
             self._lagging = False
         except CanarydError as error:
             problems.append(str(error))
             self._lagging = isinstance(error, Unavailable)
         self.problem = problems[0] if problems else None
+        self._sound = not problems
 
     # What is there
 
@@ -366,8 +366,8 @@ class ControlPlane:
         self._write("cds", [*clusters.values(), *_leaving(self._clusters, clusters)])
         self._listeners, self._clusters = self._listeners | listeners, self._clusters | clusters
         self._write("rds", list(tables.values()))
-        self._write("cds", list(clusters.values()))
         self._write("lds", list(listeners.values()))
+        self._write("cds", list(clusters.values()))
         self._listeners, self._clusters = listeners, clusters
 
     def _inbound(self, pod: Json, registry: Registry, problems: list[str]) -> dict[str, Json]:
