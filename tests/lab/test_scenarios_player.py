@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from canaryd.lab import bookinfo
 from canaryd.lab.load import Load
 from canaryd.lab.scenarios.acts import Stage, share_of
 from canaryd.lab.scenarios.format import read_scenario
@@ -127,4 +128,4 @@ def test_the_share_of_a_version_is_what_istio_makes_of_the_weights(route: list[t
     destinations = [
         {"destination": {"host": "reviews", "subset": subset}, "weight": weight} for subset, weight in route
     ]
-    assert share_of({"spec": {"http": [{"route": destinations}]}}, "v3") == share
+    assert share_of(bookinfo.scene(), {"spec": {"http": [{"route": destinations}]}}, "v3") == share

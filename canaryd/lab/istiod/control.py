@@ -295,7 +295,6 @@ class ControlPlane:
                 new = self._completed(new, seat)
             except CanarydError as error:
                 problems.append(str(error))
-                seat.clusters = None  # a change that was refused is still there when a weight changes next
                 continue
             late = self._lag.get(seat.vantage, 0.0)
             newest = seat.coming[-1][1] if seat.coming else seat.in_force
