@@ -129,6 +129,63 @@ def _curl(request: Any, url: str) -> str:
     return f"curl {method}{said} {url}{request.path}"
 
 
+@lab.command(name="try")
+def try_(
+    plan: Annotated[Path, typer.Argument(help="The plan's file.", show_default=False)],
+    own: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Your objects: a directory, a file, or -.", metavar="DIR", show_default="the plan's folder"
+        ),
+    ] = None,
+    rps: Annotated[float, typer.Option(help="Requests a second that your service gets.", min=0.1)] = 100,
+    errors: Annotated[float, typer.Option(help="Percent of them that fail today.", min=0, max=100)] = 0.1,
+    p50: Annotated[float, typer.Option(help="Median, in milliseconds.", min=1)] = 20,
+    p99: Annotated[float, typer.Option(help="99th percentile, in milliseconds.", min=1)] = 100,
+    figures_from: Annotated[
+        str | None,
+        typer.Option(help="Your Prometheus: the figures are those of the last half hour.", metavar="URL"),
+    ] = None,
+    story: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--story",
+            help="healthy, errors, slow, tail, late, drained; may be repeated.",
+            show_default="healthy, errors, slow, drained",
+        ),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="What one second stands for.", min=1, show_default="as scrapes and load allow"),
+    ] = None,
+    path: RequestPath = "",
+    header: Headers = None,
+    folder: Annotated[Path, typer.Option(help="Where logs, journals and reports go.")] = Path("canaryd-try"),
+    seed: Seed = 1,
+) -> None:
+    """
+    Try a plan on your own service, healthy and broken, at your traffic, in minutes instead of hours.
+
+    Exit codes: 0 every story ended as one would wish, 1 one did not (what to do is said), 2 usage, 13 refused.
+    """
+    _needs_the_extra()
+    from canaryd.cli.output import explained
+    from canaryd.cli.trying import try_all
+    from canaryd.lab.own import set_scene_of
+    from canaryd.lab.own.figures import Figures, measured
+    from canaryd.lab.own.trying import trial
+
+    with explained(str(plan)):
+        scene, chosen, notes, workloads = set_scene_of(plan, own, path=path, headers=_headers(header))
+        _say_scene(chosen, scene, notes)
+        figures = Figures(rps, errors / 100, p50, p99)
+        if figures_from:
+            figures = measured(figures_from, chosen, workloads)
+        names = tuple(story or ("healthy", "errors", "slow", "drained"))
+        good = try_all(trial(scene, chosen, figures, names, speed), scene, figures, folder, seed)
+        raise typer.Exit(Exit.PROMOTED if good else Exit.INTERNAL_ERROR)
+
+
 @lab.command()
 def down() -> None:
     """Stop the lab."""

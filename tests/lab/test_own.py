@@ -340,10 +340,11 @@ def test_every_duration_is_divided_and_every_latency_kept() -> None:
     assert [step.bake for step in quick.spec.steps] == [timedelta(seconds=20), timedelta(seconds=40)]
     assert (quick.spec.analysis.cell, quick.spec.analysis.scrape) == (timedelta(seconds=1), timedelta(seconds=1))
     assert quick.spec.analysis.settle == timedelta(seconds=2)
-    assert quick.spec.on_inconclusive.hold == timedelta(minutes=16)
+    assert quick.spec.on_inconclusive.hold == timedelta(seconds=45)
+    assert quick.spec.on_no_data.hold == timedelta(seconds=40)
     assert quick.spec.watch == timedelta(seconds=20)
     assert quick.spec.analysis.checks[0].within == timedelta(milliseconds=500)
-    assert notes == ()
+    assert notes == ("holds (onInconclusive) end after 11m15s instead of later",)
     assert quick.spec.target == plan.spec.target
 
 
@@ -359,13 +360,13 @@ def test_what_the_lab_cannot_have_is_left_out_and_said() -> None:
     assert [check.name for check in quick.spec.analysis.checks] == ["errors", "enough"]
     assert quick.spec.analysis.checks[1].at_least == 20
     assert quick.spec.steps[0].gate is None
-    assert notes == (
+    assert notes[:2] == (
         "left out in the lab: cpu, whose metrics are not there",
         "the gate after 5 % opens by itself in the lab",
     )
 
 
-@pytest.mark.parametrize(("rps", "times"), [(10, 15), (90, 10), (900, 1), (5000, 1)])
+@pytest.mark.parametrize(("rps", "times"), [(10, 15), (60, 10), (600, 1), (5000, 1)])
 def test_the_pace_is_what_scrapes_and_load_allow(rps: float, times: float) -> None:
     assert pace(plan_of(), rps) == times
 

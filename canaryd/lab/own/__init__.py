@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from canaryd.lab import bookinfo
 from canaryd.lab.own.calling import request_for
 from canaryd.lab.own.completing import completed
 from canaryd.lab.own.reading import Own, read
@@ -32,6 +33,44 @@ def set_scene(
     own = completed(read(place))
     chosen = _in_file(plan) if plan else _only_one(own, place)
     return scene_of(own, chosen, request_for(chosen, own, path=path, headers=headers)), chosen, own.notes
+
+
+def set_scene_of(
+    plan: Path, place: Path | None = None, *, path: str = "", headers: Mapping[str, str] | None = None
+) -> tuple[Scene, Plan, tuple[str, ...], tuple[str, ...]]:
+    """
+    The scene of a plan's file, with the plan, notes, and the workloads of its present version as Istio reports them.
+
+    Objects are those of `place`, by default of the plan's folder; where there are none and the plan moves Bookinfo's
+    reviews, it is the lab's usual scene. Raises Refused with every problem.
+    """
+    chosen = _in_file(plan)
+    if place is None and not _has_routes(plan.parent):
+        if (chosen.namespace, chosen.spec.target.virtual_service) != (bookinfo.NAMESPACE, bookinfo.SERVICE):
+            raise Refused(
+                [
+                    Problem(
+                        str(plan.parent),
+                        "no VirtualService",
+                        f"VirtualService {chosen.namespace}/{chosen.spec.target.virtual_service}, which the plan moves",
+                        "say where your objects are: --from DIR, or: kubectl get "
+                        f"virtualservices,destinationrules,services,deployments,gateways -n {chosen.namespace} -o yaml "
+                        "| canaryd lab try PLAN --from -",
+                    )
+                ]
+            )
+        return bookinfo.scene(), chosen, (), (bookinfo.workload(bookinfo.VERSIONS[0]),)
+    scene, chosen, notes = set_scene(place or plan.parent, plan, path=path, headers=headers)
+    stable = next(iter(scene.versions))
+    deployment = scene.deployment(stable)
+    return scene, chosen, notes, (deployment["metadata"]["name"],) if deployment else ()
+
+
+def _has_routes(folder: Path) -> bool:
+    try:
+        return bool(read(folder).of("VirtualService"))
+    except Refused:
+        return False
 
 
 def _in_file(plan: Path) -> Plan:

@@ -10,12 +10,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
+from canaryd.model.duration import render_seconds
 from canaryd.model.part import Part
 from canaryd.model.plan import Analysis, Plan
 
 LAB_SCRAPE = timedelta(seconds=1)
-MOST_RPS = 900.0
+MOST_RPS = 600.0
 """Requests a second that the lab can send and answer on two cores, with room for Prometheus and canaryd."""
+LONGEST_HOLD = timedelta(seconds=45)
+"""Nobody waits in the lab for more evidence as long as in production."""
 NOT_OF_THE_RUN = {"within"}
 """Durations that are no time of the run but a latency."""
 
@@ -38,9 +43,16 @@ def quickened(plan: Plan, times: float) -> tuple[Plan, tuple[str, ...]]:
         notes.append(f"left out in the lab: {', '.join(left_out)}, whose metrics are not there")
     if gated := [str(step.weight) for step in spec.steps if step.gate]:
         notes.append(f"the gate after {', '.join(gated)} opens by itself in the lab")
+    held = {
+        name: part.model_copy(update={"hold": min(part.hold, LONGEST_HOLD * times)})
+        for name, part in (("on_inconclusive", spec.on_inconclusive), ("on_no_data", spec.on_no_data))
+    }
+    if cut := [name for name, part in held.items() if part.hold < getattr(spec, name).hold]:
+        limit = render_seconds((LONGEST_HOLD * times).total_seconds())
+        notes.append(f"holds ({', '.join(to_camel(name) for name in cut)}) end after {limit} instead of later")
     steps = [step.model_copy(update={"gate": None}) for step in spec.steps]
     kept = {"checks": tuple(checks)} if checks else {"checks": Analysis().checks}
-    changed = spec.model_copy(update={"steps": tuple(steps), "analysis": spec.analysis.model_copy(update=kept)})
+    changed = spec.model_copy(update={"steps": tuple(steps), "analysis": spec.analysis.model_copy(update=kept), **held})
     quick = _divided(changed, times)
     quick = quick.model_copy(update={"analysis": _of_the_lab(quick.analysis, times)})
     whole = plan.model_copy(update={"spec": quick})
