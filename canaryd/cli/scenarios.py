@@ -14,7 +14,7 @@ from canaryd.lab.lab import Lab
 from canaryd.lab.scenarios.format import Script, load_scenario
 from canaryd.lab.scenarios.player import result_of
 from canaryd.lab.scenarios.show import play_and_show
-from canaryd.lab.scenarios.suite import Result, not_played, table, tell_all
+from canaryd.lab.scenarios.suite import Result, keep, not_played, table, tell_all
 from canaryd.model.problem import Problem, Refused
 
 
@@ -42,10 +42,12 @@ def run_in_turn(names: Sequence[str], folder: Path, seed: int | None, repeat: in
 def _told(console: Console, lab: Lab, script: Script, folder: Path, seed: int) -> Result:
     """What came of one telling; what this lab cannot play is said, and the others are played all the same."""
     try:
-        return result_of(play_and_show(console, lab, script, folder, seed))
+        result = result_of(play_and_show(console, lab, script, folder, seed))
     except Rejected as error:
         console.print(f"{script.name}: not played: {error}", highlight=False, markup=False, soft_wrap=True)
-        return not_played(script, seed, error)
+        result = not_played(script, seed, error)
+    keep(result, folder)
+    return result
 
 
 def run_side_by_side(names: Sequence[str], folder: Path, seed: int | None, repeat: int, labs: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ def test_scenarios_in_turn_on_one_lab(tmp_path: Path) -> None:
     for name in ("half-and-half", "hand", "abort"):
         assert f"{name}: as expected" in done.stdout
     assert "the canary's weight is 5 % (was 50 %), written by canaryd" in done.stdout
+    kept = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["as_expected"] for line in kept] == [True, True, True]
     assert "| abort | aborted before 50 % within 3 s of abort | aborted |" in done.stdout
 
 

@@ -53,27 +53,31 @@ def tell_all(
         ProcessPoolExecutor(
             labs, mp_context=get_context("spawn"), max_tasks_per_child=1, initializer=die_with_parent
         ) as pool,
-        (folder / RESULTS).open("a", encoding="utf-8") as log,
     ):
         futures = [pool.submit(tell, which, seed, folder) for which, seed in tellings]
         for done in as_completed(futures):
             result = done.result()
-            log.write(json.dumps(result) + "\n")
-            log.flush()
+            keep(result, folder)
             heard(result)
         return [future.result() for future in futures]
+
+
+def keep(result: Result, folder: Path) -> None:
+    """Append a result to ``results.jsonl`` in ``folder``."""
+    with (folder / RESULTS).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(result) + "\n")
 
 
 def table(results: Iterable[Result]) -> str:
     """The results as a Markdown table, a line a telling."""
     rows = [
-        "| scenario | expected | happened | seconds | largest weight | requests harmed |",
-        "|---|---|---|---|---|---|",
+        "| scenario | expected | happened | seconds | largest weight | requests failed | harmed at the canary |",
+        "|---|---|---|---|---|---|---|",
     ]
     for one in results:
         mark = one["ending"] if one["as_expected"] else f"**{one['ending']}**: {'; '.join(one['wrong'])}"
         rows.append(
             f"| {one['scenario']} | {one['expected']} | {mark} | {one['seconds']:.0f} | {one['largest']:g} % "
-            f"| {one['harmed']} |"
+            f"| {one['failed']} | {one['harmed']} |"
         )
     return "\n".join(rows)
