@@ -572,6 +572,47 @@ def events(ask: Talk) -> None:
     ask("GET", EVENTS, fieldSelector="involvedObject.name=reviews,type=Normal")
 
 
+ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/{ns}/httproutes"
+GATEWAYS = "/apis/gateway.networking.k8s.io/v1/namespaces/{ns}/gateways"
+
+
+@conversation
+def the_gateway_api(ask: Talk) -> None:
+    """HTTPRoutes and Gateways with the defaults and rules of their definitions."""
+
+    def route(name: str = "r", **spec: Any) -> Object:
+        kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
+        return {**kind, "metadata": {"name": name}, "spec": spec}
+
+    def gateway(name: str, *listeners: Object) -> Object:
+        kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": name}}
+        return {**kind, "spec": {"gatewayClassName": "istio", "listeners": list(listeners)}}
+
+    parents = [{"name": "reviews", "kind": "Service", "group": "", "port": 9080}]
+    backends = [{"name": f"reviews-{version}", "port": 9080, "weight": 50} for version in ("v1", "v3")]
+    ask("POST", ROUTES, route(parentRefs=parents, rules=[{"backendRefs": backends}]))
+    weight = op("replace", "/spec/rules/0/backendRefs/0/weight", 80)
+    ask("PATCH", f"{ROUTES}/r", [weight], JSON_PATCH)
+    ask.table(ROUTES)
+    redirect = {"type": "RequestRedirect", "requestRedirect": {}}
+    wrong: list[Object] = [
+        {"matches": [{"path": {"value": "x"}}]},
+        {"backendRefs": [{"name": "a"}]},
+        {"backendRefs": [{"name": "a", "port": 0}]},
+        {"backendRefs": [{"name": "a", "port": 1, "weight": -1}]},
+        {"timeouts": {"request": "1x"}},
+        {"filters": [redirect], "backendRefs": [{"name": "a", "port": 1}]},
+        {"filters": [{"type": "URLRewrite"}]},
+    ]
+    for rule in wrong:
+        ask("POST", ROUTES, route("wrong", rules=[rule]), dryRun="All")
+    ask("POST", ROUTES, route(nix=1))
+    http = {"name": "http", "port": 80, "protocol": "HTTP"}
+    ask("POST", GATEWAYS, gateway("g", http))
+    ask("POST", GATEWAYS, gateway("h", {**http, "tls": {}}, http))
+    ask.table(GATEWAYS)
+
+
 def widget_definition() -> Object:
     text, number = {"type": "string"}, {"type": "integer"}
     spec = {

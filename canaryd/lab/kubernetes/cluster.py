@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import copy
 import json
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -496,19 +497,20 @@ class Cluster:
     ) -> tuple[Object, Object, tuple[str, ...]]:
         """A new object as it was asked for, as it would be stored but for its owners, and warnings. Raises ApiError."""
         body, warnings = decoded_body(resource, body, options)
-        metadata = self._new_metadata(resource, namespace, body.get("metadata") or {})
-        new = {**body, "metadata": metadata}
-        if resource.has_status and not options.whole:
-            new.pop("status", None)
-            if not resource.custom:
-                new = defaulted(resource, new)
-        asked = new
-        if resource.qualified == "services":
-            new = self._with_address(new)
-        new, told = self._validated(resource, metadata["name"], with_server_status(resource, new), options)
-        if (namespace, metadata["name"]) in self._shelf(resource).objects:
-            raise status.already_exists(resource, metadata["name"])
-        return asked, new, (*warnings, *told)
+        with _warning(warnings):
+            metadata = self._new_metadata(resource, namespace, body.get("metadata") or {})
+            new = {**body, "metadata": metadata}
+            if resource.has_status and not options.whole:
+                new.pop("status", None)
+                if not resource.custom:
+                    new = defaulted(resource, new)
+            asked = new
+            if resource.qualified == "services":
+                new = self._with_address(new)
+            new, told = self._validated(resource, metadata["name"], with_server_status(resource, new), options)
+            if (namespace, metadata["name"]) in self._shelf(resource).objects:
+                raise status.already_exists(resource, metadata["name"])
+            return asked, new, (*warnings, *told)
 
     def _created(self, resource: Resource, new: Object, options: Options, warnings: tuple[str, ...]) -> Written:
         if options.dry_run:
@@ -546,6 +548,12 @@ class Cluster:
 
     def _update(
         self, resource: Resource, old: Object, new: Object, options: Options, warnings: tuple[str, ...] = ()
+    ) -> Written:
+        with _warning(warnings):
+            return self._updated(resource, old, new, options, warnings)
+
+    def _updated(
+        self, resource: Resource, old: Object, new: Object, options: Options, warnings: tuple[str, ...]
     ) -> Written:
         given = new["metadata"]
         name = old["metadata"]["name"]
@@ -653,6 +661,16 @@ class Cluster:
             return
         self.registry.add(resource)
         self._shelf(resource).resource = resource
+
+
+@contextlib.contextmanager
+def _warning(warnings: tuple[str, ...]) -> Iterator[None]:
+    """What was found in the body is told with a refusal, too."""
+    try:
+        yield
+    except ApiError as error:
+        error.warnings = warnings
+        raise
 
 
 def _wrong(resource: Resource, obj: Object, options: Options) -> tuple[Cause, ...]:

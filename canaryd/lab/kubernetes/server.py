@@ -295,6 +295,7 @@ class ApiServer:
     @staticmethod
     def _refusal(error: ApiError) -> web.Response:
         response = web.json_response(error.status(), status=error.code)
+        _warn(response, error.warnings)
         if error.retry_after:
             response.headers["Retry-After"] = str(error.retry_after)
         return response
@@ -629,6 +630,10 @@ async def _woken(wake: asyncio.Event, seconds: float) -> bool:
 
 def _written(written: Written, target: Target) -> web.Response:
     response = web.json_response(_seen(written.object, target), status=201 if written.created else 200)
-    for warning in written.warnings:
-        response.headers.add("Warning", f"299 - {json.dumps(warning)}")
+    _warn(response, written.warnings)
     return response
+
+
+def _warn(response: web.Response, warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        response.headers.add("Warning", f"299 - {json.dumps(warning)}")

@@ -45,6 +45,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self._told = told
+        self.warnings: tuple[str, ...] = ()  # of what was found before the request was refused
         self.code = code
         self.reason = reason
         self.message = message
