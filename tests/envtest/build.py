@@ -31,7 +31,7 @@ TELL_EVERY = 15.0  # seconds between two lines of progress
 
 def place() -> Path:
     """Where this version is kept, whether or not it has been built."""
-    names = ("go.mod", "go.sum", "crds/go.mod", "crds/go.sum", "build.py")
+    names = ("go.mod", "go.sum", "crds/go.mod", "crds/go.sum")
     mark = hashlib.sha256(b"\0".join((HERE / name).read_bytes() for name in names)).hexdigest()[:16]
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "canaryd" / "envtest" / mark
 
@@ -64,7 +64,8 @@ def main() -> int:
         shutil.rmtree(target, ignore_errors=True)
         Path(scratch).rename(target)
         Path(scratch).mkdir()  # for TemporaryDirectory to take away
-    print(f"envtest: built in {time.monotonic() - began:.0f} s, in {target}")
+    shown = str(target).replace(str(Path.home()), "~", 1)
+    print(f"envtest: built in {time.monotonic() - began:.0f} s, in {shown}")
     return 0
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from canaryd.kube import VIRTUAL_SERVICES, Forbidden, Kind, Rejected, connect
 from canaryd.lab.kubernetes import ApiServer, Change, Cluster
+from canaryd.lab.kubernetes.certificates import self_signed
 from canaryd.lab.kubernetes.wire import MAGIC, WireError, from_protobuf
 
 Object = dict[str, Any]
@@ -63,6 +64,16 @@ def test_a_wrong_token_is_401_and_none_at_all_is_nobody(guarded: ApiServer, toke
     """As on a real API server, which knows a user `system:anonymous` without rights."""
     assert status_of(guarded, "/api/v1/namespaces/default/configmaps", token) == code
     assert status_of(guarded, "/readyz", token) == (200 if code == 403 else code)
+
+
+def test_a_kubeconfig_outlives_a_server_whose_certificate_is_kept(tmp_path: Path) -> None:
+    """As the lab takes its API server away and brings it back."""
+    kept = self_signed()
+    with ApiServer(Cluster(), tls=kept, tokens={"a": "ann"}) as first:
+        port = int(first.address.rpartition(":")[2])
+        kube = connect(str(first.kubeconfig(tmp_path / "kubeconfig")), timeout=5)
+    with ApiServer(Cluster(), port=port, tls=kept, tokens={"a": "ann"}):
+        assert kube.list(VIRTUAL_SERVICES, "default") == []
 
 
 def test_another_authority_is_not_trusted(guarded: ApiServer) -> None:

@@ -39,7 +39,7 @@ from canaryd.lab.kubernetes.asked import (
     wants_table,
 )
 from canaryd.lab.kubernetes.builtin import RULES_REVIEWS, SUBJECT_REVIEWS
-from canaryd.lab.kubernetes.certificates import self_signed
+from canaryd.lab.kubernetes.certificates import Certificate, self_signed
 from canaryd.lab.kubernetes.cluster import BACKGROUND, Change, Cluster, Written, patch_types
 from canaryd.lab.kubernetes.config import kubeconfig
 from canaryd.lab.kubernetes.faults import Fault, Faults
@@ -94,7 +94,8 @@ class ApiServer:
     """
     Serve `cluster` on 127.0.0.1. `denied` are (verb, plural) pairs answered with 403, ``*`` for any.
 
-    `tls` serves HTTPS with a self-signed certificate (`authority`, for a kubeconfig); `tokens` maps bearer tokens to
+    `tls` serves HTTPS with a self-signed certificate (`authority`, for a kubeconfig), or with the one that is given, so
+    that a kubeconfig outlives the server; `tokens` maps bearer tokens to
     the users they are, and anything else gets 401; without them everybody is `user`. `bookmark_every` is how long a
     watch that wants bookmarks stays silent, in seconds.
     """
@@ -107,7 +108,7 @@ class ApiServer:
         denied: tuple[tuple[str, str], ...] = (),
         user: str = "canaryd",
         bookmark_every: float = 10.0,
-        tls: bool = False,
+        tls: bool | Certificate = False,
         tokens: Mapping[str, str] | None = None,
     ) -> None:
         self.cluster = cluster
@@ -118,7 +119,7 @@ class ApiServer:
         self._denied = denied
         self._user = user
         self._bookmark_every = bookmark_every
-        self._certificate = self_signed() if tls else None
+        self._certificate = tls if isinstance(tls, Certificate) else self_signed() if tls else None
         self._tokens = dict(tokens or {})
         self._documents: dict[tuple[int | str, ...], bytes] = {}
         self._loop: asyncio.AbstractEventLoop
