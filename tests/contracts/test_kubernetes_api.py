@@ -72,6 +72,8 @@ class Api:
         for piece in response.stream(65536):
             *lines, rest = (rest + piece).split(b"\n")
             yield from (json.loads(line) for line in lines if line)
+        if rest:  # a refusal is one object
+            yield json.loads(rest)
         response.release_conn()
 
     def _send(

@@ -66,6 +66,13 @@ class Talk:
         self._keep([method, path, query], answer.code, answer.body, answer.warnings)
         return answer.body
 
+    def watch(self, path: str, **query: str) -> None:
+        """Every event until the server ends the watch; bookmarks come when they like, and are left out."""
+        events = list(self.api.watch(path, **query))
+        told = [one for one in events if one.get("type") != "BOOKMARK" or one["object"]["metadata"].get("annotations")]
+        shown = {key: value for key, value in query.items() if key != "resourceVersion"}
+        self._keep(["WATCH", path, shown], 200, told, [])
+
     def table(self, path: str) -> None:
         """What `kubectl get` asks for; descriptions of columns and the rows' objects are left out."""
         headers = {"Accept": TABLE}
@@ -314,6 +321,31 @@ def lists(ask: Talk) -> None:
     ask("DELETE", CONFIG_MAPS, labelSelector="t=x")
     ask("GET", PODS, fieldSelector="spec.nix=x")
     ask("GET", VIRTUAL_SERVICES, fieldSelector="spec.hosts=x")
+
+
+@conversation
+def watches(ask: Talk) -> None:
+    made = ask("POST", VIRTUAL_SERVICES, virtual_service(90, 10, labels={"t": "x"}))
+    since = made["metadata"]["resourceVersion"]
+    ask("PATCH", REVIEWS, [op("replace", FIRST, 80)], JSON_PATCH)
+    ask("PATCH", REVIEWS, {"metadata": {"labels": {"t": "y"}}}, MERGE_PATCH)
+    ask("POST", VIRTUAL_SERVICES, virtual_service(1, 1, name="other"))
+    ask("DELETE", REVIEWS)
+    ask.watch(VIRTUAL_SERVICES, resourceVersion=since, timeoutSeconds="1")
+    ask.watch(VIRTUAL_SERVICES, resourceVersion=since, timeoutSeconds="1", labelSelector="t=x")
+    ask.watch(VIRTUAL_SERVICES, resourceVersion=since, timeoutSeconds="1", fieldSelector="metadata.name=other")
+    ask.watch(VIRTUAL_SERVICES, timeoutSeconds="1")
+    ask.watch(VIRTUAL_SERVICES, resourceVersion="0", timeoutSeconds="1")
+    initial = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+    ask.watch(VIRTUAL_SERVICES, timeoutSeconds="1", **initial)
+    for wrong in (
+        {"sendInitialEvents": "true"},
+        {"resourceVersionMatch": "NotOlderThan"},
+        {"resourceVersion": "x"},
+        {"timeoutSeconds": "x"},
+        {"labelSelector": "a b"},
+    ):
+        ask.watch(VIRTUAL_SERVICES, **wrong)
 
 
 @conversation

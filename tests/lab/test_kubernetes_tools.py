@@ -281,6 +281,7 @@ def test_embedded_structs_numbers_times_and_either_types_are_read() -> None:
             "readinessProbe": {"httpGet": {"path": "/ok", "port": "http"}, "timeoutSeconds": 7},
         }
     ]
+    assert from_protobuf(packed("Deployment", field(2, field(1, 0))), "V1Deployment")["spec"] == {"replicas": 0}
     renewed = field(4, field(1, 60) + field(2, 0))
     lease = from_protobuf(packed("Lease", field(2, field(1, "me") + renewed)), "V1Lease")
     assert lease["spec"] == {"holderIdentity": "me", "renewTime": "1970-01-01T00:01:00.000000Z"}

@@ -384,6 +384,7 @@ class ApiServer:
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         select = selector_of(request, target)
         check_match(request)
+        version_of(request), number_of(request, "timeoutSeconds")  # refused now: once the answer has begun it is late
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -424,7 +425,7 @@ class ApiServer:
                     newest = max(newest, change.version)
                     kind = _seen_as(change, select)
                     if kind:
-                        yield {"type": kind, "object": shape(change.object)}
+                        yield {"type": kind, "object": shape(_object_seen(change, kind))}
                 since = max(since, newest)
                 left = deadline - self._loop.time()
                 if left <= 0 or self._stopping.is_set():
@@ -612,6 +613,14 @@ def _seen_as(change: Change, select: Selector) -> str:
     if now:
         return "ADDED"
     return "DELETED" if was else ""
+
+
+def _object_seen(change: Change, kind: str) -> Object:
+    """Of what leaves a selector the last state that was in it. Source: apiserver, storage/cacher/cache_watcher.go."""
+    if kind != "DELETED" or change.type == "DELETED" or change.before is None:
+        return change.object
+    version = change.object["metadata"]["resourceVersion"]
+    return {**change.before, "metadata": {**change.before["metadata"], "resourceVersion": version}}
 
 
 def _bookmark(target: Target, version: int, annotations: dict[str, str] | None = None) -> Object:
