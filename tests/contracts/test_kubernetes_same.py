@@ -489,6 +489,11 @@ def pods_as_people_see_them(ask: Talk) -> None:
         ask.api.ask("PATCH", f"{PODS}/p/status", [op("replace", "/status", status)], JSON_PATCH)
         ask.table(f"{PODS}/p")
     ask("GET", PODS, fieldSelector="status.phase=Failed,spec.nodeName=n1")
+    held = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q", "finalizers": ["example.com/wait"]}}
+    ask.api.ask("POST", PODS, {**held, "spec": {"containers": containers}})
+    ask.api.ask("DELETE", f"{PODS}/q")
+    ask.table(f"{PODS}/q")
+    ask.api.ask("PATCH", f"{PODS}/q", {"metadata": {"finalizers": None}}, MERGE_PATCH)
 
 
 @conversation
@@ -802,3 +807,19 @@ def test_the_emulator_answers_as_the_real_server_does(both: tuple[Api, Api], tal
 def test_custom_resources_are_treated_as_on_the_real_server(both: tuple[Api, Api]) -> None:
     """Pruning, defaults, validation, columns, scale and keyed lists of a CustomResourceDefinition."""
     compare(both, custom_resources)
+
+
+def test_what_both_serve_is_discovered_alike(both: tuple[Api, Api]) -> None:
+    """Names, short names, categories, scopes and verbs, of groups in the same preferred version."""
+    emulator, real = both
+    groups = {one["name"]: one for one in real.ask("GET", "/apis").body["groups"]}
+    paths = ["/api/v1"]
+    for mine in emulator.ask("GET", "/apis").body["groups"]:
+        theirs = groups[mine["name"]]
+        assert mine["preferredVersion"] == theirs["preferredVersion"]
+        paths += [f"/apis/{one['groupVersion']}" for one in mine["versions"]]
+    for path in paths:
+        found = {one["name"]: one for one in real.ask("GET", path).body["resources"]}
+        for one in emulator.ask("GET", path).body["resources"]:
+            theirs = {key: value for key, value in found[one["name"]].items() if key != "storageVersionHash"}
+            assert one == theirs, path

@@ -21,10 +21,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PROGRAMS = {"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver", "etcd": "go.etcd.io/etcd/server/v3"}
+GATEWAY_API = ("gatewayclasses", "gateways", "grpcroutes", "httproutes", "referencegrants", "tcproutes", "tlsroutes")
 CRDS = {
     "istio.yaml": ("istio.io/api", "kubernetes/customresourcedefinitions.gen.yaml"),
-    "httproutes.yaml": ("sigs.k8s.io/gateway-api", "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
-    "gateways.yaml": ("sigs.k8s.io/gateway-api", "config/crd/standard/gateway.networking.k8s.io_gateways.yaml"),
+    **{
+        f"{kind}.yaml": ("sigs.k8s.io/gateway-api", f"config/crd/standard/gateway.networking.k8s.io_{kind}.yaml")
+        for kind in GATEWAY_API
+    },
 }
 TELL_EVERY = 15.0  # seconds between two lines of progress
 
