@@ -122,6 +122,8 @@ def _unordered(message: str) -> Any:
     """A sentence on several causes names them in any order; one on a patch prints the object with its keys in any."""
     if 'patch: Invalid value: "{' in message or message.startswith('Invalid value: "{'):
         return ["the patched object", message.rpartition('}": ')[2]]
+    if "pod updates may not change" in message:  # a difference of two Go structs follows
+        return message.partition("\n")[0]
     if ": [" in message and "is invalid" in message:
         first, _, rest = message.partition(": [")
         return [first, *sorted(rest.removesuffix("]").split(", "))]
@@ -431,6 +433,42 @@ def invalid_deployments(ask: Talk) -> None:
         body = deployment("a")
         change(body["spec"])
         ask("POST", DEPLOYMENTS, body)
+
+
+@conversation
+def what_may_not_change(ask: Talk) -> None:
+    """Whoever tries has to make the object anew."""
+    ask("POST", DEPLOYMENTS, deployment())
+    labels = {"app": "other"}
+    other = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}
+    ask("PATCH", f"{DEPLOYMENTS}/web", {"spec": other}, MERGE_PATCH)
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+    ask.api.ask("POST", SERVICES, service)
+    ask("PATCH", f"{SERVICES}/s", {"spec": {"clusterIP": "10.0.0.77"}}, MERGE_PATCH)
+    secrets, bindings = (
+        "/api/v1/namespaces/{ns}/secrets",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/rolebindings",
+    )
+    fixed = {"immutable": True}
+    ask(
+        "POST",
+        secrets,
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "data": {"a": "Yg=="}} | fixed,
+    )
+    ask("PATCH", f"{secrets}/x", {"stringData": {"a": "c"}}, MERGE_PATCH)
+    ask("PATCH", f"{secrets}/x", {"type": "other"}, MERGE_PATCH)
+    ask("POST", CONFIG_MAPS, config_map() | fixed)
+    ask("PATCH", f"{CONFIG_MAPS}/plain", {"data": {"a": "c"}}, MERGE_PATCH)
+    ask("PATCH", f"{CONFIG_MAPS}/plain", {"immutable": False}, MERGE_PATCH)
+    ask("PATCH", f"{CONFIG_MAPS}/plain", {"metadata": {"labels": {"a": "b"}}}, MERGE_PATCH)
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"}
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "b"}}
+    ask("POST", bindings, binding | {"roleRef": role})
+    ask("PATCH", f"{bindings}/b", {"roleRef": {"name": "other"}}, MERGE_PATCH)
+    pod = {"containers": [{"name": "c", "image": "x"}]}
+    ask.api.ask("POST", PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod})
+    ask("PATCH", f"{PODS}/p", {"spec": {"containers": [{"name": "c", "image": "y"}]}}, STRATEGIC_PATCH)
+    ask("PATCH", f"{PODS}/p", {"spec": {"containers": [{"name": "c", "command": ["a"]}]}}, STRATEGIC_PATCH)
 
 
 @conversation

@@ -129,3 +129,56 @@ _CHECKS: dict[str, Callable[[Object], Iterator[Cause]]] = {
     "leases.coordination.k8s.io": _lease,
     "customresourcedefinitions.apiextensions.k8s.io": _definition,
 }
+
+
+def wrongly_changed(resource: Resource, old: Object, new: Object) -> Iterator[Cause]:
+    """What an update changes that may not change: a selector, a cluster IP, what is marked immutable, a pod."""
+    if resource.qualified in ("deployments.apps", "replicasets.apps", "daemonsets.apps"):
+        selector = value_at(new, "spec.selector")
+        if selector != value_at(old, "spec.selector"):
+            yield _invalid("spec.selector", selector, _IMMUTABLE)
+    elif resource.qualified == "services":
+        addresses = value_at(new, "spec.clusterIPs")
+        kind = value_at(new, "spec.type")
+        if kind != "ExternalName" and value_at(old, "spec.clusterIPs") not in (None, addresses):
+            yield _invalid("spec.clusterIPs[0]", addresses, "may not change once set")
+    elif resource.qualified in ("configmaps", "secrets"):
+        yield from _changed_data(old, new)
+    elif resource.qualified == "pods":
+        if _fixed_part(old) != _fixed_part(new):
+            yield Cause("FieldValueForbidden", f"Forbidden: {_POD_UPDATES}", "spec")
+    elif resource.plural.endswith("rolebindings") and new.get("roleRef") != old.get("roleRef"):
+        reference = {key[:1].upper() + key[1:]: value for key, value in (new.get("roleRef") or {}).items()}
+        shown = {key.replace("ApiGroup", "APIGroup"): reference[key] for key in sorted(reference)}
+        yield _invalid("roleRef", shown, "cannot change roleRef")
+
+
+_IMMUTABLE = "field is immutable"
+_POD_UPDATES = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def _changed_data(old: Object, new: Object) -> Iterator[Cause]:
+    forbidden = f"Forbidden: {_IMMUTABLE} when `immutable` is set"
+    if old.get("immutable"):
+        if not new.get("immutable"):
+            yield Cause("FieldValueForbidden", forbidden, "immutable")
+        for field in ("data", "binaryData"):
+            if new.get(field) != old.get(field):
+                yield Cause("FieldValueForbidden", forbidden, field)
+    if old.get("type") != new.get("type"):
+        yield _invalid("type", new.get("type"), _IMMUTABLE)
+
+
+def _fixed_part(pod: Object) -> Object:
+    """A pod's spec without what may change."""
+    spec = dict(pod.get("spec") or {})
+    for field in ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"):
+        spec.pop(field, None)
+    for field in ("containers", "initContainers"):
+        if field in spec:
+            spec[field] = [{key: value for key, value in one.items() if key != "image"} for one in spec[field]]
+    return spec

@@ -24,7 +24,7 @@ from typing import Any
 
 from canaryd.lab.kubernetes import status
 from canaryd.lab.kubernetes.builtin import BUILTIN_RESOURCES, DEFINITIONS, NAMESPACES
-from canaryd.lab.kubernetes.checks import wrong
+from canaryd.lab.kubernetes.checks import wrong, wrongly_changed
 from canaryd.lab.kubernetes.defaults import defaulted, empty, given_by_server
 from canaryd.lab.kubernetes.gatewayapi import GATEWAY_API_RESOURCES
 from canaryd.lab.kubernetes.istio import ISTIO_RESOURCES
@@ -609,6 +609,8 @@ class Cluster:
         if not options.whole:  # a seed may leave out what nobody asks it for, and stays writable
             known = set(_wrong(resource, old, options)) if old else set()
             causes += tuple(one for one in _wrong(resource, obj, options) if one not in known)
+        if old and not (options.whole or options.subresource or resource.custom):
+            causes += tuple(wrongly_changed(resource, old, obj))
         if resource.custom:
             body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
             reading = read(resource.schema or {}, body)
