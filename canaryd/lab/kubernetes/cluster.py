@@ -625,7 +625,7 @@ class Cluster:
         """Commit an update; one that changes nothing gets no new resourceVersion, one that ends finalizers deletes."""
         metadata = new["metadata"]
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if resource.has_generation and desired(resource, new) != desired(resource, old):
+        if resource.has_generation and desired(resource, new, options) != desired(resource, old, options):
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
         if new == old or options.dry_run:
             return new

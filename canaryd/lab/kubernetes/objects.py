@@ -346,11 +346,16 @@ def strict_decoding_error(
     return status.bad_request(f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: {told}')
 
 
-def desired(resource: Resource, obj: Object) -> Object:
-    """What counts for the generation: everything people say, and a Deployment's annotations (`rollout undo`)."""
+def desired(resource: Resource, obj: Object, options: Options) -> Object:
+    """
+    What counts for the generation: everything people say, and a Deployment's annotations.
+
+    Its controller writes its annotation by the status's door, which does not count. Source: kubernetes,
+    pkg/registry/apps/deployment/strategy.go.
+    """
     apart = ("apiVersion", "kind", "metadata", "status") if resource.has_status else ("apiVersion", "kind", "metadata")
     found = {key: value for key, value in obj.items() if key not in apart}
-    if resource.qualified == "deployments.apps":
+    if resource.qualified == "deployments.apps" and not options.whole:
         found["annotations"] = obj["metadata"].get("annotations") or {}
     return found
 
