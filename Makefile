@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
+.PHONY: envtest bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ demo: $(STAMP) ## the main job: a healthy canary promoted and a faulty one rolle
 
 test: $(STAMP) ## every test that fits in ten minutes on two cores
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+envtest: ## etcd and kube-apiserver from Go modules, once, so that tests on a real API server run (needs Go)
+	@$(PYTHON) tests/envtest/build.py
 
 lint: $(STAMP) ## formatting, lint, types, and the rooms of docs/architecture.md
 	$(BIN)/ruff format --check .

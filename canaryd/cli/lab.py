@@ -20,8 +20,8 @@ def _needs_the_extra() -> None:
 
     try:
         import aiohttp  # noqa: F401
+        import cryptography  # noqa: F401
         import envoy  # noqa: F401
-        import jsonpatch  # noqa: F401
     except ImportError as error:
         remedy = "in a checkout: pip install '.[lab]'; elsewhere: pip install 'istio-canaryd[lab]'"
         raise stop(Exit.USAGE, f"canaryd lab needs its extra ({error.name}), {remedy}") from error

@@ -38,7 +38,7 @@ def test_the_lab_without_its_extra_says_how_to_get_it(verb: str) -> None:
     """Canaryd itself needs none of it; who lacks it gets a command that works today, and no traceback."""
     program = (
         "import sys\n"
-        "sys.modules.update(dict.fromkeys(['envoy', 'aiohttp', 'jsonpatch']))\n"
+        "sys.modules.update(dict.fromkeys(['envoy', 'aiohttp', 'cryptography']))\n"
         f"from canaryd.cli import app\napp(['lab', {verb!r}])\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

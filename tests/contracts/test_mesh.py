@@ -1,14 +1,13 @@
 """
 What the engine relies on from a mesh, asked of the one in memory and of the real adapter.
 
-The adapter runs against the lab's API server, and against a real one with Istio's CRDs when ``CANARYD_TEST_KUBECONFIG``
-names a kubeconfig. There nobody can order faults or ready pods, and the tests that need them skip.
+The adapter runs against the lab's API server, and against a real one with Istio's CRDs where there is one
+(tests/envtest). There nobody can order faults or ready pods, and the tests that need them skip.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Refused
 from canaryd.model.traffic import NOTHING, Entry, Marker, Route, Split
+from tests.conftest import REAL
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import (
     V1,
@@ -172,7 +172,7 @@ def emulator() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "emulator", "real"])
+@pytest.fixture(params=["memory", "emulator", REAL])
 def world_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., World]]:
     """Makes the world from the http entries of `reviews`."""
     made: list[OnApi] = []
@@ -182,10 +182,7 @@ def world_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
             server = request.getfixturevalue("emulator")
             world = OnApi(connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5), server, *entries)
         else:
-            named = os.environ.get("CANARYD_TEST_KUBECONFIG")
-            if not named:
-                pytest.skip("CANARYD_TEST_KUBECONFIG names no real API server")
-            kube = connect(named)
+            kube = connect(str(request.getfixturevalue("real_api")))
             try:
                 kube.get(VIRTUAL_SERVICES, "default", "is-there-istio")
             except Unserved:

@@ -52,7 +52,6 @@ def one_of(field: str) -> dict[str, str]:
 
 
 REFUSED: list[tuple[str, Any, dict[str, str]]] = [
-    ("VirtualService", None, wrong_type("spec", "object", "null")),
     ("VirtualService", {"hosts": "reviews"}, wrong_type("spec.hosts", "array", "string")),
     ("VirtualService", {"http": [None]}, wrong_type("spec.http[0]", "object", "null")),
     (
@@ -284,7 +283,11 @@ def test_a_policys_unknown_fields_are_named_or_pruned() -> None:
 
 def test_every_kind_is_served_as_its_definition_says() -> None:
     versions = {one.kind: one.versions for one in ISTIO_RESOURCES}
-    assert versions.pop("PeerAuthentication") == ("v1", "v1beta1")
+    for kind in ("PeerAuthentication", "AuthorizationPolicy", "RequestAuthentication"):
+        assert versions.pop(kind) == ("v1", "v1beta1")
+    assert versions.pop("Telemetry") == ("v1", "v1alpha1")
+    assert {versions.pop(kind) for kind in ("EnvoyFilter", "WasmPlugin")} == {("v1alpha3",), ("v1alpha1",)}
+    assert versions.pop("ProxyConfig") == ("v1beta1",)
     assert set(versions.values()) == {("v1", "v1beta1", "v1alpha3")}
     assert {one.kind for one in ISTIO_RESOURCES if not one.has_status} == set()
 

@@ -114,14 +114,16 @@ def test_every_object_that_istio_refuses_is_refused_for_the_same_reason(corpus: 
         with pytest.raises(ApiError) as refusal:
             accepted(load(corpus / "invalid" / row["file"]))
         error = refusal.value
+        # A null that may not be one is dropped before anything looks at it: seen on a real API server, 1.35.
+        wrong = [one for one in row["crd_errors"] if ": None is not of type" not in one]
         if row["rejected_by"] == ["strict-field-validation"]:
             unknown = {one.removeprefix("unknown field .") for one in row["crd_errors"]}
             assert error.code == 400
             assert all(f'unknown field "{one}"' in error.message for one in unknown), error.message
-        elif row["crd_errors"]:
+        elif wrong:
             assert error.code == 422, row["file"]
             fields = {cause["field"] for cause in error.details["causes"]}
-            assert {field_of(one) for one in row["crd_errors"]} <= fields, (row["file"], fields)
+            assert {field_of(one) for one in wrong} <= fields, (row["file"], fields)
         else:
             assert error.code == 400, row["file"]
             assert error.message.startswith('admission webhook "rev.validation.istio.io" denied the request: ')

@@ -3,45 +3,61 @@ The cluster in memory: every object, one global resourceVersion, and a bounded l
 
 Stored objects are never mutated, only replaced: events, pages and subscribers may share them with the store, and must
 not write to them. Objects are kept in their storage version; a `version` in `Options` says how the caller speaks.
-What is left out on purpose: controllers (a Deployment makes no pods), defaulting of built-ins, garbage collection.
+Of a cluster's controllers only the garbage collector is here, and it acts within the delete that gives it work: a
+Deployment makes no pods.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import copy
 import json
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
 from canaryd.lab.kubernetes import status
 from canaryd.lab.kubernetes.builtin import BUILTIN_RESOURCES, DEFINITIONS, NAMESPACES
+from canaryd.lab.kubernetes.checks import wrong, wrongly_changed
+from canaryd.lab.kubernetes.defaults import defaulted, empty, given_by_server
 from canaryd.lab.kubernetes.gatewayapi import GATEWAY_API_RESOURCES
 from canaryd.lab.kubernetes.istio import ISTIO_RESOURCES
+from canaryd.lab.kubernetes.labels import wrong_metadata
 from canaryd.lab.kubernetes.objects import (
     PLAIN,
     Options,
+    causes_of_name,
     check_identity,
+    check_manifest,
     check_name,
     check_namespace,
+    check_path,
     check_preconditions,
+    check_strategic,
+    decoded_body,
     desired,
     generated_name,
     now,
     part_written,
     resource_of,
-    strict_decoding_error,
     tidy_metadata,
+    unevaluated,
     with_server_status,
-    without_nulls,
 )
-from canaryd.lab.kubernetes.ownership import Manager, after_update, applied, managed_fields, ownership_of
+from canaryd.lab.kubernetes.ownership import (
+    Manager,
+    Ownership,
+    after_update,
+    applied,
+    managed_fields,
+    ownership_of,
+)
 from canaryd.lab.kubernetes.patching import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -52,6 +68,7 @@ from canaryd.lab.kubernetes.patching import (
     strategically_patched,
 )
 from canaryd.lab.kubernetes.resources import Registry, Resource
+from canaryd.lab.kubernetes.scale import Paths
 from canaryd.lab.kubernetes.schema import read
 from canaryd.lab.kubernetes.selectors import Selector
 from canaryd.lab.kubernetes.status import ApiError, Cause, Object
@@ -89,6 +106,15 @@ class Page:
     remaining: int = 0
 
 
+BACKGROUND = "Background"
+_FINALIZERS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
+
+_OLD_LIST = "The resourceVersion for the provided list is too old."
+_OLD_PAGE = (
+    "The provided continue parameter is too old to display a consistent list result. You must start a new list without "
+    "the continue parameter."
+)
+
 Key = tuple[str, str]  # namespace (empty for cluster-scoped), name
 
 
@@ -114,6 +140,7 @@ class Cluster:
         self._log: deque[Change] = deque()
         self._history = history
         self._subscribers: list[Callable[[Change], None]] = []
+        self._addresses = 0
         for name in ("default", "kube-system"):
             self._add_namespace(name)
 
@@ -197,11 +224,24 @@ class Cluster:
         return found
 
     def page(
-        self, resource: Resource, namespace: str | None, select: Selector, *, limit: int = 0, token: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        select: Selector,
+        *,
+        limit: int = 0,
+        token: str = "",
+        at: int | None = None,
     ) -> Page:
-        """A list, or what of it follows `token`, as of one version. Raises ApiError 410 when that is forgotten."""
+        """
+        A list, or what of it follows `token`, as of one version: the newest, unless `at` names another.
+
+        Raises ApiError 410 when that is forgotten.
+        """
         with self._lock:
-            version, after = _read_token(token) if token else (self._version, None)
+            version, after = _read_token(token) if token else (self._version if at is None else at, None)
+            if version < self._forgotten:
+                raise status.expired(_OLD_PAGE if token else _OLD_LIST)
             state = self._state_at(version, resource, namespace)
         keys = [key for key in sorted(state) if (after is None or key > after) and select(state[key])]
         shown = keys[:limit] if limit else keys
@@ -221,25 +261,29 @@ class Cluster:
             and (namespace is None or one.object["metadata"].get("namespace", "") == namespace)
         ]
 
+    def scale_paths(self, resource: Resource) -> Paths:
+        """Where objects of a kind keep their numbers of replicas."""
+        if not resource.custom:
+            return Paths()
+        definition = self._shelf(DEFINITIONS).objects.get(("", resource.qualified)) or {}
+        for version in (definition.get("spec") or {}).get("versions") or []:
+            if declared := (version.get("subresources") or {}).get("scale"):
+                return Paths(
+                    declared["specReplicasPath"],
+                    declared["statusReplicasPath"],
+                    declared.get("labelSelectorPath", ".status.selector"),
+                    must_exist=True,
+                )
+        return Paths()
+
     # -- writing
 
     def create(self, resource: Resource, namespace: str, body: Any, options: Options = PLAIN) -> Written:
         with self._lock:
-            body = self._checked_body(resource, body, options)
-            metadata = self._new_metadata(resource, namespace, body.get("metadata") or {})
-            name = metadata["name"]
-            if (namespace, name) in self._shelf(resource).objects:
-                raise status.already_exists(resource, name)
-            new = {**body, "apiVersion": resource.api_version(), "kind": resource.kind, "metadata": metadata}
-            if resource.has_status and not options.whole:
-                new.pop("status", None)
-            new, warnings = self._validated(resource, name, with_server_status(resource, new), options)
+            asked, new, warnings = self._made(resource, namespace, body, options)
             manager = Manager(options.manager, "Update", resource.api_version(options.version))
-            owners = after_update({}, {}, new, manager, now())
-            new = {**new, "metadata": {**new["metadata"], "managedFields": managed_fields(owners)}}
-            if options.dry_run:
-                return Written(new, True, warnings)
-            return Written(self._commit("ADDED", resource, None, new), True, warnings)
+            owners = after_update(resource.whole_schema, {}, empty(resource), asked, manager, now())
+            return self._created(resource, _owned(new, owners), options, warnings)
 
     def replace(
         self,
@@ -250,12 +294,16 @@ class Cluster:
         options: Options = PLAIN,
     ) -> Written:
         with self._lock:
-            old = self.get(resource, namespace, name)
-            body = self._checked_body(resource, body, options)
+            body, warnings = decoded_body(resource, body, options)
+            old = self._shelf(resource).objects.get((namespace, name))
+            check_path(resource, namespace, name, body["metadata"])
+            if old is None:
+                if not resource.create_on_update or options.subresource:
+                    raise status.not_found(resource, name)
+                return self.create(resource, namespace, {**body, "apiVersion": ""}, options)
             if not body["metadata"].get("resourceVersion") and not resource.unconditional_update:
-                message = "Invalid value: 0: must be specified for an update"
-                raise status.invalid(resource, name, (Cause("FieldValueInvalid", message, "metadata.resourceVersion"),))
-            return self._update(resource, old, body, options)
+                raise status.without_version(resource, name)
+            return self._update(resource, old, body, options, warnings)
 
     def patch(
         self,
@@ -280,8 +328,11 @@ class Cluster:
                 MERGE_PATCH: merge_patched,
                 STRATEGIC_PATCH: strategically_patched,
             }
-            new = patchers[content_type](seen, patch)
-            return self._update(resource, old, self._checked_body(resource, new, options), options, patching=True)
+            if content_type == STRATEGIC_PATCH and options.validation == "Strict":
+                check_strategic(resource, seen, patch)
+            patched, warnings = decoded_body(resource, patchers[content_type](seen, patch), options, patching=True)
+            check_path(resource, namespace, name, patched["metadata"])
+            return self._update(resource, old, patched, options, warnings)
 
     def delete(
         self,
@@ -291,8 +342,14 @@ class Cluster:
         preconditions: Object | None = None,
         *,
         dry_run: bool = False,
+        propagation: str = BACKGROUND,
     ) -> tuple[Object, bool]:
-        """Delete, or mark as being deleted while finalizers remain: the object, and whether it is gone."""
+        """
+        Delete, or mark as being deleted while finalizers remain: the object, and whether it is gone.
+
+        `propagation` says what happens to those that name it as their owner: ``Background`` deletes them after it,
+        ``Foreground`` before it, ``Orphan`` takes the reference away from them.
+        """
         with self._lock:
             old = self.get(resource, namespace, name)
             check_preconditions(resource, old, preconditions or {})
@@ -300,15 +357,16 @@ class Cluster:
                 return old, not old["metadata"].get("finalizers")
             if resource == NAMESPACES:
                 self._empty_namespace(name)
-            if not old["metadata"].get("finalizers"):
-                return self._commit("DELETED", resource, old, old), True
-            if old["metadata"].get("deletionTimestamp"):
-                return old, False
-            marks = {"deletionTimestamp": now(), "deletionGracePeriodSeconds": 0}
-            new = {**old, "metadata": {**old["metadata"], **marks}}
-            if resource.has_generation:
-                new["metadata"]["generation"] += 1
-            return self._commit("MODIFIED", resource, old, new), False
+            if resource == DEFINITIONS:
+                self._empty_shelf(resource_of(old))
+            finalizer = _FINALIZERS.get(propagation)
+            if finalizer is None:
+                return self._deleted(resource, old)
+            marked = self._marked(resource, old, finalizer)
+            self._collect(marked, propagation)
+            if propagation == "Foreground" and self._is_waited_for(marked):
+                return marked, False
+            return marked, self._finalized(resource, marked, finalizer)
 
     # -- inside
 
@@ -338,29 +396,138 @@ class Cluster:
     def _add_namespace(self, name: str) -> None:
         self.create(NAMESPACES, "", {"metadata": {"name": name}}, Options(manager="lab"))
 
+    # -- deleting and collecting
+
+    def _deleted(self, resource: Resource, old: Object) -> tuple[Object, bool]:
+        """Gone with everything it owned, or marked while somebody's finalizers remain."""
+        if old["metadata"].get("finalizers"):
+            return self._marked(resource, old, ""), False
+        last = old
+        if resource.qualified == "pods" and not old["metadata"].get("deletionTimestamp"):
+            metadata = {**old["metadata"], "generation": old["metadata"].get("generation", 0) + 1}
+            last = {**old, "metadata": {**metadata, "deletionTimestamp": now(), "deletionGracePeriodSeconds": 0}}
+        gone = self._commit("DELETED", resource, old, last)
+        self._after_deletion(gone)
+        return gone, True
+
+    def _marked(self, resource: Resource, old: Object, finalizer: str) -> Object:
+        metadata = dict(old["metadata"])
+        if finalizer and finalizer not in metadata.get("finalizers", ()):
+            metadata["finalizers"] = [*metadata.get("finalizers", ()), finalizer]
+        if not metadata.get("deletionTimestamp"):
+            metadata |= {"deletionTimestamp": now(), "deletionGracePeriodSeconds": 0}
+            if resource.has_generation:
+                metadata["generation"] += 1
+        new = {**old, "metadata": metadata}
+        return old if new == old else self._commit("MODIFIED", resource, old, new)
+
+    def _finalized(self, resource: Resource, marked: Object, finalizer: str) -> bool:
+        """Take the collector's own finalizer off again; whether that was the last one."""
+        key = (marked["metadata"].get("namespace", ""), marked["metadata"]["name"])
+        old = self._shelf(resource).objects.get(key)
+        if old is None:
+            return True
+        left = [one for one in old["metadata"].get("finalizers", ()) if one != finalizer]
+        new = {**old, "metadata": tidy_metadata({**old["metadata"], "finalizers": left})}
+        if left:
+            self._commit("MODIFIED", resource, old, new)
+            return False
+        gone = self._commit("DELETED", resource, old, new)
+        if finalizer == _FINALIZERS["Foreground"]:
+            self._after_deletion(gone)
+        return True
+
+    def _after_deletion(self, gone: Object) -> None:
+        """Collect what it owned, and let those go that were waiting for it in the foreground."""
+        self._collect(gone, BACKGROUND)
+        owners = {one.get("uid") for one in gone["metadata"].get("ownerReferences") or () if _blocks(one)}
+        if not owners:
+            return
+        finalizer = _FINALIZERS["Foreground"]
+        for shelf in list(self._shelves.values()):
+            for obj in list(shelf.objects.values()):
+                waits = finalizer in obj["metadata"].get("finalizers", ())
+                if waits and obj["metadata"]["uid"] in owners and not self._is_waited_for(obj):
+                    self._finalized(shelf.resource, obj, finalizer)
+
+    def _is_waited_for(self, owner: Object) -> bool:
+        """Whether something is left that blocks its owner's deletion."""
+        uid = owner["metadata"]["uid"]
+        return any(
+            one.get("uid") == uid and _blocks(one)
+            for shelf in self._shelves.values()
+            for obj in shelf.objects.values()
+            for one in obj["metadata"].get("ownerReferences") or ()
+        )
+
+    def _collect(self, owner: Object, propagation: str) -> None:
+        """What the garbage collector does about those that name `owner` as their owner."""
+        uid = owner["metadata"]["uid"]
+        for shelf in list(self._shelves.values()):
+            for obj in list(shelf.objects.values()):
+                references = obj["metadata"].get("ownerReferences") or ()
+                if not any(one.get("uid") == uid for one in references):
+                    continue
+                left = [one for one in references if one.get("uid") != uid]
+                if not left and propagation != "Orphan":
+                    metadata = obj["metadata"]
+                    self.delete(
+                        shelf.resource, metadata.get("namespace", ""), metadata["name"], propagation=propagation
+                    )
+                elif propagation != "Foreground":
+                    new = {**obj, "metadata": tidy_metadata({**obj["metadata"], "ownerReferences": left})}
+                    self._commit("MODIFIED", shelf.resource, obj, new)
+
     def _empty_namespace(self, name: str) -> None:
         for shelf in list(self._shelves.values()):
             for key in [key for key in shelf.objects if key[0] == name]:
-                self.delete(shelf.resource, *key)
+                if key in shelf.objects:  # its owner's deletion may have taken it along
+                    self.delete(shelf.resource, *key)
 
-    def _checked_body(self, resource: Resource, body: Any, options: Options) -> Object:
-        """An object that is what the URL says it is. Custom resources must say so themselves."""
-        if not isinstance(body, dict):
-            raise status.bad_request("the object provided is unrecognized: it must be a JSON object")
-        wanted = resource.api_version(options.version)
-        given, kind = body.get("apiVersion", ""), body.get("kind", "")
-        if resource.custom and not kind:
-            raise status.bad_request(f"Object 'Kind' is missing in '{json.dumps(body)[:200]}'")
-        if given and given != wanted:
-            raise status.bad_request(
-                f"the API version in the data ({given}) does not match the expected API version ({wanted})"
-            )
-        if kind and kind != resource.kind:
-            raise status.bad_request(f"{kind} in version {given!r} cannot be handled as a {resource.kind}")
-        if not isinstance(body.get("metadata", {}), dict | None):
-            raise status.bad_request("metadata must be an object")
-        body = body if resource.custom else without_nulls(body)
-        return {**body, "apiVersion": resource.api_version(), "metadata": without_nulls(body.get("metadata") or {})}
+    def _empty_shelf(self, resource: Resource) -> None:
+        shelf = self._shelf(resource)
+        for key in list(shelf.objects):
+            if key in shelf.objects:
+                self.delete(resource, *key)
+
+    # -- writing, step by step
+
+    def _made(
+        self, resource: Resource, namespace: str, body: Any, options: Options
+    ) -> tuple[Object, Object, tuple[str, ...]]:
+        """A new object as it was asked for, as it would be stored but for its owners, and warnings. Raises ApiError."""
+        body, warnings = decoded_body(resource, body, options)
+        with _warning(warnings):
+            metadata = self._new_metadata(resource, namespace, body.get("metadata") or {})
+            new = {**body, "metadata": metadata}
+            if resource.has_status and not options.whole:
+                new.pop("status", None)
+                if not resource.custom:
+                    new = defaulted(resource, new)
+            asked = new
+            if resource.qualified == "services":
+                new = self._with_address(new)
+            new, told = self._validated(resource, metadata["name"], with_server_status(resource, new), options)
+            if (namespace, metadata["name"]) in self._shelf(resource).objects:
+                raise status.already_exists(resource, metadata["name"])
+            return asked, new, (*warnings, *told)
+
+    def _created(self, resource: Resource, new: Object, options: Options, warnings: tuple[str, ...]) -> Written:
+        if options.dry_run:
+            return Written(new, True, warnings)
+        return Written(self._commit("ADDED", resource, None, new), True, warnings)
+
+    def _with_address(self, service: Object, old: Object | None = None) -> Object:
+        """A Service with its cluster IP: the one it has, or the next that is free."""
+        spec = service.get("spec") or {}
+        if spec.get("type") == "ExternalName" or spec.get("clusterIP"):
+            given = spec.get("clusterIP")
+            return {**service, "spec": {**spec, "clusterIPs": [given]}} if given else service
+        address = ((old or {}).get("spec") or {}).get("clusterIP")
+        if not address:
+            self._addresses += 1
+            address = f"10.96.{self._addresses // 250}.{self._addresses % 250 + 1}"
+        return {**service, "spec": {**spec, "clusterIP": address, "clusterIPs": [address]}}
 
     def _new_metadata(self, resource: Resource, namespace: str, given: Object) -> Object:
         if given.get("resourceVersion"):
@@ -380,73 +547,92 @@ class Cluster:
         return {**{key: value for key, value in given.items() if key not in dropped}, **identity}
 
     def _update(
-        self, resource: Resource, old: Object, new: Object, options: Options, *, patching: bool = False
+        self, resource: Resource, old: Object, new: Object, options: Options, warnings: tuple[str, ...] = ()
+    ) -> Written:
+        with _warning(warnings):
+            return self._updated(resource, old, new, options, warnings)
+
+    def _updated(
+        self, resource: Resource, old: Object, new: Object, options: Options, warnings: tuple[str, ...]
     ) -> Written:
         given = new["metadata"]
         name = old["metadata"]["name"]
         check_identity(resource, old, given)
-        new = part_written(resource, old, new, options)
-        new, warnings = self._validated(resource, name, new, options, patching=patching)
-        owners = ownership_of({"metadata": given}) if given.get("managedFields") else ownership_of(old)
-        subresource = options.subresource
-        manager = Manager(options.manager, "Update", resource.api_version(options.version), subresource)
-        owners = after_update(owners, old, new, manager, now())
-        new["metadata"]["managedFields"] = managed_fields(owners)
-        return Written(self._stored(resource, old, new, options), False, warnings)
+        new = asked = part_written(resource, old, new, options)
+        if resource.qualified == "services":
+            new = self._with_address(new, old)
+        new, told = self._validated(resource, name, given_by_server(resource, new), options, old)
+        owners = _owners_before(old, given)
+        if owners:  # who has taken all of it off is not tracked again
+            subresource = options.subresource
+            manager = Manager(options.manager, "Update", resource.api_version(options.version), subresource)
+            owners = after_update(resource.whole_schema, owners, _asked(resource, old, asked), asked, manager, now())
+        stored = self._stored(resource, old, _owned(new, owners), options)
+        return Written(stored, False, (*warnings, *told))
 
     def _server_side_apply(
         self, resource: Resource, namespace: str, name: str, manifest: Any, options: Options
     ) -> Written:
-        manifest = self._checked_body(resource, manifest, options)
-        if manifest["metadata"].get("managedFields"):
-            raise status.bad_request("metadata.managedFields must be nil")
-        manifest["metadata"] = {**manifest["metadata"], "name": manifest["metadata"].get("name", name)}
+        plain = check_manifest(resource, namespace, name, manifest, options)
         subresource = options.subresource
         manager = Manager(options.manager, "Apply", resource.api_version(options.version), subresource)
+        schema = resource.whole_schema
         old = self._shelf(resource).objects.get((namespace, name))
         if old is None:
-            created = self.create(resource, namespace, manifest, replace(options, dry_run=True))
-            _, owners = applied({}, manifest, {}, manager, now(), force=False)
-            new = {**created.object}
-            new["metadata"] = {**new["metadata"], "managedFields": managed_fields(owners)}
-            if not options.dry_run:
-                new = self._commit("ADDED", resource, None, new)
-            return Written(new, True, created.warnings)
-        check_identity(resource, old, manifest["metadata"])
-        merged, owners = applied(copy.deepcopy(old), manifest, ownership_of(old), manager, now(), force=options.force)
-        new, warnings = self._validated(resource, name, part_written(resource, old, merged, options), options)
-        new["metadata"]["managedFields"] = managed_fields(owners)
-        return Written(self._stored(resource, old, new, options), False, warnings)
+            if subresource:
+                raise status.not_found(resource, name)
+            _, new, warnings = self._made(resource, namespace, plain, options)
+            _, owners = applied(schema, {}, plain, {}, manager, now(), force=False)
+            return self._created(resource, _owned(new, owners), options, warnings)
+        check_identity(resource, old, plain["metadata"])
+        live = copy.deepcopy(old)
+        merged, owners = applied(schema, live, plain, ownership_of(old), manager, now(), force=options.force)
+        merged = {**merged, "apiVersion": resource.api_version(options.version), "kind": resource.kind}
+        merged, warnings = decoded_body(resource, merged, options)
+        new = given_by_server(resource, part_written(resource, old, merged, options))
+        if resource.qualified == "services":
+            new = self._with_address(new, old)
+        new, told = self._validated(resource, name, new, options, old)
+        stored = self._stored(resource, old, _owned(new, owners), options)
+        return Written(stored, False, (*warnings, *told))
 
     def _validated(
-        self, resource: Resource, name: str, obj: Object, options: Options, *, patching: bool = False
+        self, resource: Resource, name: str, obj: Object, options: Options, old: Object | None = None
     ) -> tuple[Object, tuple[str, ...]]:
-        """The object pruned, checked against its schema, then shown to the webhook; and the warnings to send."""
+        """
+        The object with its metadata tidied, checked, and then shown to the webhook; and what is warned of.
+
+        Raises ApiError.
+        """
         obj = {**obj, "metadata": tidy_metadata(obj["metadata"])}
-        if not resource.custom:
-            return obj, ()
-        body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
-        reading = read(resource.schema or {}, body)
-        warnings = tuple(f'unknown field "{path}"' for path in reading.unknown)
-        if warnings and options.validation == "Strict":
-            raise strict_decoding_error(resource, options, obj, warnings, patching=patching)
-        causes = all_causes(resource.schema or {}, reading.value, reading.causes)
+        causes = () if old else causes_of_name(resource, name)
+        if not options.whole:  # a seed may leave out what nobody asks it for, and stays writable
+            known = set(_wrong(resource, old, options)) if old else set()
+            causes += tuple(one for one in _wrong(resource, obj, options) if one not in known)
+        if old and not (options.whole or options.subresource or resource.custom):
+            causes += tuple(wrongly_changed(resource, old, obj))
+        if resource.custom:
+            body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
+            reading = read(resource.schema or {}, body)
+            causes += tuple(all_causes(resource.schema or {}, reading.value, reading.causes))
+            # Defaults again: a status that was taken off may have one.
+            obj = {key: obj[key] for key in ("apiVersion", "kind", "metadata")} | reading.value
         if causes:
-            raise status.invalid(resource, name, tuple(causes))
-        obj = {"apiVersion": obj["apiVersion"], "kind": resource.kind, "metadata": obj["metadata"], **reading.value}
-        told = () if options.subresource else admit(obj)
-        return obj, (*(() if options.validation == "Ignore" else warnings), *told)
+            raise status.invalid(resource, name, causes)
+        return obj, (*unevaluated(resource, obj), *(() if options.subresource else admit(obj)))
 
     def _stored(self, resource: Resource, old: Object, new: Object, options: Options) -> Object:
         """Commit an update; one that changes nothing gets no new resourceVersion, one that ends finalizers deletes."""
         metadata = new["metadata"]
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if resource.has_generation and desired(new) != desired(old):
+        if resource.has_generation and desired(resource, new, options) != desired(resource, old, options):
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
         if new == old or options.dry_run:
             return new
         if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
-            return self._commit("DELETED", resource, old, new)
+            gone = self._commit("DELETED", resource, old, new)
+            self._after_deletion(gone)
+            return gone
         return self._commit("MODIFIED", resource, old, new)
 
     def _commit(self, kind: str, resource: Resource, old: Object | None, new: Object) -> Object:
@@ -479,6 +665,50 @@ class Cluster:
         self._shelf(resource).resource = resource
 
 
+@contextlib.contextmanager
+def _warning(warnings: tuple[str, ...]) -> Iterator[None]:
+    """What was found in the body is told with a refusal, too."""
+    try:
+        yield
+    except ApiError as error:
+        error.warnings = warnings
+        raise
+
+
+def _wrong(resource: Resource, obj: Object, options: Options) -> tuple[Cause, ...]:
+    """What is wrong with an object beyond its schema."""
+    own = () if options.subresource else tuple(wrong(resource, obj))
+    return (*wrong_metadata(obj["metadata"]), *own)
+
+
+def _blocks(reference: Object) -> bool:
+    return bool(reference.get("blockOwnerDeletion"))
+
+
+def _owned(obj: Object, owners: Ownership) -> Object:
+    """The object with its owners written down; nobody's have no list."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    fields = managed_fields(owners)
+    return {**obj, "metadata": {**metadata, "managedFields": fields} if fields else metadata}
+
+
+def _asked(resource: Resource, old: Object, asked: Object) -> Object:
+    """`old` without what the server gave it and this write leaves out: that is not taken away by the writer."""
+    if resource.custom or "spec" not in old:
+        return old
+    spec = asked.get("spec") or {}
+    given = given_by_server(resource, {**asked, "spec": {}}).get("spec") or {}
+    kept = {key: value for key, value in old["spec"].items() if key in spec or key not in given}
+    return {**old, "spec": kept}
+
+
+def _owners_before(old: Object, given: Object) -> Ownership:
+    """Who owned what before a write, which may itself say so; ``[{}]`` takes all of it off."""
+    if given.get("managedFields"):
+        return ownership_of({"metadata": given})
+    return ownership_of(old)
+
+
 def patch_types(resource: Resource) -> tuple[str, ...]:
     if resource.custom:
         return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
@@ -494,4 +724,4 @@ def _read_token(token: str) -> tuple[int, Key]:
         version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
         return int(version), (str(namespace), str(name))
     except (ValueError, TypeError, binascii.Error) as error:
-        raise status.bad_request("continue key is not valid") from error
+        raise status.bad_request(f"invalid continue token: continue key is not valid: {error}") from error

@@ -8,15 +8,18 @@ falls back from the former by itself and needs the latter only up to 1.27.
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from typing import Any
 
+from canaryd.lab.kubernetes.models import MODEL, QUANTITY, model_schema, type_name
 from canaryd.lab.kubernetes.resources import Registry, Resource, Schema
 from canaryd.lab.kubernetes.status import Object
 
 VERSION: Object = {
     "major": "1",
-    "minor": "32",
-    "gitVersion": "v1.32.0-canaryd-lab",
+    "minor": "35",
+    "gitVersion": "v1.35.0-canaryd-lab",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
@@ -68,37 +71,34 @@ def _api_resources(resource: Resource) -> list[Object]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    if not resource.has_status:
-        return [entry]
-    status = {
-        "name": f"{resource.plural}/status",
-        "singularName": "",
-        "namespaced": resource.namespaced,
-        "kind": resource.kind,
-        "verbs": ["get", "patch", "update"],
-    }
-    return [entry, status]
+    below: Object = {"singularName": "", "namespaced": resource.namespaced, "verbs": ["get", "patch", "update"]}
+    scale = {"name": f"{resource.plural}/scale", "group": "autoscaling", "version": "v1", "kind": "Scale", **below}
+    status = {"name": f"{resource.plural}/status", "kind": resource.kind, **below}
+    found = [*([scale] if resource.scales else []), *([status] if resource.has_status else [])]
+    return [entry, *(reversed(found) if resource.custom else found)]
 
 
 def openapi_index(registry: Registry) -> Object:
-    """Where each group version's document is. The hash lets clients cache it: it names what is served there."""
+    """Where each group version's document is. The hash lets clients cache it: it changes with what is in there."""
     paths: Object = {}
     for name in registry.groups():
         for version in registry.versions(name):
             where = _base(name, version)
-            mark = "-".join(one.plural for one in registry.served(name, version))
+            mark = hashlib.sha256(f"{registry.revision} {where} {_STARTED}".encode()).hexdigest()[:32].upper()
             paths[where] = {"serverRelativeURL": f"/openapi/v3/{where}?hash={mark}"}
     return {"paths": paths}
 
 
 def openapi(registry: Registry, name: str, version: str) -> Object | None:
+    """A group version's document: its kinds' schemas, with descriptions, and enough of paths for kubectl."""
     served = registry.served(name, version)
     if not served:
         return None
-    schemas: Object = {_component(one, version): _kind_schema(one, version) for one in served}
-    schemas["ObjectMeta"] = {"type": "object", "description": "Standard object's metadata.", "properties": _METADATA}
+    schemas: Object = {}
     paths: Object = {}
     for one in served:
+        own = _kind_schema(one, version)
+        schemas[_component(one, version)] = _referring(own, name, version, schemas)
         paths |= _paths(one, version)
     return {
         "openapi": "3.0.0",
@@ -109,19 +109,39 @@ def openapi(registry: Registry, name: str, version: str) -> Object | None:
 
 
 _TEXT: Schema = {"type": "string"}
-_TEXTS: Schema = {"type": "object", "additionalProperties": _TEXT}
-_METADATA: Schema = {
-    "name": _TEXT,
-    "namespace": _TEXT,
-    "generateName": _TEXT,
-    "labels": _TEXTS,
-    "annotations": _TEXTS,
-    "finalizers": {"type": "array", "items": _TEXT},
-    "resourceVersion": _TEXT,
-    "uid": _TEXT,
-    "generation": {"type": "integer"},
-    "creationTimestamp": _TEXT,
-}
+_STARTED = secrets.token_hex(8)  # another process may serve other schemas at the same address
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_EITHER = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+
+
+def _referring(schema: Any, group: str, version: str, schemas: Object) -> Any:
+    """A schema in which the types of Kubernetes' models are references; `schemas` gets what they refer to."""
+    if isinstance(schema, list):
+        return [_referring(one, group, version, schemas) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string") and "anyOf" not in schema and "type" not in schema:
+        name = _QUANTITY if QUANTITY in schema else _EITHER
+        schemas[name] = {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}
+        return _reference(name, schema)
+    model = schema.get(MODEL)
+    if model is None:
+        return {key: _referring(value, group, version, schemas) for key, value in schema.items()}
+    meta = model in ("V1ObjectMeta", "V1OwnerReference", "V1ManagedFieldsEntry", "V1LabelSelector")
+    package = _META if meta else f"io.k8s.api.{group.partition('.')[0] or 'core'}.{version}"
+    name = f"{package}.{type_name(model)}"
+    if name not in schemas:
+        schemas[name] = {}  # now, for a type may hold itself
+        plain = {key: value for key, value in model_schema(model).items() if key != MODEL}
+        schemas[name] = _referring(plain, group, version, schemas)
+    return _reference(name, schema)
+
+
+def _reference(name: str, schema: Schema) -> Schema:
+    found: Schema = {"allOf": [{"$ref": f"#/components/schemas/{name}"}]}
+    kept = ("description", "default", "x-kubernetes-list-type", "x-kubernetes-list-map-keys")
+    return {**found, **{key: schema[key] for key in kept if key in schema}}
 
 
 def _base(name: str, version: str) -> str:
@@ -129,7 +149,9 @@ def _base(name: str, version: str) -> str:
 
 
 def _component(resource: Resource, version: str) -> str:
-    return ".".join([*reversed(resource.group.split(".")), version, resource.kind]).lstrip(".")
+    if not resource.custom:
+        return f"io.k8s.api.{resource.group.partition('.')[0] or 'core'}.{version}.{resource.kind}"
+    return ".".join([*reversed(resource.group.split(".")), version, resource.kind])
 
 
 def _kind(resource: Resource, version: str) -> Object:
@@ -137,14 +159,18 @@ def _kind(resource: Resource, version: str) -> Object:
 
 
 def _kind_schema(resource: Resource, version: str) -> Schema:
+    """The schema of a kind, with what every object has."""
+    told = model_schema("V1ConfigMap")["properties"]
+    common = {key: told[key] for key in ("apiVersion", "kind", "metadata")}
+    common["metadata"] = {**common["metadata"], "default": {}}
     loose: Schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    declared: dict[str, Any] = (resource.schema or {}).get("properties", {"spec": loose, "status": loose})
-    reference = {"allOf": [{"$ref": "#/components/schemas/ObjectMeta"}], "default": {}}
+    whole = resource.whole_schema or {"properties": {"spec": loose, "status": loose}}
+    kept = {key: value for key, value in whole.items() if key not in (MODEL, "properties")}
     return {
         "type": "object",
-        "properties": {"apiVersion": _TEXT, "kind": _TEXT, "metadata": reference, **declared},
+        **kept,
+        "properties": {**common, **{key: value for key, value in whole["properties"].items() if key not in common}},
         "x-kubernetes-group-version-kind": [_kind(resource, version)],
-        **({} if resource.custom else {"x-kubernetes-preserve-unknown-fields": True}),
     }
 
 

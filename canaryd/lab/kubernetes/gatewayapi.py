@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from canaryd.lab.kubernetes.declaring import FLAG, INT32, TEXT, TIME, array, choice, mapping, ruled, struct
-from canaryd.lab.kubernetes.resources import Resource, Schema
+from canaryd.lab.kubernetes.resources import AGE, Column, Resource, Schema
 from canaryd.lab.kubernetes.validations import Rule, rule
 
 GROUP = "gateway.networking.k8s.io"
@@ -540,7 +540,7 @@ def _resource(
         has_generation=True,
         unconditional_update=False,
         schema=struct(required=("spec",), **parts),
-        columns=columns,
+        columns=(*(Column(name, path=path) for name, path in columns), Column("Age", "date", path=AGE)),
     )
 
 

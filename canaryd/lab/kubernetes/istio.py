@@ -29,7 +29,7 @@ from canaryd.lab.kubernetes.declaring import (
     ruled,
     struct,
 )
-from canaryd.lab.kubernetes.resources import Resource, Schema
+from canaryd.lab.kubernetes.resources import AGE, Column, Resource, Schema
 from canaryd.lab.kubernetes.validations import rule
 
 TEXTS = array(TEXT)
@@ -460,6 +460,9 @@ STATUS: Schema = {
 }
 
 
+ANYTHING: Schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
 def _resource(
     kind: str,
     plural: str,
@@ -481,7 +484,7 @@ def _resource(
         has_generation=True,
         unconditional_update=False,
         schema=struct(spec=spec, status=STATUS, required=required),
-        columns=columns,
+        columns=(*(Column(name, path=path) for name, path in columns), Column("Age", "date", path=AGE)),
     )
 
 
@@ -507,6 +510,11 @@ ISTIO_RESOURCES = (
         required=("spec",),
     ),
     _resource("Sidecar", "sidecars", "", SIDECAR),
+    # Kept as they are given: they change who sees which route, and a preflight may want to read them.
+    _resource("WorkloadEntry", "workloadentries", "we", ANYTHING, ("Address", ".spec.address")),
+    _resource("WorkloadGroup", "workloadgroups", "wg", ANYTHING),
+    _resource("EnvoyFilter", "envoyfilters", "", ANYTHING, versions=("v1alpha3",)),
+    _resource("ProxyConfig", "proxyconfigs", "", ANYTHING, versions=("v1beta1",)),
     _resource(
         "PeerAuthentication",
         "peerauthentications",
@@ -516,4 +524,30 @@ ISTIO_RESOURCES = (
         group="security.istio.io",
         versions=("v1", "v1beta1"),
     ),
+    _resource(
+        "AuthorizationPolicy",
+        "authorizationpolicies",
+        "ap",
+        ANYTHING,
+        ("Action", ".spec.action"),
+        group="security.istio.io",
+        versions=("v1", "v1beta1"),
+    ),
+    _resource(
+        "RequestAuthentication",
+        "requestauthentications",
+        "ra",
+        ANYTHING,
+        group="security.istio.io",
+        versions=("v1", "v1beta1"),
+    ),
+    _resource(
+        "Telemetry",
+        "telemetries",
+        "telemetry",
+        ANYTHING,
+        group="telemetry.istio.io",
+        versions=("v1", "v1alpha1"),
+    ),
+    _resource("WasmPlugin", "wasmplugins", "", ANYTHING, group="extensions.istio.io", versions=("v1alpha1",)),
 )

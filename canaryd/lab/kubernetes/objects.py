@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from canaryd.lab.kubernetes import status
 from canaryd.lab.kubernetes.builtin import DEFINITIONS, NAMESPACES
-from canaryd.lab.kubernetes.resources import Resource
+from canaryd.lab.kubernetes.decoding import UndecodableError, decoded
+from canaryd.lab.kubernetes.defaults import defaulted, given_by_server
+from canaryd.lab.kubernetes.labels import wrong_name
+from canaryd.lab.kubernetes.models import model_schema
+from canaryd.lab.kubernetes.resources import Column, Resource
+from canaryd.lab.kubernetes.schema import read
 from canaryd.lab.kubernetes.status import ApiError, Cause, Object
 
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SERVER_KEEPS = (
     "name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
 )  # fmt: skip
@@ -50,6 +53,7 @@ def resource_of(definition: Object) -> Resource:
         own = ("apiVersion", "kind", "metadata")
         schema["properties"] = {key: value for key, value in schema["properties"].items() if key not in own}
     columns = served[0].get("additionalPrinterColumns") or []
+    subresources = served[0].get("subresources") or {}
     return Resource(
         group=spec["group"],
         versions=tuple(one["name"] for one in served),
@@ -58,15 +62,148 @@ def resource_of(definition: Object) -> Resource:
         namespaced=spec["scope"] == "Namespaced",
         short_names=tuple(names.get("shortNames", ())),
         categories=tuple(names.get("categories", ())),
-        has_status="status" in (served[0].get("subresources") or {}),
+        has_status="status" in subresources,
+        scales="scale" in subresources,
         has_generation=True,
         unconditional_update=False,
         schema=schema,
-        columns=tuple((one["name"], one["jsonPath"]) for one in columns if one["name"] != "Age"),
+        columns=tuple(_column(one) for one in columns),
     )
 
 
+def _column(declared: Object) -> Column:
+    return Column(
+        declared["name"],
+        declared.get("type", "string"),
+        declared.get("format", ""),
+        declared.get("priority", 0),
+        declared["jsonPath"],
+        declared.get("description", ""),
+    )
+
+
+def _has_rules(schema: Any) -> bool:
+    """Whether there is a CEL rule anywhere in a schema."""
+    if isinstance(schema, dict):
+        return bool(schema.get("x-kubernetes-validations")) or any(_has_rules(one) for one in schema.values())
+    return isinstance(schema, list) and any(_has_rules(one) for one in schema)
+
+
+def unevaluated(resource: Resource, obj: Object) -> tuple[str, ...]:
+    """What the lab does not do with this object although a real API server would: said, never silent."""
+    if resource == DEFINITIONS and _has_rules(obj.get("spec")):
+        told = f"the lab's API server stores the CEL rules of {obj['metadata']['name']} (x-kubernetes-validations)"
+        return (f"{told} but does not evaluate them: it accepts objects that they refuse",)
+    return (resource.unevaluated,) if resource.unevaluated else ()
+
+
+def decoded_body(
+    resource: Resource, body: Any, options: Options, *, patching: bool = False
+) -> tuple[Object, tuple[str, ...]]:
+    """
+    The object that a body is, without what its kind has no field for (those paths come second) and with defaults.
+
+    Raises ApiError 400 for what is no such object, or is none under fieldValidation=Strict.
+    """
+    if patching and resource.custom and isinstance(body, dict) and not body.get("kind"):
+        shown = json.dumps(body, separators=(",", ":"))
+        raise unreadable_patch(shown, f"Object 'Kind' is missing in '{shown}'")
+    body = _identified(resource, body, options)
+    unknown: list[str] = []
+    try:
+        if resource.custom:
+            metadata = decoded(
+                {"properties": {"metadata": model_schema("V1ObjectMeta")}, "type": "object"},
+                {"metadata": body.get("metadata") or {}},
+                unknown,
+            )["metadata"]
+        else:
+            body = decoded(resource.whole_schema, without_nulls(body), unknown)
+            metadata = body.get("metadata") or {}
+    except UndecodableError as error:
+        raise _not_decodable(resource, options, body, str(error), patching=patching) from None
+    found = {**body, "apiVersion": resource.api_version(), "metadata": tidy_metadata(without_nulls(metadata))}
+    if resource.custom:
+        reading = read(resource.schema or {}, _content(found))
+        unknown += reading.unknown
+        found = {"apiVersion": found["apiVersion"], "kind": resource.kind, "metadata": found["metadata"]}
+        found |= reading.value
+    else:
+        found = {**defaulted(resource, found), "kind": resource.kind}
+    told = tuple(f'unknown field "{path}"' for path in unknown)
+    if told and options.validation == "Strict":
+        raise strict_decoding_error(resource, options, found, told, patching=patching)
+    return found, () if options.validation == "Ignore" else told
+
+
+def _content(obj: Object) -> Object:
+    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
+
+
+def _identified(resource: Resource, body: Any, options: Options) -> Object:
+    """A JSON object that is what the URL says it is. Custom resources must say so themselves."""
+    if not isinstance(body, dict):
+        told = f"the object provided is unrecognized (must be of type {resource.kind}): couldn't get version/kind"
+        shape = (
+            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+        kind = "array" if isinstance(body, list) else "string"
+        begin = json.dumps(body, separators=(",", ":"))[:15].encode().hex()
+        told = f"{told}; json parse error: json: cannot unmarshal {kind} into Go value of type {shape} ({begin})"
+        raise status.bad_request(told)
+    version = options.version or resource.storage_version
+    wanted = resource.api_version(version)
+    given, kind = body.get("apiVersion") or "", body.get("kind") or ""
+    if resource.custom and not kind:
+        text = json.dumps(body)
+        told = f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing in"
+        raise status.bad_request(f"{told} '{text}' ({text[:30]} ...)")
+    if (given or resource.custom) and given != wanted and (resource.custom or kind in ("", resource.kind)):
+        raise status.bad_request(
+            f"the API version in the data ({given}) does not match the expected API version ({wanted})"
+        )
+    if kind and kind != resource.kind:
+        raise _other_kind(resource, kind, version, body)
+    if not isinstance(body.get("metadata", {}), dict | None):
+        told = f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}'
+        raise status.bad_request(f"{told}: json: cannot unmarshal into Go struct field {resource.kind}.metadata")
+    return body
+
+
+def _other_kind(resource: Resource, kind: str, version: str, body: Object) -> ApiError:
+    if not resource.custom:
+        group = resource.group.partition(".")[0] or "core"
+        given = str(body.get("apiVersion") or version).rpartition("/")[2]
+        told = f"converting ({given}.{kind}) to ({group}.{resource.kind}): unknown conversion"
+        return status.bad_request(f'{kind} in version "{given}" cannot be handled as a {resource.kind}: {told}')
+    name = (body.get("metadata") or {}).get("name", "")
+    cause = Cause("FieldValueInvalid", f'Invalid value: "{kind}": must be {resource.kind}', "kind")
+    message = f'{kind}.{resource.group} "{name}" is invalid: kind: {cause.message}'
+    where = {"name": name, "group": resource.group, "kind": kind}
+    return ApiError(422, "Invalid", message, details=where, causes=(cause,))
+
+
+def _not_decodable(resource: Resource, options: Options, body: Object, told: str, *, patching: bool) -> ApiError:
+    if patching:
+        return _invalid_patch(body, told)
+    version = options.version or resource.storage_version
+    return status.bad_request(f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: {told}')
+
+
+def _invalid_patch(obj: Object, told: str) -> ApiError:
+    """What a patch leads to cannot be decoded: 422 without a kind, with the object as text."""
+    return unreadable_patch(json.dumps(obj, separators=(",", ":")), told)
+
+
+def unreadable_patch(shown: str, told: str) -> ApiError:
+    """A patch that is refused, with what it is about."""
+    message = f"Invalid value: {json.dumps(shown)}: {told}"
+    cause = Cause("FieldValueInvalid", message, "patch")
+    return ApiError(422, "Invalid", f' "" is invalid: patch: {message}', causes=(cause,))
+
+
 def with_server_status(resource: Resource, obj: Object) -> Object:
+    """What the server itself says of a new object."""
     if resource == NAMESPACES:
         return {**obj, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
     if resource == DEFINITIONS:
@@ -77,12 +214,12 @@ def with_server_status(resource: Resource, obj: Object) -> Object:
         names = obj["spec"]["names"]
         stored = [one["name"] for one in obj["spec"]["versions"] if one.get("storage")]
         return {**obj, "status": {"conditions": conditions, "acceptedNames": names, "storedVersions": stored}}
-    return obj
+    return given_by_server(resource, obj)
 
 
 def part_written(resource: Resource, old: Object, new: Object, options: Options) -> Object:
     """What of `new` this request may write: never identity; status only through its subresource and nothing else."""
-    if options.subresource:
+    if options.subresource == "status":
         found = {key: value for key, value in old.items() if key != "status"}
         if "status" in new:
             found["status"] = new["status"]
@@ -99,14 +236,67 @@ def part_written(resource: Resource, old: Object, new: Object, options: Options)
     return found
 
 
-def check_identity(resource: Resource, old: Object, given: Object) -> None:
-    name = old["metadata"]["name"]
+def check_path(resource: Resource, namespace: str, name: str, given: Object) -> None:
+    """A body's name and namespace are those of the path, or absent."""
     if given.get("name", name) != name:
         raise status.bad_request(
             f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
         )
     if resource.namespaced:
-        check_namespace(given.get("namespace", ""), old["metadata"]["namespace"])
+        check_namespace(given.get("namespace", ""), namespace)
+
+
+def check_manifest(resource: Resource, namespace: str, name: str, manifest: Any, options: Options) -> Object:
+    """The manifest of a server-side apply, as it is: what it says is what its author comes to own."""
+    if isinstance(manifest, dict) and manifest.get("kind") == resource.kind:
+        given = str(manifest.get("apiVersion", ""))
+        if given != resource.api_version(options.version):
+            raise status.bad_request(f"invalid object type: {given}, Kind={resource.kind}")
+    found = _identified(resource, manifest, options)
+    metadata = found.get("metadata") or {}
+    if metadata.get("managedFields"):
+        raise status.bad_request("metadata.managedFields must be nil")
+    check_path(resource, namespace, name, metadata)
+    unknown: list[str] = []
+    told: list[str] = []
+    try:
+        if resource.custom:
+            unknown += read(resource.schema or {}, _content(found)).unknown
+        else:
+            decoded(resource.whole_schema, without_nulls(found), unknown)
+    except UndecodableError as error:
+        told.append(error.told_of_manifest)
+    told += [f".{path}: field not declared in schema" for path in unknown]
+    if told:
+        kind = f"{resource.api_version(options.version)}, Kind={resource.kind}"
+        which = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {kind}"
+        listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {one}" for one in told)
+        raise ApiError(500, "", f"failed to create typed patch object ({which}): {listed}")
+    return {**found, "metadata": {**metadata, "name": name}}
+
+
+def check_strategic(resource: Resource, live: Object, patch: Any) -> None:
+    """Under fieldValidation=Strict a strategic merge is refused with the patch itself, as Go prints a map."""
+    unknown: list[str] = []
+    try:
+        decoded(resource.whole_schema, without_nulls({**live, **patch} if isinstance(patch, dict) else live), unknown)
+    except UndecodableError:
+        return  # said with the whole object
+    if unknown:
+        told = ", ".join(f'unknown field "{path}"' for path in unknown)
+        raise unreadable_patch(_as_go(patch), f"strict decoding error: {told}")
+
+
+def _as_go(value: Any) -> str:
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_as_go(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(_as_go(one) for one in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_identity(resource: Resource, old: Object, given: Object) -> None:
+    name = old["metadata"]["name"]
     uid = old["metadata"]["uid"]
     if given.get("uid", uid) != uid:
         why = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {uid}"
@@ -127,20 +317,19 @@ def check_name(resource: Resource, name: str) -> None:
     if not name:
         cause = Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")
         raise status.invalid(resource, "", (cause,))
-    if not _SUBDOMAIN.fullmatch(name):
-        message = (
-            f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric '
-            "characters, '-' or '.', and must start and end with an alphanumeric character"
-        )
-        raise status.invalid(resource, name, (Cause("FieldValueInvalid", message, "metadata.name"),))
+
+
+def causes_of_name(resource: Resource, name: str) -> tuple[Cause, ...]:
+    """What is wrong with the name of a new object."""
+    told = wrong_name(name, resource.kind)
+    return tuple(Cause("FieldValueInvalid", f'Invalid value: "{name}": {one}', "metadata.name") for one in told)
 
 
 def check_preconditions(resource: Resource, old: Object, asked: Object) -> None:
     for key, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         wanted, found = asked.get(key), old["metadata"][key]
         if wanted and wanted != found:
-            why = f"Precondition failed: {shown} in precondition: {wanted}, {shown} in object meta: {found}"
-            raise status.conflict(resource, old["metadata"]["name"], why)
+            raise status.precondition_failed(resource, old["metadata"]["name"], shown, wanted, found)
 
 
 def strict_decoding_error(
@@ -152,15 +341,23 @@ def strict_decoding_error(
     """
     told = f"strict decoding error: {', '.join(unknown)}"
     if patching:
-        message = f"Invalid value: {json.dumps(json.dumps(obj))}: {told}"
-        cause = Cause("FieldValueInvalid", message, "patch")
-        return ApiError(422, "Invalid", f' "" is invalid: patch: {message}', causes=(cause,))
+        return _invalid_patch(obj, told)
     version = options.version or resource.storage_version
     return status.bad_request(f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: {told}')
 
 
-def desired(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata", "status")}
+def desired(resource: Resource, obj: Object, options: Options) -> Object:
+    """
+    What counts for the generation: everything people say, and a Deployment's annotations.
+
+    Its controller writes its annotation by the status's door, which does not count. Source: kubernetes,
+    pkg/registry/apps/deployment/strategy.go.
+    """
+    apart = ("apiVersion", "kind", "metadata", "status") if resource.has_status else ("apiVersion", "kind", "metadata")
+    found = {key: value for key, value in obj.items() if key not in apart}
+    if resource.qualified == "deployments.apps" and not options.whole:
+        found["annotations"] = obj["metadata"].get("annotations") or {}
+    return found
 
 
 def tidy_metadata(metadata: Object) -> Object:

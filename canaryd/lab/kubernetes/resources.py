@@ -11,12 +11,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-Schema = dict[str, Any]
+from canaryd.lab.kubernetes.models import Schema as Schema
+from canaryd.lab.kubernetes.models import model_schema
+
+AGE = ".metadata.creationTimestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `kubectl get`; `path` is the JSONPath of a custom resource's. Priority above 0 is ``-o wide``."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    priority: int = 0
+    path: str = ""
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource. `schema` is the structural schema of a custom resource, None for built-ins (not checked)."""
+    """
+    One resource. `schema` is the structural schema of a custom resource, None for built-ins, which have a `model`.
+
+    `unevaluated` is what the lab does not do with such an object, told as a warning to whoever writes one.
+    """
 
     group: str
     versions: tuple[str, ...]
@@ -28,10 +47,14 @@ class Resource:
     has_status: bool = False
     has_generation: bool = False
     schema: Schema | None = field(default=None, compare=False, hash=False)
-    columns: tuple[tuple[str, str], ...] = ()
+    columns: tuple[Column, ...] = ()
     field_labels: tuple[str, ...] = ()
     ephemeral: bool = False  # a review: answered, never stored
     unconditional_update: bool = True  # a PUT without resourceVersion wins
+    create_on_update: bool = False  # a PUT where there is nothing creates
+    scales: bool = False  # has a scale subresource
+    model: str = ""  # of a built-in: the client library's model of it
+    unevaluated: str = ""
 
     @property
     def custom(self) -> bool:
@@ -46,6 +69,15 @@ class Resource:
         return self.kind.lower()
 
     @property
+    def whole_schema(self) -> Schema:
+        """The schema of a whole object, metadata included."""
+        if self.schema is None:
+            return model_schema(self.model) if self.model else {}
+        own: Schema = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+        own["metadata"] = model_schema("V1ObjectMeta")
+        return {**self.schema, "properties": {**self.schema.get("properties", {}), **own}}
+
+    @property
     def qualified(self) -> str:
         """As messages name it: ``virtualservices.networking.istio.io``, ``pods``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -58,6 +90,10 @@ class Resource:
     def verbs(self) -> tuple[str, ...]:
         if self.ephemeral:
             return ("create",)
+        if self.custom:  # the order, too, is the real server's
+            return ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+        if self.qualified == "namespaces":
+            return ("create", "delete", "get", "list", "patch", "update", "watch")
         return ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -66,12 +102,15 @@ class Registry:
 
     def __init__(self, resources: tuple[Resource, ...]) -> None:
         self._by_plural = {(one.group, one.plural): one for one in resources}
+        self.revision = 0  # counts what was added and dropped since
 
     def add(self, resource: Resource) -> None:
         self._by_plural[resource.group, resource.plural] = resource
+        self.revision += 1
 
     def drop(self, resource: Resource) -> None:
         self._by_plural.pop((resource.group, resource.plural), None)
+        self.revision += 1
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(tuple(self._by_plural.values()))

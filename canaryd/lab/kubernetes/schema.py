@@ -8,9 +8,12 @@ a field set to null counts as absent unless it is `nullable`. Messages are the A
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from canaryd.lab.kubernetes.resources import Schema
@@ -24,7 +27,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
-_BOUNDS = {"int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ def _read(schema: Schema, value: Any, path: str, reading: Reading) -> Any:
         return None
     if not _has_type(schema, value):
         reading.causes.append(_wrong_type(schema, value, path))
+        _check_enum(schema, value, path, reading)
         return value
     _check_value(schema, value, path, reading)
     if isinstance(value, dict):
@@ -90,21 +93,52 @@ def _type_name(value: Any) -> str:
     return type(value).__name__
 
 
-def _check_value(schema: Schema, value: Any, path: str, reading: Reading) -> None:
+def _check_enum(schema: Schema, value: Any, path: str, reading: Reading) -> None:
     if "enum" in schema and value not in schema["enum"]:
         supported = ", ".join(json.dumps(one) for one in schema["enum"])
         message = f"Unsupported value: {json.dumps(value)}: supported values: {supported}"
         reading.causes.append(Cause("FieldValueNotSupported", message, path))
+
+
+def _check_value(schema: Schema, value: Any, path: str, reading: Reading) -> None:
+    _check_enum(schema, value, path, reading)
+    reading.causes += _too_much(schema, value, path)
+    if isinstance(value, list):
+        reading.causes += _duplicates(schema, value, path)
     for wrong in _broken_bounds(schema, value, path):
-        shown = json.dumps(value)
-        reading.causes.append(Cause("FieldValueInvalid", f"Invalid value: {shown}: {wrong}", path))
+        reading.causes.append(Cause("FieldValueInvalid", f"Invalid value: {json.dumps(value)}: {wrong}", path))
+    if schema.get("format") == "date-time" and isinstance(value, str) and not _is_time(value):
+        told = f'Invalid value: "{value}": {path} in body must be of type date-time: "{value}"'
+        reading.causes.append(Cause("FieldValueTypeInvalid", told, path))
+
+
+def _too_much(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
+    if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
+        told = f"Too long: may not be more than {schema['maxLength']} bytes"
+        yield Cause("FieldValueTooLong", told, path)
+    if isinstance(value, list) and len(value) > schema.get("maxItems", len(value)):
+        told = f"Too many: {len(value)}: must have at most {schema['maxItems']} items"
+        yield Cause("FieldValueTooMany", told, path)
+
+
+def _duplicates(schema: Schema, value: list[Any], path: str) -> Iterator[Cause]:
+    """Items of a set or of a keyed list that are there twice."""
+    kind, seen = schema.get("x-kubernetes-list-type"), set()
+    if kind not in ("set", "map"):
+        return
+    for index, one in enumerate(value):
+        keys = schema.get("x-kubernetes-list-map-keys") or ()
+        shown = one if kind == "set" else {key: one[key] for key in keys if isinstance(one, dict) and key in one}
+        text = json.dumps(shown, separators=(",", ":"), sort_keys=True)
+        if text in seen:
+            yield Cause("FieldValueDuplicate", f"Duplicate value: {text}", f"{path}[{index}]")
+        seen.add(text)
 
 
 def _broken_bounds(schema: Schema, value: Any, path: str) -> list[str]:
     wrong: list[str] = []
     if isinstance(value, int | float) and not isinstance(value, bool):
-        low, high = _BOUNDS.get(str(schema.get("format")), (None, None))
-        low, high = schema.get("minimum", low), schema.get("maximum", high)
+        low, high = schema.get("minimum"), schema.get("maximum")  # a format like int32 is not checked
         if low is not None and value < low:
             wrong.append(f"{path} in body should be greater than or equal to {low}")
         if high is not None and value > high:
@@ -112,17 +146,10 @@ def _broken_bounds(schema: Schema, value: Any, path: str) -> list[str]:
     if isinstance(value, str):
         if "pattern" in schema and not re.search(schema["pattern"], value):
             wrong.append(f"{path} in body should match '{schema['pattern']}'")
-        if len(value) > schema.get("maxLength", len(value)):
-            wrong.append(f"{path} in body should be at most {schema['maxLength']} chars long")
         if len(value) < schema.get("minLength", 0):
             wrong.append(f"{path} in body should be at least {schema['minLength']} chars long")
-        if schema.get("format") == "duration" and not is_duration(value):
-            wrong.append("must be a valid duration greater than 1ms")
-    if isinstance(value, list):
-        if len(value) < schema.get("minItems", 0):
-            wrong.append(f"{path} in body should have at least {schema['minItems']} items")
-        if len(value) > schema.get("maxItems", len(value)):
-            wrong.append(f"{path} in body should have at most {schema['maxItems']} items")
+    if isinstance(value, list) and len(value) < schema.get("minItems", 0):
+        wrong.append(f"{path} in body should have at least {schema['minItems']} items")
     return wrong
 
 
@@ -134,9 +161,11 @@ def _read_object(schema: Schema, value: dict[str, Any], path: str, reading: Read
         below = f"{path}.{key}" if path else key
         if key in properties:
             inner = properties[key]
-            if found is None and "default" in inner and not inner.get("nullable"):
-                continue
+            if found is None and not inner.get("nullable"):
+                continue  # as if it were not there
             kept[key] = _read(inner, found, below, reading)
+        elif isinstance(rest, dict) and found is None and not rest.get("nullable"):
+            continue
         elif isinstance(rest, dict):
             kept[key] = _read(rest, found, below, reading)
         elif rest is True or schema.get("x-kubernetes-preserve-unknown-fields") or not properties:
@@ -145,7 +174,7 @@ def _read_object(schema: Schema, value: dict[str, Any], path: str, reading: Read
             reading.unknown.append(below)
     for key, inner in properties.items():
         if key not in kept and "default" in inner:
-            kept[key] = inner["default"]
+            kept[key] = _read(inner, copy.deepcopy(inner["default"]), f"{path}.{key}" if path else key, reading)
     for key in schema.get("required", ()):
         if key not in kept:
             below = f"{path}.{key}" if path else key
@@ -153,13 +182,9 @@ def _read_object(schema: Schema, value: dict[str, Any], path: str, reading: Read
     return kept
 
 
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def is_duration(text: str) -> bool:
-    """The CEL rule of Istio's CRDs: ``duration(self) >= duration('1ms')``, so `0s` is refused."""
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
         return False
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts) >= _SECONDS["ms"]
+    return "T" in text.upper()

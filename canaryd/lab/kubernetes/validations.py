@@ -26,7 +26,13 @@ NOT_CHECKED = Cause(
     "correct the existing errors to complete validation",
     "<nil>",
 )
-_BLOCKING = ("FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+_BLOCKING = (
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+)
 
 
 def all_causes(schema: Schema, value: Any, found: list[Cause]) -> list[Cause]:
@@ -68,7 +74,8 @@ class UnevaluatedError(Exception):
 
 def _has_rules(schema: Schema) -> bool:
     below = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
-    return bool(schema.get("x-lab-rules")) or any(_has_rules(one) for one in below if isinstance(one, dict))
+    own = schema.get("x-lab-rules") or schema.get("x-kubernetes-validations")
+    return bool(own) or any(_has_rules(one) for one in below if isinstance(one, dict))
 
 
 def _below(schema: Schema, value: Any, path: str, key_path: str) -> Iterator[tuple[Schema, Any, str]]:
@@ -92,6 +99,11 @@ def _alternatives(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
         yield from _sizes(schema, value, path)
         for refusal in _refusals(schema, value, path):
             yield Cause("FieldValueInvalid", f'Invalid value: "": "{path}" {refusal}', "<nil>")
+            if "(oneOf). Found none" in refusal or "(anyOf)" in refusal:  # why the first alternative does not fit
+                first = (schema.get("oneOf") or schema.get("anyOf") or [{}])[0]
+                for key in first.get("required") or ():
+                    if key not in value:
+                        yield Cause("FieldValueRequired", "Required value", f"{path}.{key}" if path else key)
 
 
 def _sizes(schema: Schema, value: dict[str, Any], path: str) -> Iterator[Cause]:

@@ -1,0 +1,26 @@
+"""
+What all tests share: a real API server, where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.envtest.apiserver import NoServerError, real_server
+
+# On one worker: the server costs ten seconds of start and 400 MB, and one is enough.
+XDIST_GROUP = pytest.mark.xdist_group("real-api-server")
+REAL = pytest.param("real", marks=XDIST_GROUP)
+
+
+@pytest.fixture(scope="session")
+def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The kubeconfig of a real API server with Istio's CRDs; without one the test skips, and says why."""
+    try:
+        with real_server(tmp_path_factory.mktemp("real-api")) as config:
+            yield config
+    except NoServerError as none:
+        pytest.skip(str(none))
