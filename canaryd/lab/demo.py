@@ -8,18 +8,28 @@ Prometheus. It fails if either story ends otherwise.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from canaryd.lab import glance
 from canaryd.lab.lab import Lab
 from canaryd.lab.scenarios.format import load_scenario
-from canaryd.lab.scenarios.player import Played, play
+from canaryd.lab.scenarios.player import Played, newest_run, play
+from canaryd.lab.top import Books, History, traffic
+from canaryd.report.live import live
 
 STORIES = {"healthy": "demo-healthy", "faulty": "demo-faulty"}
 """What the demo tells, by the names of the library's scenarios."""
+STAGE = 32
+"""Rows of a terminal that has room for the clients' traffic above canaryd's own table."""
+REDRAW = 0.5
+"""Seconds between two pictures."""
 
 
 def demo(folder: Path | None = None, *, seed: int = 0) -> bool:
@@ -47,7 +57,31 @@ def demo(folder: Path | None = None, *, seed: int = 0) -> bool:
 def _tell(console: Console, lab: Lab, name: str, folder: Path, seed: int) -> Played:
     script = load_scenario(name)
     console.rule(f"[bold]{script.scenario.about}")
-    return play(lab, script, folder, seed=seed, show=True)
+    if not console.is_terminal or console.height < STAGE:
+        return play(lab, script, folder, seed=seed, show=True)
+    with Live(console=console, auto_refresh=False) as display:
+        picture = _Picture(lab)
+        return play(lab, script, folder, seed=seed, watch=lambda state: display.update(picture.of(state), refresh=True))
+
+
+class _Picture:
+    """What the clients get, above what canaryd makes of it: the whole of the main job on one screen."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._history = History()
+        self._drawn: tuple[float, RenderableType] = (0.0, Text())
+
+    def of(self, state: Path) -> RenderableType:
+        """The screen of now, drawn anew twice a second at most."""
+        now = time.monotonic()
+        if now - self._drawn[0] >= REDRAW:
+            self._history.add(Books.read(now, glance.books(self._lab)))
+            clients = traffic(glance.standing(self._lab), self._history)
+            run = newest_run(state)
+            said = live(run, time.time()) if run else Text("canaryd begins ...", "dim")
+            self._drawn = (now, Group(clients, Text(), said))
+        return self._drawn[1]
 
 
 def _table(endings: Mapping[str, Played]) -> Table:

@@ -34,6 +34,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from canaryd.errors import CanarydError, Conflict, Rejected, Unavailable
+from canaryd.lab import glance
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import GRPC, HTTP
 from canaryd.lab.local_http import exchange
@@ -230,15 +231,8 @@ def _state_of(lab: Lab, control_url: str) -> State:
         kubeconfig=str(lab.kubeconfig),
         prometheus_url=lab.prometheus_url,
         gateway_url=lab.gateway_url,
-        vantage=_vantage(lab),
+        vantage=glance.vantage(lab),
     )
-
-
-def _vantage(lab: Lab) -> dict[str, dict[str, str]]:
-    return {
-        name: {str(port): f"{host}:{here}" for port, (host, here) in each.ports.items()}
-        for name, each in lab.vantage.items()
-    }
 
 
 def _write(place: Path, state: State) -> None:
@@ -307,29 +301,7 @@ def _serving(lab: Lab, stop: threading.Event) -> Any:
 
 
 def _status(lab: Lab, _: Json) -> Json:
-    return {
-        "pid": os.getpid(),
-        "directory": str(lab.directory),
-        "kubeconfig": str(lab.kubeconfig),
-        "prometheusUrl": lab.prometheus_url,
-        "gatewayUrl": lab.gateway_url,
-        "vantage": _vantage(lab),
-        "api": "running" if lab.api_running else "stopped",
-        "prometheus": "running" if lab.prometheus.running else "stopped",
-        "rps": lab.load.rps,
-        "protocol": lab.load.protocol,
-        "streams": {name: {"rps": each.rps, **each.counts().as_json()} for name, each in lab.streams.items()},
-        "weights": lab.weights(),
-        "shares": lab.shares(),
-        "faults": {version: dataclasses.asdict(fault) for version, fault in lab.faults.all().items()},
-        "faultsOn": {
-            version: fault.beside_healthy(lab.faults.healthy(version)) for version, fault in lab.faults.all().items()
-        },
-        "pods": lab.pods(),
-        "run": lab.run(),
-        "seconds": round(lab.seconds, 1),
-        "problem": lab.control_plane.problem,
-    }
+    return {"pid": os.getpid(), **glance.everything(lab)}
 
 
 def _counts(lab: Lab, _: Json) -> Json:
@@ -337,13 +309,7 @@ def _counts(lab: Lab, _: Json) -> Json:
 
 
 def _books(lab: Lab, _: Json) -> Json:
-    """The clients' books with every latency, for whoever takes the difference of two, and the last minute's seconds."""
-    counts = lab.counts()
-    versions = {
-        version: {"answered": tally.answered, "failed": tally.failed, "byMillisecond": dict(tally.by_millisecond)}
-        for version, tally in counts.by_version.items()
-    }
-    return {"lost": counts.lost, "byVersion": versions, "seconds": lab.load.seconds(61)[:-1]}
+    return glance.books(lab)
 
 
 def _seconds(lab: Lab, _: Json) -> Json:

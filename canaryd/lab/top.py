@@ -111,19 +111,32 @@ def screen(status: Json, history: History) -> RenderableType:
 class _Screen:
     status: Json
     history: History
+    brief: bool = False
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         status, history = self.status, self.history
         seconds, recent = history.last(WINDOW)
         versions = _versions(status, recent)
+        bar = 24 if options.max_width >= 96 else 10
+        if self.brief:
+            on_trial = [name for name in versions if name in status["weights"] or recent.get(name, Tally()).answered]
+            yield _table(status, on_trial, seconds, recent, bar)
+            yield from [Text()] * max(0, 2 - len(on_trial))  # a screen that grows is a screen that jumps
+            yield _faults(status)
+            return
         yield _head(status, history)
         yield Text()
-        yield _table(status, versions, seconds, recent, 24 if options.max_width >= 96 else 10)
+        yield _table(status, versions, seconds, recent, bar)
         yield Text()
         yield from _trends(versions, history, min(TREND, options.max_width - LABEL))
         yield Text()
         yield _faults(status)
         yield Text(status.get("problem") or "", "bold red", no_wrap=True, overflow="ellipsis")
+
+
+def traffic(status: Json, history: History) -> RenderableType:
+    """Only who is on trial: what was asked for, what the clients got, and which faults are on."""
+    return _Screen(status, history, brief=True)
 
 
 def watch(ask: Callable[[str], Json], show: Callable[[RenderableType], None], *, every: float = 1.0) -> None:

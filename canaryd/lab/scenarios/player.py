@@ -42,6 +42,10 @@ Tell = Callable[[str], None]
 """Hears what the scenario does, as it does it."""
 
 
+Watch = Callable[[Path], None]
+"""Is shown the state folder of the run."""
+
+
 @dataclass(frozen=True)
 class Played:
     """One telling: what was observed, held against what was expected, and where its files are."""
@@ -68,12 +72,20 @@ def play_on_its_own(
 
 
 def play(
-    lab: Lab, script: Script, folder: Path, *, seed: int | None = None, show: bool = False, tell: Tell | None = None
+    lab: Lab,
+    script: Script,
+    folder: Path,
+    *,
+    seed: int | None = None,
+    show: bool = False,
+    tell: Tell | None = None,
+    watch: Watch | None = None,
 ) -> Played:
     """
     Play ``script`` on ``lab`` from a clean start; logs, report and journal go to ``folder``.
 
-    ``show`` lets canaryd's own output through to the terminal. Raises Rejected for what this lab cannot do.
+    ``show`` lets canaryd's own output through to the terminal; ``watch`` is called again and again while it runs, and
+    once more at the end. Raises Rejected for what this lab cannot do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     seed = script.scenario.seed if seed is None else seed
@@ -91,7 +103,8 @@ def play(
     with _weights_seen(lab, script.canary) as weights, log.open("wb") as output:
         out = None if show else output
         process = subprocess.Popen(mortal(command), stdin=subprocess.DEVNULL, stdout=out, stderr=output)
-        exit_code, stands = _attend(process, happenings, script.scenario.patience.total_seconds())
+        patience = script.scenario.patience.total_seconds()
+        exit_code, stands = _attend(process, happenings, patience, watch or (lambda _: None))
     ended, after = time.time(), lab.counts()
     run = newest_run(state)
     facts = Facts(
@@ -266,7 +279,9 @@ class _Happenings:
         return self.reached[key] + after if key in self.reached else None
 
 
-def _attend(process: subprocess.Popen[bytes], happenings: _Happenings, patience: float) -> tuple[int, str]:
+def _attend(
+    process: subprocess.Popen[bytes], happenings: _Happenings, patience: float, watch: Watch
+) -> tuple[int, str]:
     """
     Let events happen until canaryd has ended, or is told to; its exit code, and how the run stood if it was told.
     """
@@ -275,6 +290,7 @@ def _attend(process: subprocess.Popen[bytes], happenings: _Happenings, patience:
     try:
         while process.poll() is None and time.monotonic() < end:
             happenings.look()
+            watch(happenings.stage.state)
             time.sleep(LOOK)
         if process.poll() is None:
             happenings.last = newest_run(happenings.stage.state)
@@ -288,6 +304,7 @@ def _attend(process: subprocess.Popen[bytes], happenings: _Happenings, patience:
         except subprocess.TimeoutExpired:
             process.kill()
             exit_code = process.wait()
+    watch(happenings.stage.state)
     return exit_code, stands
 
 
