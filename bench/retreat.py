@@ -29,6 +29,7 @@ from canaryd.engine.reconciler import Reconciler
 from canaryd.kube import connect
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import ApiServer, Change, Cluster, kubeconfig
+from canaryd.lab.workloads import install
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.prometheus import Prometheus
 from canaryd.model.cells import Segment
@@ -82,7 +83,7 @@ def main(count: int) -> int:
     with tempfile.TemporaryDirectory() as folder, socket.socket() as silent, ApiServer(Cluster()) as api:
         silent.bind(("127.0.0.1", 0))
         silent.listen()  # connections are taken and nothing is ever said
-        bookinfo.install(api.cluster, bookinfo.objects())
+        install(api.cluster, bookinfo.objects())
         mesh = IstioMesh(connect(kubeconfig(api.address, Path(folder) / "kubeconfig")))
         store, clock = FolderStore(Path(folder)), SystemClock()
         with ThreadPoolExecutor(8) as pool:

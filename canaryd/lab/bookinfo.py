@@ -9,7 +9,7 @@ chart `gateway` installs. Only Deployments are here: `workloads.py` makes their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from canaryd.lab.envoy.application import ALONE_HEADER, CALLS
 from canaryd.lab.istiod.proxy import Proxy
@@ -30,12 +30,6 @@ CALLED = {  # by the applications of Bookinfo
     "productpage": "http://details:9080/details/0 http://reviews:9080/reviews/0#tries=2",
     "reviews": "http://ratings:9080/ratings/0",
 }
-
-
-class Applies(Protocol):
-    """What is asked of the cluster here: creating or replacing an object."""
-
-    def apply(self, obj: Json) -> Json: ...
 
 
 def workload(version: str) -> str:
@@ -84,12 +78,6 @@ def objects(*, weights: dict[str, int] | None = None, replicas: int = REPLICAS, 
         destination_rule(),
         virtual_service(weights or {"v1": 100}),
     ]
-
-
-def install(cluster: Applies, objects: Iterable[Json]) -> None:
-    """Apply objects in order."""
-    for each in objects:
-        cluster.apply(each)
 
 
 def namespace(name: str = NAMESPACE, *, injection: bool = True) -> Json:

@@ -148,7 +148,8 @@ class Lab:
 
     def start(self) -> None:
         """Bring every part up. On failure the parts that run stay until `stop`."""
-        bookinfo.install(self.cluster, self.scene.objects)
+        for each in self.scene.objects:
+            self.cluster.apply(each)
         self.start_api()
         self._parts.callback(self.stop_api)
         if self._tracing is not None:

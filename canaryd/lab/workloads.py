@@ -166,6 +166,13 @@ def patch(cluster: Cluster, each: Json, part: Json) -> Json:
     return cluster.patch(resource, *full_name(each), MERGE_PATCH, part, options).object
 
 
+def install(cluster: Cluster, objects: Iterable[Json]) -> None:
+    """Apply objects in order, and give their Deployments pods, once: nobody follows what changes later."""
+    for each in objects:
+        cluster.apply(each)
+    Controller(cluster).reconcile()
+
+
 def set_ready(cluster: Cluster, pods: Iterable[Json], *, ready: bool) -> int:
     """Make pods ready or not; how many there were. The statuses of their owners follow at the next `reconcile`."""
     changed = [each for each in pods if "deletionTimestamp" not in each["metadata"]]

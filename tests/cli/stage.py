@@ -27,6 +27,7 @@ from canaryd.cli import app
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.lab.kubernetes.cluster import Change
+from canaryd.lab.workloads import install
 from canaryd.metrics import promql
 from canaryd.model.run import Run
 from canaryd.store.folder import FolderStore
@@ -147,7 +148,7 @@ class Stage:
         self.folder = folder
         self.state = folder / "state"
         self.cluster = Cluster()
-        bookinfo.install(self.cluster, bookinfo.objects())
+        install(self.cluster, bookinfo.objects())
         self.clients = Clients(self.cluster)
         self.prometheus = Recorded(self.clients.book)
         self.prometheus_url = self.prometheus.url

@@ -10,6 +10,7 @@ import yaml
 from canaryd.kube import connect
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
+from canaryd.lab.workloads import install
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.model.plan import read_plan
 from canaryd.model.traffic import NOTHING, Marker, Split
@@ -27,7 +28,7 @@ def objects() -> list[dict[str, Any]]:
 def asked_of_the_api(tmp_path: Path) -> set[tuple[str, str]]:
     """(verb, resource) of every request that a run's adapter sends, from admission to release."""
     cluster = Cluster()
-    bookinfo.install(cluster, bookinfo.objects())
+    install(cluster, bookinfo.objects())
     with ApiServer(cluster) as server:
         mesh = IstioMesh(connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5))
         plan = read_plan((ROOT / "canaryd/lab/reviews.yaml").read_text())

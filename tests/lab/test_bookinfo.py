@@ -11,7 +11,7 @@ from canaryd.lab import bookinfo
 from canaryd.lab.istiod.control import endpoint_slice
 from canaryd.lab.istiod.objects import is_ready, workload_of
 from canaryd.lab.kubernetes.cluster import Cluster
-from canaryd.lab.workloads import Controller, set_ready
+from canaryd.lab.workloads import install, set_ready
 
 Json = dict[str, Any]
 
@@ -19,8 +19,7 @@ Json = dict[str, Any]
 @pytest.fixture
 def cluster() -> Cluster:
     cluster = Cluster()
-    bookinfo.install(cluster, bookinfo.objects(weights={"v1": 50, "v3": 50}))
-    Controller(cluster).reconcile()
+    install(cluster, bookinfo.objects(weights={"v1": 50, "v3": 50}))
     return cluster
 
 

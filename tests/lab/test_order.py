@@ -13,7 +13,7 @@ from canaryd.lab.envoy.process import Envoy, tables_of
 from canaryd.lab.istiod.control import ControlPlane
 from canaryd.lab.istiod.proxy import Proxy
 from canaryd.lab.kubernetes.cluster import Cluster
-from canaryd.lab.workloads import Controller
+from canaryd.lab.workloads import Controller, install
 
 Json = dict[str, Any]
 
@@ -74,7 +74,7 @@ def envoy(tmp_path: Path) -> Watched:
 def test_nothing_points_at_what_is_not_there(envoy: Watched) -> None:
     """A pod that goes, a version that comes, a subset that is taken away: a request in between would be 503."""
     cluster = Cluster()
-    bookinfo.install(cluster, bookinfo.objects(weights={"v1": 50, "v3": 50}))
+    install(cluster, bookinfo.objects(weights={"v1": 50, "v3": 50}))
     controller = Controller(cluster)
     controller.reconcile()
     control_plane = ControlPlane(cluster, envoy, vantage={"client": Proxy()})
