@@ -24,3 +24,14 @@ def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield config
     except NoServerError as none:
         pytest.skip(str(none))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    A lab test that fails is run once more, and the summary says so (`R`).
+
+    It runs in real time, on real processes, often beside other work: what fails twice in a row is a defect.
+    """
+    for item in items:
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.flaky(reruns=1))

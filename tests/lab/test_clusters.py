@@ -540,7 +540,7 @@ def test_every_rule_of_the_corpus_is_translated_or_refused_with_a_sentence(corpu
 
 
 @pytest.mark.lab
-@pytest.mark.xdist_group("lab")
+@pytest.mark.xdist_group("lab-routes")
 def test_envoy_accepts_every_policy(corpus: Path, tmp_path: Path) -> None:
     """All the policies of this file and of the corpus, as clusters of a real Envoy."""
     made: list[Json] = []

@@ -24,7 +24,7 @@ from .test_gatewayapi import SERVICE_PARENT, gateway, route
 from .test_gatewayapi import to as backend
 from .translating import service, to, virtual
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-routes")]
 Json = dict[str, Any]
 GATEWAYS = "gateways.gateway.networking.k8s.io"
 KINDS = ("DestinationRule", "Service", "HTTPRoute", "VirtualService", GATEWAYS)

@@ -623,7 +623,7 @@ def test_every_route_of_the_corpus_is_translated_or_its_status_says_why_not(corp
 
 
 @pytest.mark.lab
-@pytest.mark.xdist_group("lab")
+@pytest.mark.xdist_group("lab-routes")
 def test_envoy_accepts_every_route_of_the_corpus(corpus: Path, tmp_path: Path) -> None:
     """And one that it does not take, so that its silence means something."""
     tables = [

@@ -12,7 +12,7 @@ from canaryd.lab.own import set_scene
 from .conftest import wait_for
 from .test_own import PLAN, ROUTES, written
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-routes")]
 OUTSIDE = (
     ROUTES.replace("hosts: [shop]", "hosts: [shop.example.com]\n  gateways: [edge]").replace(
         "    - route:", "    - match: [{uri: {prefix: /cart}}]\n      route:"

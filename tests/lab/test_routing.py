@@ -25,7 +25,7 @@ from canaryd.lab.lab import Lab
 from .conftest import wait_for
 from .translating import gateway, server, service, to, virtual
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-routes")]
 Json = dict[str, Any]
 
 

@@ -285,7 +285,7 @@ def test_every_stream_of_the_corpus_that_is_bound_to_a_gateway_is_translated(cor
 
 
 @pytest.mark.lab
-@pytest.mark.xdist_group("lab")
+@pytest.mark.xdist_group("lab-routes")
 def test_envoy_accepts_whatever_is_translated(corpus: Path, tmp_path: Path) -> None:
     """Each object's chains as a listener of a real Envoy, started by its own check of a configuration."""
     policy = {

@@ -97,7 +97,7 @@ QUICK = PLAN.replace("steps: [{weight: 5, bake: 5m}, {weight: 50, bake: 10m}]", 
 
 @pytest.mark.lab
 @pytest.mark.slow
-@pytest.mark.xdist_group("lab")
+@pytest.mark.xdist_group("lab-routes")
 @pytest.mark.timeout(240)
 def test_a_broken_release_of_ones_own_service_is_rolled_back(tmp_path: Path) -> None:
     """Real Envoy, real Prometheus, the real command; the service and its versions are nobody's but the user's."""

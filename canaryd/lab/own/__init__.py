@@ -54,7 +54,8 @@ def set_scene_of(
                         "no VirtualService",
                         f"VirtualService {chosen.namespace}/{chosen.spec.target.virtual_service}, which the plan moves",
                         "say where your objects are: --from DIR, or: kubectl get "
-                        f"virtualservices,destinationrules,services,deployments,gateways -n {chosen.namespace} -o yaml "
+                        "virtualservices,destinationrules,services,deployments,gateways.networking.istio.io "
+                        f"-n {chosen.namespace} -o yaml "
                         "| canaryd lab try PLAN --from -",
                     )
                 ]
