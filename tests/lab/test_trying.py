@@ -90,6 +90,7 @@ def test_what_did_not_end_as_one_would_wish_is_told_with_a_remedy() -> None:
     assert set(said) == {"healthy", "slow"}
     assert "bake longer at the last step" in said["healthy"]
     assert "the plan does not see it with this traffic, or tolerates it" in said["slow"]
+    assert "statsHistogramBuckets" in said["slow"]
 
 
 QUICK = PLAN.replace("steps: [{weight: 5, bake: 5m}, {weight: 50, bake: 10m}]", "steps: [{weight: 50, bake: 30s}]")

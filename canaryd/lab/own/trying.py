@@ -29,6 +29,10 @@ from canaryd.model.traffic import Version
 Json = dict[str, Any]
 MORE_ERRORS = 0.02
 SLOWER = 1.5
+BUCKETS = (
+    "; or both versions lie in the same buckets of Istio's histogram (25, 50, 100, 250 ms, ...): finer ones tell more "
+    "(annotation sidecar.istio.io/statsHistogramBuckets on the pods)"
+)
 PATIENCE = 120.0
 """Seconds of the lab beyond what the plan takes at least."""
 
@@ -204,4 +208,6 @@ def told(outcomes: list[Outcome]) -> Mapping[str, str]:
                 f"such a release would end {one.ending}: the plan does not see it with this traffic, or tolerates it "
                 "(analysis.checks: tolerance and margin)"
             )
+            if one.story.times_slower > 1 or one.story.tail_times > 1:
+                said[one.story.name] += BUCKETS
     return said
