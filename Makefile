@@ -57,7 +57,7 @@ reference: $(STAMP) ## docs/plan-reference.md and docs/scenario-reference.md, an
 	$(BIN)/python tools/reference.py
 
 picture: $(STAMP) ## the demo as it is seen in a terminal, recorded anew for the README (two minutes)
-	$(BIN)/python tools/record.py docs/img/demo.svg --speed 3 --title "canaryd lab demo" -- $(BIN)/canaryd lab demo
+	$(BIN)/python tools/record.py docs/img/demo.svg --rows 36 --speed 3 --title "canaryd lab demo" -- $(BIN)/canaryd lab demo
 
 format: $(STAMP) ## put the code in the house style
 	$(BIN)/ruff format .
