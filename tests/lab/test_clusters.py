@@ -12,7 +12,7 @@ from canaryd.errors import Rejected
 from canaryd.lab.istiod.clusters import SOCKET_MATCH, cluster_name, clusters_of, hash_policy_of
 from canaryd.lab.istiod.control import WIRING
 from canaryd.lab.istiod.destinationrules import Rule, rule_for
-from canaryd.lab.istiod.proxy import Proxy, Wiring
+from canaryd.lab.istiod.proxy import GATEWAY, Proxy, Wiring
 from canaryd.lab.istiod.registry import Registry
 
 from .envoy_check import complaint
@@ -101,6 +101,14 @@ def test_a_rule_is_seen_where_it_is_exported_to() -> None:
     assert list(seen(rule("r", {"subsets": subsets("a"), "exportTo": ["other"]}), proxy=shop).subsets) == []
 
 
+def test_a_rule_that_is_for_others_only_is_not_for_its_own_namespace() -> None:
+    """Unlike a VirtualService's, a namespace's own clients are among those who are named, or go without."""
+    given = rule("r", {"subsets": subsets("a"), "exportTo": ["shop"]})
+    root = rule("root", {"subsets": subsets("root")}, "istio-system")
+    assert list(seen(given, root).subsets) == ["root"]
+    assert list(seen(given, root, proxy=Proxy(namespace="shop")).subsets) == ["a"]
+
+
 def test_a_rule_that_is_kept_private_does_not_end_the_search() -> None:
     """What another namespace keeps for itself is not there for this client; the root's rule may be."""
     private = rule("private", {"subsets": subsets("a"), "exportTo": ["."]})
@@ -149,6 +157,10 @@ def test_a_workload_selector_is_for_those_workloads_of_its_own_namespace() -> No
     assert list(seen(special, general, proxy=Proxy(labels={"app": "ratings"})).subsets) == ["g"]
     assert list(seen(special, general, proxy=Proxy(namespace="shop")).subsets) == ["g"]
     assert list(seen(special, proxy=Proxy(labels={"app": "ratings"})).subsets) == []
+    gateway = rule(
+        "gateway", {"subsets": subsets("r"), "workloadSelector": {"matchLabels": {"a": "b"}}}, "istio-system"
+    )
+    assert list(seen(gateway, proxy=Proxy("ingress", "istio-system", {"a": "b"}, GATEWAY)).subsets) == ["r"]
 
 
 # Policies

@@ -7,6 +7,9 @@ The lab's own traffic is stopped, so that whatever is counted is what a test has
 from __future__ import annotations
 
 import http.client
+import re
+import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -20,14 +23,14 @@ from canaryd.lab.istiod.objects import full_name
 from canaryd.lab.lab import Lab
 
 from .conftest import calm, wait_for
-from .test_gatewayapi import SERVICE_PARENT, gateway, route
+from .test_gatewayapi import SERVICE_PARENT, gateway, grant, route
 from .test_gatewayapi import to as backend
 from .translating import service, to, virtual
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-routes")]
 Json = dict[str, Any]
 GATEWAYS = "gateways.gateway.networking.k8s.io"
-KINDS = ("DestinationRule", "Service", "HTTPRoute", "VirtualService", GATEWAYS)
+KINDS = ("DestinationRule", "Service", "HTTPRoute", "VirtualService", "Deployment", "ReferenceGrant", GATEWAYS)
 Answers = Counter[tuple[int, str]]  # the status, and the version that answered
 
 
@@ -52,11 +55,13 @@ def quiet(own_lab: Lab) -> Iterator[Lab]:
         for each in lab.cluster.objects(kind):
             if (kind, *full_name(each)) not in before:
                 lab.cluster.remove(kind, *full_name(each))
+    lab.workloads.reconcile()
 
 
 def put(lab: Lab, *objects: Json) -> None:
     for each in objects:
         lab.cluster.apply(each)
+    lab.workloads.reconcile()
     lab.control_plane.settle()
     assert lab.control_plane.problem is None
 
@@ -176,7 +181,95 @@ def test_of_two_subsets_of_one_name_the_older_stands(quiet: Lab) -> None:
     assert send(quiet, 10) == {(200, "v2"): 10}
 
 
+def test_a_rule_in_the_clients_namespace_takes_the_place_of_the_services_own(quiet: Lab) -> None:
+    """For its own clients only, and whole: the subset that it lacks is 503 (NC) for them and nobody else."""
+    put(quiet, *in_shop())
+    everywhere = {"hosts": [SHOP, "shop.example.com"], "gateways": ["mesh", "bookinfo-gateway"]}
+    put(quiet, virtual({"route": [{"destination": {"host": SHOP, "subset": "one"}}]}, name="shop", **everywhere))
+    outside = {"at": quiet.vantage["ingress"].address(8080), "Host": "shop.example.com"}
+    assert send(quiet, 3, Host=f"{SHOP}:9080") == send(quiet, 3, **outside) == {(200, "one"): 3}
+    put(quiet, rule("ours", host=SHOP))
+    assert statuses(send(quiet, 3, Host=f"{SHOP}:9080")) == {503: 3}
+    assert send(quiet, 3, **outside) == {(200, "one"): 3}
+
+
+SHOP = "shop.shop.svc.cluster.local"
+
+
+def in_shop() -> list[Json]:
+    """A Service in a namespace of its own, with a pod and a subset `one`."""
+    deployment = bookinfo.deployment("shop", "one")
+    deployment["metadata"]["namespace"] = "shop"
+    deployment["spec"]["template"]["spec"]["serviceAccountName"] = "default"
+    home = bookinfo.namespace("shop")
+    subsets = [{"name": "one", "labels": {"version": "one"}}]
+    return [home, deployment, service("shop", "shop"), rule("shop", "shop", host="shop", subsets=subsets)]
+
+
+def test_a_rule_is_for_those_to_whom_it_is_exported(quiet: Lab) -> None:
+    """Kept for its namespace it gives no subsets to the gateway, which lives elsewhere; given away, none at home."""
+    shown = {"hosts": ["shop.example.com"], "gateways": ["bookinfo-gateway"], "name": "shop"}
+    put(quiet, split(v3=100), virtual({"route": [to("v3")]}, **shown))
+    for exported, at_home, elsewhere in ((["."], 200, 503), (["istio-system"], 503, 200), (["*"], 200, 200)):
+        put(quiet, rule(exportTo=exported))
+        outside = send(quiet, 3, at=quiet.vantage["ingress"].address(8080), Host="shop.example.com")
+        inside = send(quiet, 3)
+        assert (statuses(inside), statuses(outside)) == ({at_home: 3}, {elsewhere: 3}), exported
+
+
+PLAIN_TEXT = {"tls": {"mode": "DISABLE"}}  # to pods that are STRICT: 503, so that one sees who has that policy
+SECURED = {"tls": {"mode": "ISTIO_MUTUAL"}}
+
+
+def test_the_most_specific_host_of_a_namespace_stands_alone(quiet: Lab) -> None:
+    """A rule for all hosts adds nothing to the rule of one."""
+    put(quiet, rule("all", host="*.default.svc.cluster.local", trafficPolicy=PLAIN_TEXT), split(v3=100))
+    assert statuses(send(quiet, 3)) == {200: 3}
+    quiet.cluster.remove("DestinationRule", "default", "reviews")
+    quiet.control_plane.settle()
+    assert statuses(send(quiet, 3)) == {503: 3}
+
+
+@pytest.mark.parametrize(("first", "status"), [({"trafficPolicy": SECURED}, 200), ({}, 503)])
+def test_of_two_policies_for_a_host_the_older_holds(quiet: Lab, first: Json, status: int) -> None:
+    put(quiet, rule(**first), rule("z-late", subsets=[], trafficPolicy=PLAIN_TEXT), split(v3=100))
+    assert statuses(send(quiet, 3)) == {status: 3}
+
+
+def test_a_rule_may_be_for_some_clients_only(quiet: Lab) -> None:
+    """Two clients of one namespace, of which `workloadSelector` means one."""
+    for_curl = rule("z-curl", trafficPolicy=PLAIN_TEXT, workloadSelector={"matchLabels": {"app": "curl"}})
+    put(quiet, rule(trafficPolicy=SECURED), for_curl, split(v3=100))
+    assert statuses(send(quiet, 3)) == {200: 3}
+    assert statuses(send(quiet, 3, at=quiet.vantage["other"].address(bookinfo.PORT))) == {503: 3}
+
+
 # Policies
+
+
+def test_a_subsets_policy_is_for_those_who_name_the_subset(quiet: Lab) -> None:
+    """It takes the place of the rule's, block by block, and says nothing of a route to the whole host."""
+    own = {"name": "v3", "labels": {"version": "v3"}, "trafficPolicy": SECURED}
+    subsets = [{"name": "v1", "labels": {"version": "v1"}}, own]
+    put(quiet, rule(subsets=subsets, trafficPolicy=PLAIN_TEXT), split(v1=50, v3=50))
+    found = send(quiet, 40)
+    assert {status for (status, version), _ in found.items() if version != "v3"} == {503}
+    assert {status for (status, version), _ in found.items() if version == "v3"} == {200}
+    put(quiet, virtual({"route": [{"destination": {"host": "reviews"}}], "retries": {"attempts": 0}}))
+    assert statuses(send(quiet, 20)) == {503: 20}
+    blocks = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
+    put(quiet, rule(subsets=[{**own, "trafficPolicy": blocks}], trafficPolicy=PLAIN_TEXT), split(v3=100))
+    assert statuses(send(quiet, 3)) == {503: 3}, "another block of the subset leaves the rule's tls in force"
+
+
+def test_localities_and_warmup_change_nothing_among_pods_of_one_place_and_age(quiet: Lab) -> None:
+    """They are accepted, as by Istio, and every pod gets its share."""
+    place = {"enabled": True, "failover": [{"from": "here", "to": "there"}]}
+    balancer = {"simple": "ROUND_ROBIN", "localityLbSetting": place, "warmup": {"duration": "60s"}}
+    put(quiet, rule(trafficPolicy={"loadBalancer": balancer}), split(v3=100))
+    found = pods_of(quiet, 40)
+    assert len(found) == bookinfo.REPLICAS
+    assert all(15 <= n <= 25 for n in found.values())
 
 
 def ejecting(**more: Any) -> Json:
@@ -289,6 +382,65 @@ def test_a_tcp_route_divides_connections(quiet: Lab) -> None:
     assert 15 <= found[200, "v3"] <= 65
     put(quiet, routed(v1=50, v9=50))
     assert set(raw(quiet, 40)) == {(200, "v1"), (0, "")}
+
+
+def test_a_new_weight_is_for_new_connections(quiet: Lab) -> None:
+    """Who is connected stays where they are: after a shift, old connections still show the old version."""
+    port = {"name": "tcp", "port": 7000, "targetPort": 9080}
+    here = service("raw", "default", port, selector={"app": "reviews"}, clusterIP="10.96.70.70")
+
+    def all_to(version: str) -> Json:
+        return virtual(
+            name="raw", hosts=["raw"], tcp=[{"route": [{"destination": {"host": "raw", "subset": version}}]}], http=[]
+        )
+
+    put(quiet, here, rule("raw", host="raw"), all_to("v1"))
+    address = quiet.vantage["client"].streams["raw.default.svc.cluster.local:7000"]
+    connection = http.client.HTTPConnection(*address, timeout=10)
+
+    def version() -> str | None:
+        connection.request("GET", "/", headers={"Host": "raw"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.headers.get("x-lab-version")
+
+    try:
+        assert version() == "v1"
+        put(quiet, all_to("v3"))
+        assert version() == "v1"  # within the second that Envoy's drain lasts here
+        assert raw(quiet, 5) == {(200, "v3"): 5}
+    finally:
+        connection.close()
+
+
+def test_a_tls_route_goes_by_the_name_that_is_asked_for(quiet: Lab) -> None:
+    """The connection is passed on unopened: the certificate that comes back is of the pod that was chosen."""
+    port = {"name": "tls", "port": 7443, "targetPort": 9080}
+    here = service("secret", "default", port, clusterIP="10.96.70.71")
+    names = {"details": ["details"], "ratings": ["ratings"], "both": ["details", "ratings"]}
+    routes = [
+        {
+            "match": [{"port": 7443, "sniHosts": [f"{name}.example.com"]}],
+            "route": [{"destination": {"host": app, "port": {"number": 9080}}, "weight": 50} for app in apps],
+        }
+        for name, apps in names.items()
+    ]
+    hosts = ["secret", *(f"{name}.example.com" for name in names)]
+    plainly = [rule(f"{app}-plain", host=app, subsets=[], trafficPolicy=PLAIN_TEXT) for app in ("details", "ratings")]
+    put(quiet, here, *plainly, virtual(name="secret", hosts=hosts, tls=routes, http=[]))
+    address = quiet.vantage["client"].streams["secret.default.svc.cluster.local:7443"]
+    for name, apps in names.items():
+        answered = {who_answers(address, f"{name}.example.com") for _ in range(20 if len(apps) > 1 else 3)}
+        assert answered == {f"bookinfo-{app}" for app in apps}
+
+
+def who_answers(address: tuple[str, int], name: str) -> str:
+    """The service account in the certificate with which a TLS connection for `name` is answered."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(address, 5) as plain, context.wrap_socket(plain, server_hostname=name) as secured:
+        certificate = secured.getpeercert(binary_form=True) or b""
+    return re.findall(rb"/sa/([a-z-]+)", certificate)[0].decode()
 
 
 # Mutual TLS
@@ -411,4 +563,134 @@ def test_an_http_route_divides_at_the_gateway_too(quiet: Lab) -> None:
     assert send(quiet, 3) == {(200, "v2"): 3}
     wait_for(lambda: "status" in stored(quiet), "a status")
     (told,) = stored(quiet)["status"]["parents"]
-    assert (told["parentRef"], told["conditions"][0]["reason"]) == (parent, "Accepted")
+    defaults = {"group": "gateway.networking.k8s.io", "kind": "Gateway"}
+    assert (told["parentRef"], told["conditions"][0]["reason"]) == ({**defaults, **parent}, "Accepted")
+
+
+def test_a_weight_that_is_left_out_is_one(quiet: Lab) -> None:
+    """Unlike a VirtualService's, which is 0."""
+    put(quiet, *versions(), route({"backendRefs": [backend("v1"), backend("v3", 3)]}))
+    found = send(quiet, 200)
+    assert abs(found[200, "v3"] - 150) < 4.5 * (200 * 0.75 * 0.25) ** 0.5
+    assert found[200, "v1"] + found[200, "v3"] == 200
+
+
+def test_a_backend_without_pods_is_counted_under_its_own_service(quiet: Lab) -> None:
+    """503 UH, as for a subset, but the canary has a Service of its own: it can be told who failed."""
+    put(quiet, *versions(), route({"backendRefs": [backend("v1", 50), backend("v3", 50)]}))
+    canary = 'reporter="source",response_flags="UH",destination_service="reviews-v3.default.svc.cluster.local"'
+    scraped(quiet)
+    before = count(quiet, canary)
+    quiet.drain("v3")
+    found = send(quiet, 60)
+    assert set(found) == {(200, "v1"), (503, "")}
+    wait_for(lambda: count(quiet, canary) == before + found[503, ""], "as many UH of reviews-v3 as 503")
+
+
+def test_what_asks_for_more_comes_first_whatever_the_order(quiet: Lab) -> None:
+    """Unlike in a VirtualService, where the first that fits wins."""
+    everything = {"backendRefs": [backend("v1")]}
+    header = {"matches": [{"headers": [{"name": "x-a", "value": "y"}]}], "backendRefs": [backend("v3")]}
+    path = {"matches": [{"path": {"type": "Exact", "value": "/"}}], "backendRefs": [backend("v2")]}
+    put(quiet, *versions(), route(everything, header))
+    assert send(quiet, 2) == {(200, "v1"): 2}
+    assert send(quiet, 2, **{"x-a": "y"}) == {(200, "v3"): 2}
+    put(quiet, route(everything, header, path))
+    assert send(quiet, 2, **{"x-a": "y"}) == {(200, "v2"): 2}, "an exact path before any header"
+
+
+def test_a_route_has_istios_default_retries(quiet: Lab) -> None:
+    put(quiet, *versions(), route({"backendRefs": [backend("v3")]}))
+    quiet.refuse("v3", pod=0)
+    time.sleep(1.2)  # the connections that were there are gone
+    assert send(quiet, 60) == {(200, "v3"): 60}
+
+
+def test_a_consumers_route_is_for_its_own_namespace_and_comes_first(quiet: Lab) -> None:
+    """The producer's, beside the Service, is for all; ours, of another namespace, for our clients only."""
+    parent = [{**SERVICE_PARENT, "name": "shop", "namespace": "shop"}]
+
+    def answering(status: int) -> Json:
+        """Not where to but what: a header tells which of the routes was taken."""
+        told = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "x-lab-version"}]}}
+        told["responseHeaderModifier"]["set"][0]["value"] = str(status)  # type: ignore[index]
+        return {"filters": [told], "backendRefs": [{"name": "shop", "namespace": "shop", "port": 9080}]}
+
+    put(quiet, *in_shop(), route(answering(1), name="producer", namespace="shop", parents=parent))
+    assert send(quiet, 3, Host=f"{SHOP}:9080") == {(200, "1"): 3}
+    put(quiet, route(answering(2), name="stranger", namespace="elsewhere", parents=parent))
+    assert send(quiet, 3, Host=f"{SHOP}:9080") == {(200, "1"): 3}
+    put(quiet, route(answering(3), name="consumer", parents=parent))
+    assert send(quiet, 3, Host=f"{SHOP}:9080") == {(200, "3"): 3}
+
+
+def test_a_route_of_a_gateway_needs_a_grant_to_leave_its_namespace(quiet: Lab) -> None:
+    """Without one its share is 500."""
+    listener = {"name": "http", "port": 8088, "protocol": "HTTP"}
+    away = {"backendRefs": [{"name": "shop", "namespace": "shop", "port": 9080}]}
+    put(quiet, *in_shop(), gateway(listener, name="entrance"), route(away, parents=[{"name": "entrance"}]))
+    place_of = quiet.vantage["ingress"].address(8088)
+    assert statuses(send(quiet, 3, at=place_of, Host="shop.example.com")) == {500: 3}
+    put(quiet, grant("default", "shop"))
+    assert send(quiet, 3, at=place_of, Host="shop.example.com") == {(200, "one"): 3}
+
+
+def test_a_route_may_be_for_the_mesh_and_a_gateway(quiet: Lab) -> None:
+    listener = {"name": "http", "port": 8088, "protocol": "HTTP"}
+    parents = [SERVICE_PARENT, {"name": "entrance"}]
+    put(
+        quiet, *versions(), gateway(listener, name="entrance"), route({"backendRefs": [backend("v3")]}, parents=parents)
+    )
+    assert send(quiet, 3, at=quiet.vantage["ingress"].address(8088), Host="x.example.com") == {(200, "v3"): 3}
+    assert send(quiet, 3) == {(200, "v3"): 3}
+
+
+def test_filters_and_timeouts_of_a_route_are_carried_out(quiet: Lab) -> None:
+    """A redirect, a rewrite with a header, a mirror that the source does not count, and a request's time."""
+
+    def at(path: str, *filters: Json, **more: Any) -> Json:
+        matches = [{"path": {"type": "PathPrefix", "value": path}}]
+        return {"matches": matches, "filters": list(filters), **more}
+
+    redirect = {"type": "RequestRedirect", "requestRedirect": {"hostname": "x.example", "statusCode": 302}}
+    path = {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"}
+    rewrite = {"type": "URLRewrite", "urlRewrite": {"path": path}}
+    add = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "x-told", "value": "yes"}]}}
+    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "reviews-v2", "port": 9080}}}
+    refs = {"backendRefs": [backend("v1")]}
+    put(
+        quiet,
+        *versions(),
+        route(
+            at("/old", redirect),
+            at("/team", rewrite, add, **refs),
+            at("/shadow", mirror, **refs),
+            at("/slow", timeouts={"request": "150ms"}, backendRefs=[backend("v3")]),
+        ),
+    )
+    quiet.faults.set("v3", base_ms=600)
+    client = quiet.vantage["client"].address(bookinfo.PORT)
+    status, told = look(client, "/old/x")
+    assert (status, told["location"]) == (302, "http://x.example:9080/old/x")
+    status, told = look(client, "/team/x")
+    assert (status, told["x-lab-path"], told["x-told"]) == (200, "/new/x", "yes")
+    assert look(client, "/slow")[0] == 504
+    mirrored = 'destination_workload="reviews-v2"'
+    scraped(quiet)
+    before = {each: count(quiet, f'reporter="{each}",{mirrored}') for each in ("source", "destination")}
+    for _ in range(3):
+        assert look(client, "/shadow")[0] == 200
+    wait_for(lambda: count(quiet, f'reporter="destination",{mirrored}') == before["destination"] + 3, "three copies")
+    assert count(quiet, f'reporter="source",{mirrored}') == before["source"]
+
+
+def look(at: tuple[str, int], path: str) -> tuple[int, dict[str, str]]:
+    """One request for a path of reviews: the status and the headers of its answer."""
+    connection = http.client.HTTPConnection(*at, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Host": "reviews:9080"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()

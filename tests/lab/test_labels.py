@@ -334,6 +334,33 @@ def test_a_server_without_a_version_label_writes_none_and_its_client_unknown(qui
     assert (source["destination_app"], count) == ("reviews", REQUESTS)
 
 
+def test_a_server_without_sidecar_and_version_is_the_latest(quiet: Lab) -> None:
+    """What the control plane tells of an endpoint has a canonical revision even where nobody wrote one."""
+    labels = {"app": "bare"}
+    bare = bookinfo.deployment("bare", "v1")
+    bare["spec"] |= {"selector": {"matchLabels": labels}}
+    bare["spec"]["template"]["metadata"] = {"labels": {**labels, "sidecar.istio.io/inject": "false"}}
+    put(quiet, bare, bookinfo.service("bare", 99))
+    found = seen(quiet, lambda: ask(quiet, host="bare:9080"), REQUESTS)
+    source, _ = found.only("source")
+    told = {"destination_workload": "bare-v1", "destination_workload_namespace": "default"}
+    unheard = {"destination_app": "unknown", "destination_version": "unknown"}
+    holds(source, told, unheard, {"destination_canonical_revision": "latest", "response_code": "200"})
+
+
+def test_a_pod_behind_two_services_counts_for_the_first(quiet: Lab) -> None:
+    """The client knows which Service it called, the server does not: there it tells no versions apart."""
+    own = bookinfo.service("reviews-v3", 99)
+    own["spec"]["selector"] = {"app": "reviews", "version": "v3"}
+    time.sleep(1.1)  # ages are told in seconds
+    put(quiet, own)
+    found = seen(quiet, lambda: ask(quiet, host="reviews-v3:9080"), 2 * REQUESTS)
+    source, _ = found.only("source")
+    holds(source, V3, {"destination_service": "reviews-v3.default.svc.cluster.local"})
+    destination, _ = found.only("destination")
+    holds(destination, V3, TOLD)
+
+
 def test_retries_are_one_outcome_at_the_source_and_every_attempt_at_the_destination(quiet: Lab) -> None:
     """URX: dividing one reporter's errors by the other's requests is nonsense."""
     quiet.faults.set("v3", error_rate=1.0, http_status=503)

@@ -50,7 +50,9 @@ def ask(
     lab: Lab, path: str = "/", *, method: str = "GET", host: str = "reviews:9080", at: str = "", **headers: str
 ) -> Answer:
     """
-    One request from productpage's sidecar, or from the place `at`. Underscores in the names of headers are dashes.
+    One request from productpage's sidecar, or from the place `at` (`other`, or with a port `client:8123`).
+
+    Underscores in the names of headers are dashes.
     """
     connection = http.client.HTTPConnection(*address(lab, at), timeout=10)
     try:
@@ -64,7 +66,8 @@ def ask(
 
 def address(lab: Lab, at: str) -> tuple[str, int]:
     if at:
-        found: tuple[str, int] = lab.vantage[at].address(8080 if at == "ingress" else 9080)
+        name, _, port = at.partition(":")
+        found: tuple[str, int] = lab.vantage[name].address(int(port or (8080 if name == "ingress" else 9080)))
         return found
     url = urlsplit(lab.gateway_url)
     return (str(url.hostname), url.port or 0)
@@ -129,6 +132,7 @@ def counted(lab: Lab, grows: dict[str, int]) -> Iterator[None]:
 
 
 SCRAPE = 1.2  # seconds in which Prometheus has surely scraped once
+DRAINED = 1.2  # seconds after which no connection is left at a pod where nothing listens any more
 V3 = 'destination_workload="reviews-v3"'
 
 
@@ -200,6 +204,17 @@ def test_the_first_entry_that_fits_wins_and_nothing_follows_one_that_takes_every
     assert ask(quiet, end_user="jason").version == "v1"
 
 
+@pytest.mark.parametrize("match", [{}, {"uri": {"prefix": "/"}}, {"uri": {"regex": ".*"}}, {"uri": {"prefix": ""}}])
+def test_nothing_reaches_an_entry_behind_one_that_takes_everything(quiet: Lab, match: Json) -> None:
+    """Istio accepts such an entry with a warning (IST0130): whoever shifts its weights shifts nothing."""
+    behind = {"match": [{"uri": {"prefix": "/a"}}], "route": [to("v1", 50), to("v3", 50)]}
+    say(quiet, {"match": [match], "route": [to("v2")]}, behind)
+    assert {ask(quiet, "/a").version for _ in range(10)} == {"v2"}
+    say(quiet, {"match": [{**match, "headers": {"x-a": {"exact": "y"}}}], "route": [to("v2")]}, behind)
+    assert ask(quiet, "/a", x_a="y").version == "v2"
+    assert ask(quiet, "/a").version in ("v1", "v3"), "with one more condition it does not take everything"
+
+
 def test_a_request_that_fits_no_entry_gets_404(quiet: Lab) -> None:
     """Flag NR. There is no way back to the service's own route once a VirtualService speaks for it."""
     say(quiet, {"match": [{"uri": {"prefix": "/a"}}], "route": [to("v1")]})
@@ -223,6 +238,33 @@ def test_matches_choose_clients_not_requests(quiet: Lab) -> None:
         assert ask(quiet).version == "v3", match
 
 
+def test_a_match_by_port_is_for_the_clients_of_that_port(quiet: Lab) -> None:
+    """Two ports of one Service are two listeners, each with the entries that are for it."""
+    put(quiet, *archive(to("v1", port={"number": 9080}), {"match": [{"port": 8123}], "route": [on_9080("v3")]}))
+    assert ask(quiet, host="archive:9080").version == "v1"
+    assert ask(quiet, host="archive:8123", at="client:8123").version == "v3"
+
+
+def test_a_destination_without_port_means_the_port_that_was_called(quiet: Lab) -> None:
+    """At a sidecar: reviews have one port, and yet a call on another one finds nothing there (503, NC)."""
+    put(quiet, *archive(to("v3")))
+    assert ask(quiet, host="archive:9080").version == "v3"
+    assert ask(quiet, host="archive:8123", at="client:8123").status == 503
+    put(quiet, gateway(server("shop.example.com")), bound({"route": [to("v3")]}))
+    assert enter(quiet).version == "v3", "a gateway, asked on 8080, takes the Service's only port"
+
+
+def archive(destination: Json, *first: Json) -> list[Json]:
+    """A Service with two ports in front of reviews, and its VirtualService."""
+    ports = ({"port": 9080, "name": "http"}, {"port": 8123, "name": "http-more", "targetPort": 9080})
+    alias = service("archive", "default", *ports, selector={"app": "reviews"})
+    return [alias, virtual(*first, {"route": [destination]}, name="archive", hosts=["archive"])]
+
+
+def on_9080(subset: str) -> Json:
+    return to(subset, port={"number": 9080})
+
+
 # Weights
 
 
@@ -237,6 +279,47 @@ def test_every_request_is_drawn_by_weight(quiet: Lab) -> None:
 def test_a_single_destination_gets_everything_at_weight_0(quiet: Lab) -> None:
     say(quiet, {"route": [to("v3", 0)]})
     assert {ask(quiet).version for _ in range(10)} == {"v3"}
+
+
+def test_a_destination_that_stands_twice_gets_both_shares(quiet: Lab) -> None:
+    """Istio does not mind, and neither does it mind a sum of 1050."""
+    say(quiet, {"route": [to("v1", 525), to("v3", 500), to("v3", 25)]})
+    seen = Counter(ask(quiet).version for _ in range(200))
+    assert abs(seen["v3"] - 100) < 4.5 * math.sqrt(200 * 0.25)
+
+
+def test_what_a_destination_at_0_says_of_headers_is_gone_with_it(quiet: Lab) -> None:
+    """But a single one at 0 gets everything, headers and all."""
+    canary = to("v3", 0, headers={"response": {"set": {"x-canary": "yes"}}})
+    say(quiet, {"route": [to("v1", 100), canary]})
+    answer = ask(quiet)
+    assert (answer.version, answer.headers.get("x-canary")) == ("v1", None)
+    say(quiet, {"route": [canary]})
+    answer = ask(quiet)
+    assert (answer.version, answer.headers.get("x-canary")) == ("v3", "yes")
+
+
+def test_a_cookie_sends_more_to_the_canary_than_its_weight(quiet: Lab) -> None:
+    """The entry of an A/B test stands before the split: the share that is observed is legally above the weight."""
+    testers = {"match": [{"headers": {"cookie": {"regex": "^(.*?;)?(group=b)(;.*)?$"}}}], "route": [to("v3")]}
+    say(quiet, testers, {"route": [to("v1", 90), to("v3", 10)]})
+    seen = Counter(ask(quiet, cookie=f"a=1;group={'ab'[number % 2]}").version for number in range(200))
+    assert abs(seen["v3"] - 110) < 4.5 * math.sqrt(100 * 0.1 * 0.9)
+
+
+def test_entries_have_weights_of_their_own(quiet: Lab) -> None:
+    """Two that should move together are moved apart by whoever patches only one."""
+    shares = {"/static": (3, 1), "/api": (1, 3)}
+    say(
+        quiet,
+        *(
+            {"match": [{"uri": {"prefix": path}}], "route": [to("v1", stable), to("v3", canary)]}
+            for path, (stable, canary) in shares.items()
+        ),
+    )
+    for path, (_, canary) in shares.items():
+        seen = Counter(ask(quiet, path).version for _ in range(160))
+        assert abs(seen["v3"] - 40 * canary) < 4.5 * math.sqrt(160 * 0.75 * 0.25), path
 
 
 # Rewrites, headers
@@ -416,6 +499,45 @@ def test_retries_hide_failures_from_the_client(quiet: Lab) -> None:
     wait_for(lambda: count(quiet, f'reporter="destination",{V3}') > before + 35, "attempts that failed", 6)
 
 
+def test_a_retry_goes_to_another_pod(quiet: Lab) -> None:
+    """By default: one of two pods that refuses connections costs no request; without retries it costs half of them."""
+    say(quiet, {"route": [to("v3")]})
+    quiet.refuse("v3", pod=0)
+    time.sleep(DRAINED)
+    assert {ask(quiet).status for _ in range(60)} == {200}
+    say(quiet, {"route": [to("v3")], "retries": {"attempts": 0}})
+    assert {ask(quiet).status for _ in range(60)} == {200, 503}
+
+
+def test_a_retry_stays_with_the_version_that_was_drawn(quiet: Lab) -> None:
+    """A failing canary cannot hide behind stable: five more attempts, and its half of the requests still fails."""
+    quiet.faults.set("v3", error_rate=1.0, http_status=503)
+    retries = {"attempts": 5, "retryOn": "5xx", "backoff": "1ms"}
+    say(quiet, {"retries": retries, "route": [to("v1", 50), to("v3", 50)]})
+    failed = sum(ask(quiet).status == 503 for _ in range(160))
+    assert abs(failed - 80) < 4.5 * math.sqrt(160 * 0.25)
+
+
+def test_with_one_locality_remote_ones_change_nothing(quiet: Lab) -> None:
+    """All pods of the lab are in one place, so `retryRemoteLocalities` finds no other."""
+    retries = {"attempts": 2, "retryOn": "5xx", "retryRemoteLocalities": True, "backoff": "1ms"}
+    quiet.faults.set("v3", error_rate=1.0, http_status=503)
+    say(quiet, {"retries": retries, "route": [to("v3")]})
+    with counted(quiet, {f'reporter="destination",response_code="503",{V3}': 6}):
+        assert [ask(quiet).status for _ in range(2)] == [503] * 2
+
+
+def test_by_default_cancelled_calls_are_tried_again_and_internal_errors_are_not(quiet: Lab) -> None:
+    """gRPC's CANCELLED as its UNAVAILABLE; its INTERNAL, a server's own fault, is the client's at once."""
+    say(quiet, {"route": [to("v3")]})
+    attempts = {1: 3, 13: 1}
+    with counted(quiet, {f'reporter="destination",grpc_response_status="{s}",{V3}': n for s, n in attempts.items()}):
+        for status in attempts:
+            quiet.faults.set("v3", grpc_error_rate=1.0, grpc_status=status)
+            answer = ask(quiet, method="POST", content_type="application/grpc")
+            assert answer.headers["grpc-status"] == str(status)
+
+
 def test_each_try_may_have_its_own_timeout(quiet: Lab) -> None:
     quiet.faults.set("v3", base_ms=600, spread_rate=0, tail_rate=0)
     retries = {"attempts": 2, "perTryTimeout": "100ms", "retryOn": "gateway-error", "backoff": "1ms"}
@@ -450,12 +572,22 @@ def test_a_mirror_is_counted_where_it_arrives_only(quiet: Lab) -> None:
         assert [(each.version, each.status) for each in [ask(quiet) for _ in range(5)]] == [("v1", 200)] * 5
 
 
-def test_a_mirror_may_get_a_share(quiet: Lab) -> None:
-    mirrors = [
-        {"destination": {"host": "reviews", "subset": "v3"}, "percentage": {"value": 50}},
-        {"destination": {"host": "reviews", "subset": "v2"}, "percentage": {"value": 0}},
-    ]
-    say(quiet, {"mirrors": mirrors, "route": [to("v1")]})
+@pytest.mark.parametrize(
+    "mirroring",
+    [
+        {
+            "mirrors": [
+                {"destination": {"host": "reviews", "subset": "v3"}, "percentage": {"value": 50}},
+                {"destination": {"host": "reviews", "subset": "v2"}, "percentage": {"value": 0}},
+            ]
+        },
+        {"mirror": {"host": "reviews", "subset": "v3"}, "mirrorPercentage": {"value": 50}},
+        {"mirror": {"host": "reviews", "subset": "v3"}, "mirrorPercent": 50},
+    ],
+    ids=lambda value: "+".join(value),
+)
+def test_a_mirror_may_get_a_share(quiet: Lab, mirroring: Json) -> None:
+    say(quiet, {**mirroring, "route": [to("v1")]})
     all_scraped(quiet)
     before = {v: count(quiet, f'reporter="destination",destination_workload="reviews-{v}"') for v in ("v1", "v2", "v3")}
     assert {ask(quiet).version for _ in range(200)} == {"v1"}
@@ -507,6 +639,62 @@ def test_a_delegate_cannot_take_more_than_its_root_gives(quiet: Lab) -> None:
     assert (ask(quiet, "/team").version, ask(quiet, "/").version) == ("v2", "v1")
 
 
+def test_a_delegate_divides_and_does_what_its_root_says(quiet: Lab) -> None:
+    """Weights are the delegate's; rewrite, headers, fault and the rest are the root's where the delegate has none."""
+    team = virtual({"name": "split", "route": [to("v1", 1), to("v3", 1)]}, name="team")
+    del team["spec"]["hosts"]
+    settings = {"rewrite": {"uri": "/new"}, "headers": {"response": {"set": {"x-root": "yes"}}}}
+    here = {"match": [{"uri": {"prefix": "/team"}}], "delegate": {"name": "team"}}
+    put(quiet, team, virtual({**here, **settings}, {"route": [to("v2")]}))
+    answers = [ask(quiet, "/team") for _ in range(40)]
+    assert {each.version for each in answers} == {"v1", "v3"}
+    assert {(each.headers["x-lab-path"], each.headers["x-root"]) for each in answers} == {("/new", "yes")}
+    abort = {"fault": {"abort": {"httpStatus": 418, "percentage": {"value": 100}}}}
+    put(quiet, virtual({**here, **abort}, {"route": [to("v2")]}))
+    assert ask(quiet, "/team").status == 418
+    team["spec"]["http"][0]["fault"] = {"abort": {"httpStatus": 429, "percentage": {"value": 100}}}
+    put(quiet, team)
+    assert ask(quiet, "/team").status == 429, "its own comes first"
+
+
+def test_a_delegate_that_is_not_there_is_404(quiet: Lab) -> None:
+    """Nobody is told but Istio's log; so is one that is not exported to its root's namespace."""
+    place = {"name": "team", "namespace": "shop"}
+    root = virtual(
+        {"match": [{"uri": {"prefix": "/team"}}], "delegate": place},
+        {"match": [{"uri": {"prefix": "/rest"}}], "route": [to("v1")]},
+    )
+    put(quiet, root)
+    assert (ask(quiet, "/team").status, ask(quiet, "/rest").status) == (404, 200)
+    for exported, status in ((["."], 404), (["default"], 200), (["*"], 200)):
+        team = virtual({"route": [to("v3", host=bookinfo.HOST)]}, **place, exportTo=exported)
+        del team["spec"]["hosts"]
+        put(quiet, team)
+        assert ask(quiet, "/team").status == status, exported
+
+
+def test_a_virtual_service_is_for_those_to_whom_it_is_exported(quiet: Lab) -> None:
+    """And one that is exported to a namespace by name comes before those that are for everybody, whatever its age."""
+    say(quiet, {"route": [to("v1")]})
+    time.sleep(1.1)  # ages are told in seconds
+    for exported, version in ((["."], "v1"), (["*"], "v1"), (["default"], "v3")):
+        entry = {"route": [to("v3", host=bookinfo.HOST)]}
+        put(quiet, virtual(entry, name="theirs", namespace="shop", hosts=[bookinfo.HOST], exportTo=exported))
+        assert {ask(quiet, at=place).version for place in ("client", "other")} == {version}, exported
+
+
+def test_a_short_name_is_of_the_namespace_where_it_is_written(quiet: Lab) -> None:
+    """`reviews` in a VirtualService of the namespace shop is a host of shop, though it speaks for ours."""
+    theirs = {"name": "theirs", "namespace": "shop", "hosts": [bookinfo.HOST], "exportTo": ["default"]}
+    put(quiet, virtual({"route": [to("v3")]}, **theirs))
+    assert ask(quiet).status == 503
+    put(quiet, virtual({"route": [to("v3", host=bookinfo.HOST)]}, **theirs))
+    assert ask(quiet).version == "v3"
+    put(quiet, virtual({"route": [to("v3", host=bookinfo.HOST)]}, **{**theirs, "hosts": ["reviews"]}))
+    say(quiet, {"route": [to("v1")]})
+    assert ask(quiet).version == "v1", "it speaks for reviews.shop, which nobody calls"
+
+
 @pytest.mark.parametrize(
     "host",
     [
@@ -553,6 +741,12 @@ def test_a_subset_that_nobody_defines_is_503(quiet: Lab) -> None:
         assert ask(quiet).status == 503
 
 
+def test_a_host_that_nobody_knows_is_503(quiet: Lab) -> None:
+    """Flag NC: Istio accepts any name for a destination."""
+    say(quiet, {"route": [{"destination": {"host": "nobody"}, "weight": 50}, to("v1", 50)]})
+    assert {(each.status, each.version) for each in [ask(quiet) for _ in range(40)]} == {(200, "v1"), (503, "")}
+
+
 # Other places to ask from
 
 elsewhere = pytest.mark.skipif(not hasattr(Lab, "vantage"), reason="this lab has one client and no gateway")
@@ -585,6 +779,15 @@ def test_a_gateway_serves_the_virtual_services_that_are_bound_to_it(quiet: Lab) 
     assert enter(quiet, host="reviews.default.svc.cluster.local").status == 404
     assert ask(quiet).version == "v1"
     assert ask(quiet, host="shop.example.com").status == 502
+
+
+@elsewhere
+def test_the_meshs_virtual_service_says_nothing_to_who_comes_in(quiet: Lab) -> None:
+    """A gateway's route to `reviews` goes to all of its pods, whatever the mesh's VirtualService for them says."""
+    say(quiet, {"route": [to("v3")]})
+    put(quiet, gateway(server("shop.example.com")), bound({"route": [{"destination": {"host": "reviews"}}]}))
+    assert {enter(quiet).version for _ in range(60)} == set(bookinfo.VERSIONS)
+    assert {ask(quiet).version for _ in range(20)} == {"v3"}
 
 
 @elsewhere

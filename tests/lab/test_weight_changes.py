@@ -53,19 +53,39 @@ def test_a_weight_change_is_in_force_when_envoy_confirms_it(lab: Lab) -> None:
         assert after.of(version).answered > before.of(version).answered
 
 
+@pytest.mark.parametrize(("weights", "said"), [((0, 0), "total destination weight = 0"), ((101, -1), "weight -1 < 0")])
+def test_weights_that_istio_refuses_change_nothing(lab: Lab, weights: tuple[int, int], said: str) -> None:
+    """The split that was in force stays, to the last request."""
+    lab.set_weights({"v1": 0, "v3": 100})
+    lab.load.settle()
+    before = lab.counts()
+    code, text = patched(lab, *weights)
+    assert (code, said in text) == (400, True), text
+    lab.control_plane.settle()
+    lab.load.set_rate(300)
+    answered(lab, 60)
+    after = lab.load.settle()
+    assert after.answered - before.answered == after.of("v3").answered - before.of("v3").answered
+
+
 def shift(lab: Lab, canary: int) -> None:
     """As canaryd does: a JSON Patch of the two weights through the API, in force on return."""
+    code, text = patched(lab, 100 - canary, canary)
+    assert code == 200, text
+    lab.control_plane.settle()
+
+
+def patched(lab: Lab, *weights: int) -> tuple[int, str]:
+    """What the API says to a JSON Patch of the two weights."""
     url = urlsplit(lab.api.address if lab.api else "")
     patch = [
-        {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 100 - canary},
-        {"op": "replace", "path": "/spec/http/0/route/1/weight", "value": canary},
+        {"op": "replace", "path": f"/spec/http/0/route/{index}/weight", "value": weight}
+        for index, weight in enumerate(weights)
     ]
-    code, text = exchange(
+    return exchange(
         (str(url.hostname), int(url.port or 0)),
         PATH,
         method="PATCH",
         body=json.dumps(patch).encode(),
         headers={"content-type": "application/json-patch+json"},
     )
-    assert code == 200, text
-    lab.control_plane.settle()

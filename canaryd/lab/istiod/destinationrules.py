@@ -54,30 +54,31 @@ def rule_for(host: str, home: str, rules: Iterable[Json], proxy: Proxy) -> Rule:
     Raises Rejected for a rule of that host that says what the lab does not translate.
     """
     fitting = [each for each in rules if covers(rule_host(each), host)]
-    for namespace, pool in _pools(fitting, home, proxy):
-        if not pool:
-            continue
-        best = max((rule_host(each) for each in pool), key=specificity)
-        merged = _merged([each for each in pool if rule_host(each) == best])
-        if namespace == proxy.namespace:
-            return _chosen(merged, proxy)
+    own, *others = _pools(fitting, home, proxy)
+    if own:
+        return _chosen(_of_the_best_host(own), proxy)
+    for pool in filter(None, others):
+        merged = _of_the_best_host(pool)
         exported = [each for each in merged if each.exported & {PUBLIC, proxy.namespace}]
         if exported:  # selectors count in the client's own namespace only
             return _chosen([each for each in exported if each.selector is None], proxy)
     return Rule()
 
 
-def _pools(rules: list[Json], home: str, proxy: Proxy) -> list[tuple[str, list[Json]]]:
-    own = [each for each in rules if namespace_of(each) == proxy.namespace]
+def _pools(rules: list[Json], home: str, proxy: Proxy) -> list[list[Json]]:
+    """In the order of the search: those of the client's own namespace, of the service's and of the root one."""
+    own = [each for each in rules if namespace_of(each) == proxy.namespace and _is_for_its_own(each)]
     if proxy.namespace == ROOT_NAMESPACE:
         # else the mesh's catch-all rules would be the gateways' only ones
         own = [each for each in own if _is_private(each)]
     exported = [each for each in rules if not _is_private(each)]
-    others = [
-        (namespace, [each for each in exported if namespace_of(each) == namespace])
-        for namespace in (home, ROOT_NAMESPACE)
-    ]
-    return [(proxy.namespace, own), *others]
+    others = ([each for each in exported if namespace_of(each) == place] for place in (home, ROOT_NAMESPACE))
+    return [own, *others]
+
+
+def _of_the_best_host(pool: list[Json]) -> list[Rule]:
+    best = max((rule_host(each) for each in pool), key=specificity)
+    return _merged([each for each in pool if rule_host(each) == best])
 
 
 def _exported(rule: Json) -> frozenset[str]:
@@ -86,7 +87,13 @@ def _exported(rule: Json) -> frozenset[str]:
 
 
 def _is_private(rule: Json) -> bool:
-    return _exported(rule) == {namespace_of(rule)}
+    """One with a selector is never for other namespaces, whatever it says."""
+    return bool(rule["spec"].get("workloadSelector")) or _exported(rule) == {namespace_of(rule)}
+
+
+def _is_for_its_own(rule: Json) -> bool:
+    """Not so where only others are named."""
+    return _is_private(rule) or bool(_exported(rule) & {PUBLIC, namespace_of(rule)})
 
 
 def _merged(rules: list[Json]) -> list[Rule]:
