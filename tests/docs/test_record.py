@@ -67,3 +67,11 @@ def test_faster_frames_are_thinned(recorder: ModuleType) -> None:
         (0.25, "0.9"),
         (1.0, "3.0"),
     ]
+
+
+def test_the_readmes_picture_is_one(recorder: ModuleType) -> None:
+    """`make picture` writes it; a README without its picture looks broken."""
+    place = ROOT / "docs" / "img" / "demo.svg"
+    root = ElementTree.parse(place).getroot()
+    assert len(list(root.iter(f"{SVG}use"))) > 100
+    assert "docs/img/demo.svg" in (ROOT / "README.md").read_text()

@@ -201,7 +201,8 @@ def told(outcomes: list[Outcome]) -> Mapping[str, str]:
         if one.story.name == "healthy":
             said[one.story.name] = (
                 f"a healthy release would end {one.ending}: with this traffic the plan cannot prove that it is no "
-                "worse; bake longer at the last step, allow a wider margin, or accept without proof (acceptUnproven)"
+                "worse before the hold ends (the lab cuts it short; in production more evidence may come in it); bake "
+                "longer at the last step, allow a wider margin, or accept without proof (acceptUnproven)"
             )
         else:
             said[one.story.name] = (
