@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from canaryd.errors import Rejected
+from canaryd.lab.grpc_status import GRPC_STATUS
 from canaryd.lab.istiod.matches import string_matcher
 from canaryd.lab.istiod.objects import only, seconds
 from canaryd.lab.istiod.percentages import of_integer, of_percent
@@ -19,25 +20,6 @@ Json = dict[str, Any]
 
 FAULT, CORS = "envoy.filters.http.fault", "envoy.filters.http.cors"
 TYPES = "type.googleapis.com/envoy.extensions.filters.http"
-GRPC_STATUS = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 CORS_FIELDS = {
     "allowOrigins",
     "allowOrigin",

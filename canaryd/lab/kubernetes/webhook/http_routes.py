@@ -11,6 +11,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
+from canaryd.lab.grpc_status import GRPC_STATUS
 from canaryd.lab.kubernetes.durations import nanoseconds
 from canaryd.lab.kubernetes.status import Object
 from canaryd.lab.kubernetes.webhook import headers
@@ -37,25 +38,6 @@ _RETRY_ON = {
     "internal",
     "resource-exhausted",
     "unavailable",
-}
-_GRPC_STATUSES = {
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
 }
 # Python's list is Go's. Source: Go, net/http/status.go.
 _HTTP_STATUSES = {one.value for one in HTTPStatus}
@@ -169,7 +151,7 @@ def _http_status(status: int) -> Problems:
 
 
 def _grpc_status(status: str) -> Problems:
-    if status not in _GRPC_STATUSES:
+    if status not in GRPC_STATUS:
         where = "See https://github.com/grpc/grpc/blob/master/doc/statuscodes.md for a list of supported codes"
         yield wrong(f"gRPC status {quoted(status)} is not supported. {where}, for example 'NOT_FOUND'")
 
