@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,15 @@ def calm(lab: Lab) -> None:
     lab.set_weights({"v1": 100})
     lab.load.set_protocol("http")
     lab.load.set_rate(RPS)
+
+
+def put(lab: Lab, *objects: dict[str, Any]) -> None:
+    """Apply objects, as somebody with kubectl would; pods and routes follow before it returns."""
+    for each in objects:
+        lab.cluster.apply(each)
+    lab.workloads.reconcile()
+    lab.control_plane.settle()
+    assert lab.control_plane.problem is None
 
 
 def wait_for(fact: Callable[[], bool], what: str, deadline: float = 8.0) -> None:

@@ -22,7 +22,7 @@ from canaryd.lab import bookinfo
 from canaryd.lab.istiod.objects import full_name
 from canaryd.lab.lab import Lab
 
-from .conftest import calm, wait_for
+from .conftest import calm, put, wait_for
 from .test_gatewayapi import SERVICE_PARENT, gateway, grant, route
 from .test_gatewayapi import to as backend
 from .translating import service, to, virtual
@@ -56,14 +56,6 @@ def quiet(own_lab: Lab) -> Iterator[Lab]:
             if (kind, *full_name(each)) not in before:
                 lab.cluster.remove(kind, *full_name(each))
     lab.workloads.reconcile()
-
-
-def put(lab: Lab, *objects: Json) -> None:
-    for each in objects:
-        lab.cluster.apply(each)
-    lab.workloads.reconcile()
-    lab.control_plane.settle()
-    assert lab.control_plane.problem is None
 
 
 def rule(name: str = "reviews", namespace: str = "default", **spec: Any) -> Json:

@@ -20,7 +20,7 @@ import pytest
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 
-from .conftest import calm, wait_for
+from .conftest import calm, put, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 Json = dict[str, Any]
@@ -104,14 +104,6 @@ def quiet(lab: Lab) -> Iterator[Lab]:
         lab.cluster.apply(each)
     lab.workloads.reconcile()
     lab.control_plane.settle()
-
-
-def put(lab: Lab, *objects: Json) -> None:
-    for each in objects:
-        lab.cluster.apply(each)
-    lab.workloads.reconcile()
-    lab.control_plane.settle()
-    assert lab.control_plane.problem is None
 
 
 def say(lab: Lab, **entry: Any) -> None:
