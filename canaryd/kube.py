@@ -1,8 +1,8 @@
 """
 The Kubernetes API: the only module that knows the client library.
 
-Four verbs on plain JSON objects. Each request has one deadline over everything (name look-up, credentials plugin,
-connecting, reading), because a rollback must not wait for a dead connection; nothing is retried here, the engine does.
+The API's verbs on plain JSON objects. Each request has one deadline over everything (name look-up, credentials plugin,
+connecting, reading), because a rollback must not wait for a dead connection; nothing is retried here, the caller does.
 The library's typed methods are left aside on purpose: they send a JSON Patch as a merge patch unless told otherwise,
 and turn objects into models that lose what they do not know.
 """
@@ -13,7 +13,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,11 +32,14 @@ from canaryd.errors import CanarydError, Conflict, Rejected, Unavailable
 
 T = TypeVar("T")
 Object = dict[str, Any]
+Objects = list[Object]
 
 config: Any = untyped_config
 
 FIELD_MANAGER = "canaryd"
 PAGE = 500
+SILENCE = 90.0
+"""Seconds without a byte after which a watch is given up; a server sends a bookmark about every minute."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -51,6 +55,18 @@ class Forbidden(Rejected):
     """We may not."""
 
 
+class Expired(Unavailable):
+    """The version to watch from, or the page to go on with, is older than what the server keeps: list again."""
+
+
+class Throttled(Unavailable):
+    """The server has too much to do; ``after`` says in how many seconds it wants to be asked again, at the earliest."""
+
+    def __init__(self, sentence: str, after: float) -> None:
+        super().__init__(sentence)
+        self.after = after
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of object, by where the API serves it."""
@@ -59,11 +75,12 @@ class Kind:
     version: str
     plural: str
 
-    def path(self, namespace: str = "", name: str = "") -> str:
-        """The URL's path of one object, or of all in a namespace, or of all."""
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL's path of one object (or a part of it, such as its status), or of all in a namespace, or of all."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-        return f"{root}{scope}/{self.plural}" + (f"/{quote(name, safe='')}" if name else "")
+        one = f"/{quote(name, safe='')}" if name else ""
+        return f"{root}{scope}/{self.plural}{one}" + (f"/{subresource}" if subresource else "")
 
     def __str__(self) -> str:
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -86,6 +103,18 @@ SERVICES = Kind("", "v1", "services")
 PODS = Kind("", "v1", "pods")
 DEPLOYMENTS = Kind("apps", "v1", "deployments")
 REVIEWS = Kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
+NAMESPACES = Kind("", "v1", "namespaces")
+EVENTS = Kind("", "v1", "events")
+LEASES = Kind("coordination.k8s.io", "v1", "leases")
+DEFINITIONS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+
+GROUP = "canaryd.io"
+"""The group of our own kinds; annotations and labels of ours begin with it too."""
+VERSION = "v1alpha1"
+CANARY_PLANS = Kind(GROUP, VERSION, "canaryplans")
+CANARY_POLICIES = Kind(GROUP, VERSION, "canarypolicies")
+CANARY_RUNS = Kind(GROUP, VERSION, "canaryruns")
+CANARY_RECORDS = Kind(GROUP, VERSION, "canaryrecords")
 
 
 class Kube:
@@ -111,17 +140,97 @@ class Kube:
 
     def list(self, kind: Kind, namespace: str = "", *, labels: Mapping[str, str] | None = None) -> list[Object]:
         """All objects in a namespace, or in all namespaces, that carry ``labels``."""
-        query = {"limit": str(PAGE)}
-        if labels:
-            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        found: list[Object] = []
+        return self.listed(kind, namespace, labels=labels)[0]
+
+    def listed(
+        self, kind: Kind, namespace: str = "", *, labels: Mapping[str, str] | None = None
+    ) -> tuple[Objects, str]:
+        """The same, and the version of the list: from there a watch goes on. Raises Expired between two pages."""
+        query = {"limit": str(PAGE)} | _selecting(labels)
+        found: Objects = []
         while True:
             page = self._request("GET", kind.path(namespace), query)
             found += page.get("items") or []
-            following = (page.get("metadata") or {}).get("continue")
-            if not following:
-                return found
-            query["continue"] = following
+            meta = page.get("metadata") or {}
+            if not meta.get("continue"):
+                return found, str(meta.get("resourceVersion") or "")
+            query["continue"] = meta["continue"]
+
+    def watch(
+        self, kind: Kind, namespace: str = "", *, since: str, seconds: int, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Object]:
+        """
+        What happens to the objects after version ``since``, for about ``seconds``: ``{"type": ..., "object": ...}``.
+
+        Types are ADDED, MODIFIED, DELETED and BOOKMARK, whose object has nothing but a version to go on from. Ends when
+        the server ends it; close the iterator to end it sooner. Raises Expired when ``since`` is too old, Unavailable
+        when the connection breaks or nothing came for :data:`SILENCE` seconds.
+        """
+        asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
+        what = f"WATCH {kind.path(namespace)}"
+        url = self._url(kind.path(namespace), asked | _selecting(labels))
+        with self._translated(what):
+            answer = _within(self._timeout, lambda: self._stream(url, what))
+        try:
+            with self._translated(what):
+                for line in _lines(answer):
+                    event = json.loads(line)
+                    if event.get("type") == "ERROR":
+                        said = event.get("object") or {}
+                        raise _refusal(int(said.get("code") or 500), json.dumps(said).encode(), what, self.address)
+                    yield event
+        finally:
+            answer.close()
+
+    def create(self, kind: Kind, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        """Create an object; as the server has it then. Raises Conflict where there is one of that name."""
+        return self._write("POST", kind.path(namespace), body, dry_run=dry_run)
+
+    def replace(
+        self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], *, subresource: str = ""
+    ) -> Object:
+        """
+        Put ``body`` in the place of the object, or of its ``subresource``; as it is then.
+
+        Raises Conflict when the resourceVersion in ``body`` is no longer the object's, Missing when it is gone.
+        """
+        return self._write("PUT", kind.path(namespace, name, subresource), body)
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str = "", version: str = "") -> None:
+        """
+        Delete an object; where there is none, nothing.
+
+        Raises Conflict where it is not the one of ``uid`` or no longer at resourceVersion ``version``, if those are
+        given.
+        """
+        guards = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions"} | ({"preconditions": guards} if guards else {})
+        try:
+            self._request("DELETE", kind.path(namespace, name), None, body, "application/json")
+        except Missing:
+            return
+
+    def apply(
+        self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], *, field_manager: str, force: bool = False
+    ) -> Object:
+        """
+        Server-side apply: create the object, or own and set the fields in ``body``; as it is then.
+
+        Raises Conflict when somebody else owns one of them, unless ``force`` is said.
+        """
+        query = {"fieldManager": field_manager} | ({"force": "true"} if force else {})
+        return self._request("PATCH", kind.path(namespace, name), query, body, "application/apply-patch+yaml")
+
+    def patch_merge(
+        self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], *, subresource: str = ""
+    ) -> Object:
+        """
+        A JSON merge patch (RFC 7386) of the object or its ``subresource``; as it is then.
+
+        Raises Conflict where ``body`` holds a resourceVersion that is no longer the object's.
+        """
+        path = kind.path(namespace, name, subresource)
+        return self._request("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, "application/merge-patch+json")
 
     def patch_json(
         self,
@@ -173,18 +282,9 @@ class Kube:
         content_type: str | None = None,
     ) -> Object:
         what = f"{method} {path}"
-        url = self.address.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        try:
+        url = self._url(path, query)
+        with self._translated(what):
             status, text = _within(self._timeout, lambda: self._send(method, url, body, content_type))
-        except CanarydError:
-            raise
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            if _is_late(error):
-                late = f"did not answer {what} within {self._timeout:g} s"
-                raise Unavailable(f"the Kubernetes API at {self.address} {late}") from error
-            raise Unavailable(f"the Kubernetes API at {self.address} is not reachable: {_plain(error)}") from error
-        except ApiException as error:
-            raise _unusable_connection(self.address, error) from error
         if not 200 <= status < 300:
             raise _refusal(status, text, what, self.address)
         try:
@@ -195,13 +295,50 @@ class Kube:
             raise Unavailable(f"what answered {what} at {self.address} is no Kubernetes API: {text[:80]!r}")
         return answer
 
-    def _send(self, method: str, url: str, body: Any, content_type: str | None) -> tuple[int, bytes]:
+    def _write(self, method: str, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        return self._request(method, path, query, body, "application/json")
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> str:
+        return self.address.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        """The library's exceptions as ours."""
+        try:
+            yield
+        except CanarydError:
+            raise
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if _is_late(error):
+                late = f"did not answer {what} within {self._timeout:g} s"
+                raise Unavailable(f"the Kubernetes API at {self.address} {late}") from error
+            raise Unavailable(f"the Kubernetes API at {self.address} is not reachable: {_plain(error)}") from error
+        except ApiException as error:
+            raise _unusable_connection(self.address, error) from error
+        except ValueError as error:
+            raise Unavailable(f"what answered {what} at {self.address} does not speak JSON: {error}") from error
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
-        if content_type:
-            headers["Content-Type"] = content_type
         for setting in self._settings.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
+        return headers
+
+    def _stream(self, url: str, what: str) -> Any:
+        """The answer to a watch, unread."""
+        limits = urllib3.Timeout(connect=self._timeout, read=SILENCE)
+        pool = self._api.rest_client.pool_manager  # its own `request` reads the answer to the end in some versions
+        answer = pool.request("GET", url, headers=self._headers(), preload_content=False, timeout=limits)
+        if answer.status != 200:
+            raise _refusal(int(answer.status), answer.read(), what, self.address)
+        return answer
+
+    def _send(self, method: str, url: str, body: Any, content_type: str | None) -> tuple[int, bytes]:
+        headers = self._headers()
+        if content_type:
+            headers["Content-Type"] = content_type
         # Two numbers are urllib3's limits for connecting and for each read; the deadline over all is _within's.
         limits = (self._timeout, self._timeout)
         try:
@@ -209,9 +346,26 @@ class Kube:
         except ApiException as error:  # raised for refusals by some versions of the library
             if not error.status:
                 raise
-            text = error.body or b""
-            return int(error.status), text.encode() if isinstance(text, str) else text
+            return int(error.status), _bytes(error.body)
         return int(answer.status), answer.data if answer.data is not None else answer.read()
+
+
+def _bytes(text: str | bytes | None) -> bytes:
+    return text.encode() if isinstance(text, str) else text or b""
+
+
+def _selecting(labels: Mapping[str, str] | None) -> dict[str, str]:
+    if not labels:
+        return {}
+    return {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
+
+
+def _lines(answer: Any) -> Iterator[bytes]:
+    """The lines of a streamed answer; one that the end cut short is left out."""
+    rest = b""
+    for chunk in answer.stream(None, decode_content=True):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in lines if line.strip())
 
 
 def connect(
@@ -318,7 +472,14 @@ def _refusal(status: int, text: bytes, what: str, address: str) -> CanarydError:
     message = str(said.get("message") or text[:200].decode(errors="replace").strip() or f"HTTP {status}")
     details = said.get("details") or {}
     if status in (408, 410, 429) or status >= 500:
-        return Unavailable(f"the Kubernetes API at {address} answered {what} with {status}: {message}")
+        sentence = f"the Kubernetes API at {address} answered {what} with {status}: {message}"
+        if status == 410:
+            return Expired(sentence)
+        return (
+            Throttled(sentence, float(details.get("retryAfterSeconds") or 1))
+            if status == 429
+            else Unavailable(sentence)
+        )
     if status == 409:
         return Conflict(f"{what}: somebody wrote at the same time: {message}")
     if status == 422 and not details.get("causes"):
