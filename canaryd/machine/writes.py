@@ -65,6 +65,8 @@ def written(run: Run, seen: Observation, split: Split, *, latch: str = "", reaso
         at=seen.now,
         latch=latch,
         reason=reason[:300],
+        born=run.created,
+        kept=run.kept,
     )
     down = split == NOTHING or split < mesh.most
     opened = with_segment(_as_seen(run, mesh), split, seen.now, seq=marker.seq)

@@ -270,6 +270,12 @@ class Spec(Part):
     """Somebody else changed the weights: hold and say so, set them again, or abort the run."""
     on_canary_change: Literal["restart", "abort"] = "restart"
     """A new image of the canary in mid-run: start over from zero, or abort."""
+    on_new_release: Literal["replace", "queue", "refuse"] = "replace"
+    """A new ``release`` in mid-run: roll back and run it, run it after this one has ended, or do not run it."""
+    mode: Literal["active", "observe"] = "active"
+    """``observe``: everything but patches; the journal says what would have been written."""
+    from_: Annotated[str, Field(alias="from")] = ""
+    """The name of a policy: what the plan leaves out is taken from there. When left out: the policy ``default``."""
     start: Start = Start()
     """Where the traffic must stand for a run to start."""
     watch: Duration = timedelta(minutes=10)

@@ -128,6 +128,7 @@ class Run:
     ``cells`` what was evaluated under them, in order; ``judged`` is the judge's state after the last cell, None when it
     has to begin anew at segment ``judged_from``; ``past`` is what it then learns of stable first. ``unready_since`` is
     when the canary was first seen without a ready endpoint, None while it has one.
+    ``kept`` says where the run lives: in a folder, or as a CanaryRun in the plan's namespace.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -136,6 +137,7 @@ class Run:
     plan: Plan
     route: Route
     created: float
+    kept: Literal["", "canaryrun"] = ""
     phase: Phase = Phase.PENDING
     step: int = 0
     split: Split = NOTHING

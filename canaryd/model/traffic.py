@@ -126,6 +126,9 @@ class Marker:
     what stood before it, ``at`` is the Unix time of the intent: the cells of the split start there. ``latch`` is empty
     unless the write belongs to a rollback; it then names the latch, and ``reason`` its sentence, so that a lost save is
     made good from the mesh.
+
+    ``born`` is when the run was created: of two runs of a plan the younger one is right. ``kept`` says where the run
+    lives: empty for a folder, ``canaryrun`` for an object of that name in the VirtualService's namespace.
     """
 
     run: str
@@ -137,6 +140,8 @@ class Marker:
     at: float
     latch: str = ""
     reason: str = ""
+    born: float = 0.0
+    kept: str = ""
 
     def dump(self) -> str:
         """The annotation's value: JSON with sorted keys, so that equal markers are equal text."""
