@@ -7,6 +7,7 @@ That the adapters fit the engine's ports is proven here, by mypy, when they are 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -68,10 +69,22 @@ class Canaryd:
     A running canaryd: runs begin in it, are ticked, and hear commands. Use it as a context manager.
 
     Collectors, ticks and retreats each have threads of their own, so that none can starve another.
+
+    ``may`` says, before each tick, whether this process is (still) the one to carry runs out. ``shown`` is given each
+    run after its tick, on the tick's thread: it must not wait for anybody.
     """
 
-    def __init__(self, world: World, *, workers: int = 8) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        workers: int = 8,
+        may: Callable[[], bool] = lambda: True,
+        shown: Callable[[Run], None] = lambda _: None,
+    ) -> None:
         self._world = world
+        self._may = may
+        self._shown = shown
         self._collectors = ThreadPoolExecutor(max(2, workers // 2), "collect")
         self._retreats = ThreadPoolExecutor(max(4, workers // 2), "retreat")
         self._store = Ears(world.store)
@@ -103,9 +116,16 @@ class Canaryd:
         Raises Refused or Settled, and Rejected when another process carries the run out.
         """
         world = self._world
+        folder = isinstance(world.store, FolderStore)
         with world.store.beginning() if isinstance(world.store, FolderStore) else nullcontext():
             begun = admission.begin(
-                plan, mesh=world.mesh, metrics=world.metrics, store=world.store, clock=world.clock, again=again
+                plan,
+                mesh=world.mesh,
+                metrics=world.metrics,
+                store=world.store,
+                clock=world.clock,
+                again=again,
+                kept="" if folder else "canaryrun",
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)
@@ -133,16 +153,50 @@ class Canaryd:
         """The run as of its last tick."""
         return self._runs[uid]
 
+    def seen(self) -> list[Run]:
+        """Every run that was carried out here, as of its last tick."""
+        return list(self._runs.values())
+
+    def let_go(self, uid: str) -> None:
+        """Tick the run no more: it is gone."""
+        self._scheduler.remove(uid)
+        self._runs.pop(uid, None)
+
+    def wake(self, uid: str) -> None:
+        """Tick the run as soon as possible: something that it looks at has changed."""
+        self._scheduler.wake(uid)
+
+    def order(self, uid: str, command: Command) -> None:
+        """
+        The same as :meth:`ask` without writing the command down, for one that follows from what is written elsewhere.
+
+        Lost with the process, and given again by the next for the same reason.
+        """
+        self._store.hear(uid, command)
+        self._scheduler.wake(uid)
+
     def ask(self, uid: str, command: Command) -> None:
         """Append a command for the run and let it be heard at once, also where it cannot be written down."""
         self._store.ask(uid, command)
         self._scheduler.wake(uid)
 
     def _tick(self, uid: str) -> None:
+        if not self._may() and not self._retreats_still(uid):
+            return
         run = self._reconciler.tick(uid)
         self._runs[uid] = run
+        self._shown(run)
         if run.final and run.released:
             self._scheduler.remove(uid)
+
+    def _retreats_still(self, uid: str) -> bool:
+        """
+        Whether the run is on its way back: no lost Lease may keep it from getting there.
+
+        Toward stable two may write: what they write is the same, and neither touches a younger run's marker.
+        """
+        run = self._runs.get(uid)
+        return run is not None and run.latch is not None and not run.final
 
 
 class Ears:
@@ -171,7 +225,11 @@ class Ears:
             self._store.ask(uid, command)
         except Unavailable as error:
             log.warning("store.unavailable", run=uid, error=str(error))
-            self._heard[uid] = (*self._heard.get(uid, ()), command)
+            self.hear(uid, command)
+
+    def hear(self, uid: str, command: Command) -> None:
+        """Take the command in, without writing it down."""
+        self._heard[uid] = (*self._heard.get(uid, ()), command)
 
 
 def command(verb: str, *, reason: str = "", by: str = "", step: int | None = None, force: bool = False) -> Command:

@@ -9,11 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 from yaml import YAMLError
 
 from canaryd.model.problem import Problem, Refused
+
+
+def _listed(value: object) -> object:
+    """A list in the environment is written with commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -35,6 +46,16 @@ class Settings(BaseSettings):
     """Seconds that one request to Kubernetes, or one cell of Prometheus, may take."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """Ticks that may run at once; each run has one at a time."""
+    namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """The namespaces that the controller looks after; none named: all. In the environment: with commas between."""
+    lease: str = "canaryd"
+    """The name of the Lease that the controller's processes elect their leader by."""
+    lease_namespace: str = ""
+    """The Lease's namespace; by default the pod's own ($POD_NAMESPACE)."""
+    http: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """The port of the controller's /metrics, /healthz and /readyz; 0 for none."""
+    run_history: Annotated[int, Field(ge=1, le=1000)] = 10
+    """How many ended runs of each plan the controller keeps; older ones are deleted."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """How events are written to standard error; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

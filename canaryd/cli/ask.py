@@ -38,7 +38,7 @@ def ask(verb: str, which: str, reason: str, settings: Settings, *, force: bool =
     if why := _void(verb, run):
         raise Rejected(f"{verb} would do nothing: {why}")
     step = None if verb == "abort" else run.step
-    store.ask(run.uid, command(verb, reason=reason, by=_who(), step=step, force=force))
+    store.ask(run.uid, command(verb, reason=reason, by=who(), step=step, force=force))
     if store.attended(run.uid):
         typer.echo(f"{verb} is asked of run {run.uid}; it is obeyed at the run's next tick: canaryd explain {which}")
     else:
@@ -66,7 +66,7 @@ def _void(verb: str, run: Run) -> str:
     return ""
 
 
-def _who() -> str:
+def who() -> str:
     """The user's name. In a container there may be none for the number."""
     try:
         return getpass.getuser()

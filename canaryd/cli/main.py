@@ -142,6 +142,70 @@ def serve(
 
 
 @app.command()
+def controller(
+    plans: Annotated[Path | None, typer.Option(help="A folder of plans to keep in the cluster as CanaryPlans.")] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    prometheus: PrometheusUrl = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """
+    Carry out the CanaryPlans of a cluster.
+
+    Several may run at once: one leads, the others stand by. SIGTERM hands over; runs in flight go on with the next
+    leader. Exit codes: 0 told to end, 13 the cluster is not ready for it (the reason says what to do).
+    """
+    from canaryd.cli.output import explained, stop
+    from canaryd.controller.daemon import Daemon
+    from canaryd.logs import set_up
+    from canaryd.settings import read_settings
+
+    if plans is not None and not plans.is_dir():
+        raise stop(Exit.USAGE, f"canaryd: {plans} is not a folder of plans")
+    with explained():
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context, prometheus=prometheus, state=state)
+        set_up(settings.log_format, settings.log_level)
+        Daemon(settings, plans).run()
+
+
+@app.command()
+def drain(
+    within: Annotated[float, typer.Option(help="Seconds to wait for the rollbacks.", min=0)] = 300.0,
+    keep_runs: Annotated[
+        bool, typer.Option("--keep-runs", help="Leave the CanaryRuns, which are the history.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Let canaryd begin releases again.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    config: Config = None,
+) -> None:
+    """
+    Before canaryd is taken out of a cluster: roll back what runs, and take out what is canaryd's.
+
+    Works with a controller, beside a broken one, and without one. Exit codes: 0 nothing of canaryd's is left, 14
+    something is in flight still, 13 refused.
+    """
+    from canaryd.cli.ask import who
+    from canaryd.cli.output import explained, stop
+    from canaryd.controller.drain import drain as carry_out
+    from canaryd.controller.drain import undrain
+    from canaryd.logs import set_up
+    from canaryd.settings import read_settings
+
+    with explained():
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context)
+        set_up(settings.log_format, "error" if "log_level" not in settings.model_fields_set else settings.log_level)
+        if undo:
+            typer.echo("canaryd begins releases again" if undrain(settings) else "canaryd was not drained")
+            return
+        left = carry_out(settings, by=who(), within=within, keep_runs=keep_runs, say=typer.echo)
+    if left:
+        raise stop(Exit.LEFT_IN_FLIGHT, f"canaryd: after {within:g} s there is still: {left}")
+    typer.echo("nothing of canaryd's is left")
+
+
+@app.command()
 def judge() -> None:
     """
     Judge cells of any origin, JSON lines in and out.

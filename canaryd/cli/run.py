@@ -65,7 +65,7 @@ def carry_out(
                     begun = canaryd.begin(plan, again=again)
                 except Settled as settled:
                     typer.echo(f"canaryd: {settled}", err=True)
-                    return Exit.PROMOTED if settled.record.run.outcome is Outcome.PROMOTED else Exit.REFUSED
+                    return Exit.PROMOTED if settled.run.outcome is Outcome.PROMOTED else Exit.REFUSED
                 _introduce(begun, settings)
                 uid = begun.record.run.uid
                 run = _Watch(canaryd, uid, console, signals, mode, _PlanFile(file, plan)).until_the_end()

@@ -7,8 +7,9 @@ run's own copy and told, never silently obeyed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from uuid import uuid4
 
 from canaryd.engine.ports import Clock, Mesh, Metrics, Store
@@ -17,7 +18,7 @@ from canaryd.judge.futility import prospect
 from canaryd.model.cells import Cell, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.run import Record, Run
+from canaryd.model.run import Outcome, Record, Run
 from canaryd.model.traffic import Admission
 
 RECENTLY = (300.0, 60.0)
@@ -27,9 +28,8 @@ RECENTLY = (300.0, 60.0)
 class Settled(CanarydError):  # noqa: N818  # it is an answer, not a fault
     """The release was run to its end before; applied again it starts nothing."""
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        run = record.run
+    def __init__(self, run: Run) -> None:
+        self.run = run
         super().__init__(
             f"release {run.plan.spec.release!r} of plan {run.plan} was settled by run {run.uid} "
             f"({run.outcome.value if run.outcome else run.phase.value}: {run.reason}); "
@@ -52,7 +52,16 @@ class Begun:
     reverted: str = ""
 
 
-def begin(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, clock: Clock, again: bool = False) -> Begun:
+def begin(
+    plan: Plan,
+    *,
+    mesh: Mesh,
+    metrics: Metrics,
+    store: Store,
+    clock: Clock,
+    again: bool = False,
+    kept: Literal["", "canaryrun"] = "",
+) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
@@ -63,8 +72,9 @@ def begin(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, clock: Cloc
     for record in former:
         if not _over(record.run):
             return Begun(record, True, _differences(plan, record.run), reverted(plan, record.run, store.records()))
-    if former and former[-1].run.plan.spec.release == plan.spec.release and not again:
-        raise Settled(former[-1])
+    settled = settled_by(plan, [record.run for record in former])
+    if settled and not again:
+        raise Settled(settled)
     try:
         admission = mesh.admit(plan)
     except Unavailable as error:
@@ -73,8 +83,26 @@ def begin(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, clock: Cloc
         raise Refused(problems)
     now = clock.now()
     outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
-    record = store.save(Record(_new(plan, admission, now)))
+    record = store.save(Record(_new(plan, admission, now, kept)))
     return Begun(record, resumed=False, remarks=(*admission.remarks, *outlook))
+
+
+def settled_by(plan: Plan, runs: Sequence[Run]) -> Run | None:
+    """
+    The run among the ended ``runs`` (of one plan, the oldest first) that settled the release of ``plan``, if one did.
+
+    A release that was tried since and taken back changes nothing about it, so that a ``git revert`` starts nothing;
+    one that was promoted since does: to go back to what was there before is a release.
+    """
+    release = plan.spec.release
+    for run in reversed(runs):
+        if not _over(run):
+            continue
+        if run.plan.spec.release == release:
+            return run
+        if run.outcome is Outcome.PROMOTED:
+            return None
+    return None
 
 
 def last_settled(plan: Plan, records: Iterable[Record]) -> Run | None:
@@ -155,12 +183,13 @@ def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics,
     return ()
 
 
-def _new(plan: Plan, admission: Admission, now: float) -> Run:
+def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"]) -> Run:
     return Run(
         uid=f"{plan.name}-{uuid4().hex[:8]}",
         plan=plan,
         route=admission.route,
         created=now,
+        kept=kept,
         split=admission.split,
         started_from=admission.split,
         segments=(Segment(0, 0, admission.split, now),),

@@ -1,0 +1,394 @@
+"""
+The daemon: watches, an election, and, while this process leads, everything that carries plans out.
+
+A standby watches as well, so that it can take over at once. Losing the Lease ends a term: no tick begins any more but
+those of runs that are on their way back, which nothing may block, and those end too once another leader is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from canaryd import telemetry
+from canaryd.app import Canaryd, SystemClock, World, metrics_of
+from canaryd.cluster.elector import Elector
+from canaryd.cluster.events import Events
+from canaryd.cluster.informer import Change, Informer
+from canaryd.controller.aftermath import Aftermath
+from canaryd.controller.folder import Folder
+from canaryd.controller.orphans import Orphans
+from canaryd.controller.plans import Plans, Standing
+from canaryd.controller.telling import Journals, plan_event, plan_status, reference
+from canaryd.errors import CanarydError, Rejected
+from canaryd.kube import (
+    CANARY_PLANS,
+    CANARY_POLICIES,
+    CANARY_RECORDS,
+    CANARY_RUNS,
+    VIRTUAL_SERVICES,
+    Kube,
+    Missing,
+    Unserved,
+    connect,
+)
+from canaryd.mesh.virtualservice import VERSIONS, IstioMesh
+from canaryd.mesh.weights import break_glass
+from canaryd.model.policy import policy_of
+from canaryd.model.problem import Refused
+from canaryd.model.run import Run
+from canaryd.settings import Settings
+from canaryd.store.cluster import ClusterStore
+from canaryd.store.folder import FolderJournal
+from canaryd.store.statuses import PlanStatuses, RunStatuses
+
+Object = dict[str, Any]
+
+LISTED_WITHIN = 60.0
+"""Seconds in which a new leader waits for its caches before it says why it waits."""
+DRAIN = "canaryd.io/drain"
+"""On the Lease: who asked that everything be rolled back and nothing begin."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """What is watched, by leader and standby alike."""
+
+    plans: Informer
+    policies: Informer
+    runs: Informer
+    records: Informer
+    routes: Informer
+
+    def all(self) -> tuple[Informer, ...]:
+        return (self.plans, self.policies, self.runs, self.records, self.routes)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether everything has been listed once."""
+        return all(one.wait(seconds) for one in self.all())
+
+
+class Daemon:
+    """One process of the controller. ``plans`` is a folder whose files become CanaryPlans, if there is one."""
+
+    def __init__(self, settings: Settings, plans: Path | None = None) -> None:
+        self._settings = settings
+        self._folder = plans
+        self._kube = connect(settings.kubeconfig, settings.context, timeout=settings.timeout)
+        namespaces = tuple(settings.namespaces) or ("",)
+        self.caches = Caches(
+            plans=Informer(self._kube, CANARY_PLANS, namespaces, on_change=self._on("plan")),
+            policies=Informer(self._kube, CANARY_POLICIES, on_change=self._on("policy")),
+            runs=Informer(self._kube, CANARY_RUNS, namespaces, on_change=self._on("run")),
+            records=Informer(self._kube, CANARY_RECORDS, namespaces),
+            routes=Informer(self._kube, _served(self._kube), namespaces, on_change=self._on("route")),
+        )
+        self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
+        self.elector = Elector(
+            self._kube,
+            *lease_place(settings),
+            self._identity,
+            on_started=self._begin_term,
+            on_stopped=self._end_term,
+            on_lease=self._see_lease,
+        )
+        self._term: Term | None = None
+        self._retreating: Term | None = None
+        self._draining = ""
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        """Until SIGINT or SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._ending.set())
+        with ExitStack() as stack:
+            self.start(stack)
+            self._ending.wait()
+            log.info("daemon.stopping", in_flight=[run.uid for run in self.in_flight()])
+
+    def start(self, stack: ExitStack) -> None:
+        """Begin to watch and to stand for election; ``stack`` ends it again, the election before the watches."""
+        _has_our_kinds(self._kube)
+        if self._settings.http:
+            server = telemetry.serve(self._settings.http, healthy=self._unhealthy, ready=self._unready)
+            stack.callback(server.close)
+        for cache in self.caches.all():
+            cache.start()
+            stack.callback(cache.stop)
+        stack.callback(self._end_retreats)
+        self.elector.start()
+        stack.callback(self.elector.stop)
+        log.info("daemon.started", identity=self._identity, namespaces=self._settings.namespaces or "all")
+
+    def in_flight(self) -> list[Run]:
+        """The runs that are not over, where this process leads."""
+        return self._term.plans.in_flight() if self._term else []
+
+    # -- terms of leadership
+
+    def _begin_term(self, number: int) -> None:
+        self._end_retreats()
+        while not self.caches.wait(LISTED_WITHIN):
+            if not self.elector.valid():
+                return
+            log.warning("daemon.waits", why=self._unready())
+        self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._identity)
+        self._term.start(number, self._draining)
+
+    def _end_term(self, reason: str) -> None:
+        term, self._term = self._term, None
+        if term is None:
+            return
+        log.warning("daemon.term_ended", why=reason)
+        if self._ending.is_set() or not any(run.latch for run in term.plans.in_flight()):
+            term.stop()
+            return
+        term.only_retreat()
+        self._retreating = term
+
+    def _end_retreats(self) -> None:
+        term, self._retreating = self._retreating, None
+        if term:
+            term.stop()
+
+    def _see_lease(self, lease: Object) -> None:
+        meta, spec = lease.get("metadata") or {}, lease.get("spec") or {}
+        self._draining = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        if self._term:
+            self._term.drain(self._draining)
+        if self._retreating and spec.get("holderIdentity") not in ("", None, self._identity):
+            threading.Thread(target=self._end_retreats, name="end-retreats", daemon=True).start()
+
+    # -- what the watches say
+
+    def _on(self, kind: str) -> Callable[[Change], None]:
+        def heard(change: Change) -> None:
+            term = self._term
+            if term is not None:
+                term.heard(kind, change)
+
+        return heard
+
+    # -- probes
+
+    def _unhealthy(self) -> str:
+        term = self._term
+        return term.canaryd.stuck() if term else ""
+
+    def _unready(self) -> str:
+        missing = [str(cache.kind) for cache in self.caches.all() if not cache.wait(0)]
+        return f"not listed yet: {', '.join(missing)}" if missing else ""
+
+
+class Term:
+    """What one term of leadership consists of."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kube: Kube,
+        caches: Caches,
+        valid: Callable[[], bool],
+        folder: Path | None,
+        identity: str,
+    ) -> None:
+        self._caches = caches
+        self._kube = kube
+        self._store = ClusterStore(kube, caches.runs, caches.records)
+        self._runs = RunStatuses(kube, caches.runs)
+        self._plan_statuses = PlanStatuses(kube, caches.plans)
+        self._events = Events(kube, instance=identity)
+        mesh, clock = IstioMesh(kube), SystemClock()
+        self._journals = Journals((FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans)
+        world = World(mesh, metrics_of(settings), self._store, self._journals, clock)
+        self.canaryd = Canaryd(world, workers=settings.workers, may=valid, shown=self._ticked)
+        self.plans = Plans(
+            self.canaryd,
+            caches.plans,
+            self._policies,
+            show=self._show,
+            unreadable=self._store.unreadable,
+            tidy=self._tidy,
+            history=settings.run_history,
+        )
+        self._aftermath = Aftermath(self.plans.last_runs, self._runs.traffic)
+        self._orphans = Orphans(mesh, caches.routes, self._exists, clock, tell=self._orphaned, may=valid)
+        self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken) if folder else None
+        self._accepted: dict[str, str] = {}
+        self._open = ExitStack()
+
+    def start(self, number: int, draining: str) -> None:
+        """Go on with what the former leader left, and begin what is new."""
+        open_ = self._open
+        for part in (self._runs, self._plan_statuses, self._events):
+            part.start()
+            open_.callback(part.stop)
+        open_.enter_context(self.canaryd)
+        known = [record.run for record in self._store.records()]
+        log.info("daemon.leads", term=number, unfinished=[run.uid for run in known if not run.final])
+        self.drain(draining)
+        self.plans.start(known)
+        open_.callback(self.plans.stop)
+        self._orphans.start()
+        open_.callback(self._orphans.stop)
+        if self._folder:
+            self._folder.start()
+            open_.callback(self._folder.stop)
+        for run in self.plans.last_runs():
+            self._aftermath.look(run, self._caches.routes.get(run.route.namespace, run.route.virtual_service))
+
+    def drain(self, why: str) -> None:
+        """Begin nothing any more, and roll back what runs; an empty ``why`` ends that."""
+        if self._folder:
+            self._folder.paused = bool(why)
+        self.plans.drain(why)
+
+    def only_retreat(self) -> None:
+        """The Lease is lost: begin nothing; runs that are on their way back are ticked further."""
+        if self._folder:
+            self._folder.stop()
+        self._orphans.stop()
+        self.plans.stop()
+
+    def stop(self) -> None:
+        """Let ticks end, and write nothing after that."""
+        self._open.close()
+
+    def heard(self, kind: str, change: Change) -> None:
+        """A watch told of a change."""
+        meta = change.object["metadata"]
+        namespace, name = meta.get("namespace") or "", meta["name"]
+        if kind == "plan":
+            if not _status_only(change):
+                self.plans.changed(namespace, name)
+        elif kind == "policy":
+            self.plans.policies_changed()
+        elif kind == "route":
+            gone = change.kind == "removed"
+            self.plans.route_changed(namespace, name)
+            self._aftermath.changed(namespace, name, None if gone else change.object)
+            if not gone:
+                self._orphans.changed(change.object)
+        elif change.kind == "removed":
+            self._run_deleted(namespace, change.object)
+        elif not _status_only(change):
+            self.canaryd.wake(name)
+
+    def _run_deleted(self, namespace: str, found: Object) -> None:
+        plan = (found["metadata"].get("labels") or {}).get("canaryd.io/plan") or ""
+        self.plans.gone(namespace, plan, found["metadata"]["name"])
+        for route in self._caches.routes.all():
+            if route["metadata"].get("namespace") == namespace:
+                self._orphans.changed(route)
+
+    def _ticked(self, run: Run) -> None:
+        self._runs.show(run, self._break_glass(run))
+        self.plans.ticked(run)
+
+    def _break_glass(self, run: Run) -> str:
+        found = self._caches.routes.get(run.route.namespace, run.route.virtual_service)
+        return break_glass(found, run.route) if found and not run.released else ""
+
+    def _show(self, standing: Standing) -> None:
+        meta, run = standing.text["metadata"], standing.following.run
+        glass = self._break_glass(run) if run else ""
+        fields = plan_status(standing, glass)
+        self._plan_statuses.show(meta.get("namespace") or "", meta["name"], fields)
+        reason, message, warning = plan_event(standing)
+        key = f"{meta.get('namespace')}/{meta['name']}"
+        if reason and self._accepted.get(key) != message:
+            self._events.tell(reference(standing.text), reason, message, warning=warning)
+        self._accepted[key] = message
+
+    def _tidy(self, run: Run) -> None:
+        """Delete a run that is older than what is kept."""
+        self._kube.delete(CANARY_RUNS, run.plan.namespace, run.uid)
+
+    def _exists(self, namespace: str, uid: str) -> bool:
+        try:
+            self._kube.get(CANARY_RUNS, namespace, uid)
+        except Missing:
+            return False
+        return True
+
+    def _orphaned(self, virtual_service: Object, why: str) -> None:
+        self._events.tell(reference(virtual_service), "MarkerOrphaned", why, warning=True)
+
+    def _broken(self, file: str, why: str, plan: str) -> None:
+        namespace, _, name = plan.partition("/")
+        found = self._caches.plans.get(namespace, name) if plan else None
+        if found:
+            self._events.tell(reference(found), "PlanFileBroken", f"{file}: {why}", warning=True)
+        pod, home = os.environ.get("POD_NAME"), os.environ.get("POD_NAMESPACE")
+        if pod and home:
+            about = {"apiVersion": "v1", "kind": "Pod", "namespace": home, "name": pod}
+            self._events.tell(about, "PlanFileBroken", f"{file}: {why}", warning=True)
+
+    def _policies(self) -> Mapping[str, Mapping[str, Any]]:
+        found = {}
+        for one in self._caches.policies.all():
+            name = one["metadata"]["name"]
+            content = {
+                "apiVersion": one.get("apiVersion"),
+                "kind": one.get("kind"),
+                "metadata": {"name": name},
+                "spec": one.get("spec") or {},
+            }
+            try:
+                found[name] = policy_of(content, f"CanaryPolicy {name}").content
+            except Refused as refused:
+                log.warning("policy.refused", policy=name, why=str(refused))
+        return found
+
+
+def lease_place(settings: Settings) -> tuple[str, str]:
+    """Namespace and name of the Lease."""
+    return settings.lease_namespace or os.environ.get("POD_NAMESPACE") or "canaryd", settings.lease
+
+
+def _served(kube: Kube) -> Any:
+    """VirtualServices, in the version that is served."""
+    for version in VERSIONS:
+        kind = replace(VIRTUAL_SERVICES, version=version)
+        try:
+            kube.listed(kind, "default")
+        except Unserved:
+            continue
+        except CanarydError:
+            pass
+        return kind
+    raise Rejected("the API server serves no VirtualServices: canaryd needs Istio's CRDs")
+
+
+def _has_our_kinds(kube: Kube) -> None:
+    try:
+        kube.list(CANARY_POLICIES)
+    except Unserved as error:
+        raise Rejected("the API server does not know CanaryPlans yet: canaryd crds | kubectl apply -f -") from error
+    except CanarydError as error:
+        log.warning("daemon.waits", why=str(error))
+
+
+def _status_only(change: Change) -> bool:
+    """Whether nothing that a person writes has changed: ours to write, and not to hear."""
+    if change.former is None or change.kind != "changed":
+        return False
+    return bool(change.object.get("spec") == change.former.get("spec")) and _annotated(change.object) == _annotated(
+        change.former
+    )
+
+
+def _annotated(found: Object) -> Object:
+    return found["metadata"].get("annotations") or {}

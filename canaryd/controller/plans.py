@@ -1,0 +1,333 @@
+"""
+CanaryPlans become runs: each plan is looked at when it, a policy, one of its runs or its VirtualService changes.
+
+Between two looks nothing is asked of the API server. A plan that is refused is tried again, less and less often, and at
+once when something that it was refused for may have changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any, Protocol
+
+import structlog
+
+from canaryd.app import Canaryd, command
+from canaryd.controller.following import Course, Following, deleted, follow, is_over
+from canaryd.engine.admission import Settled
+from canaryd.engine.scheduler import Scheduler
+from canaryd.errors import CanarydError
+from canaryd.model.plan import Plan
+from canaryd.model.policy import plan_of
+from canaryd.model.problem import Problem, Refused
+from canaryd.model.run import Run
+
+Object = dict[str, Any]
+Policies = Callable[[], Mapping[str, Mapping[str, Any]]]
+
+FIRST_WAIT, LONGEST_WAIT = 5.0, 300.0
+"""Seconds before a refused plan is tried again; each wait is twice the one before, and at most the longest."""
+HISTORY = 10
+"""How many runs of a plan that have ended are kept."""
+RESYNC = 60.0
+"""Seconds between two looks at a plan that nothing happened to; none of them asks the API server anything."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    Where a plan stands, for its status.
+
+    ``plan`` is None where its text is refused; ``problems`` say why it is, or why its release cannot start. ``text`` is
+    the object as it was looked at.
+    """
+
+    text: Object
+    plan: Plan | None
+    following: Following
+    problems: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+class Objects(Protocol):
+    """The CanaryPlans as they were last seen."""
+
+    def get(self, namespace: str, name: str) -> Object | None: ...
+    def all(self) -> list[Object]: ...
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What is remembered of one plan between two looks."""
+
+    runs: dict[str, Run]
+    turned_down: str = ""
+    refused: str = ""
+    of: str = ""
+    wait: float = 0.0
+    again: float = 0.0
+    remarks: tuple[str, ...] = ()
+
+
+class Plans:
+    """
+    The plans and what became of them.
+
+    ``show`` is given where each plan stands after a look. ``tidy`` deletes a run that has ended and is older than the
+    ``history`` that is kept. ``unreadable`` names runs whose record cannot be read, with
+    the reason: while a plan has one, nothing of it begins.
+    """
+
+    def __init__(
+        self,
+        canaryd: Canaryd,
+        objects: Objects,
+        policies: Policies,
+        *,
+        show: Callable[[Standing], None],
+        unreadable: Callable[[], Mapping[str, str]] = dict,
+        tidy: Callable[[Run], None] = lambda _: None,
+        history: int = HISTORY,
+        first_wait: float = FIRST_WAIT,
+        workers: int = 4,
+    ) -> None:
+        self._canaryd = canaryd
+        self._objects = objects
+        self._policies = policies
+        self._show = show
+        self._unreadable = unreadable
+        self._tidy = tidy
+        self._history = history
+        self._first_wait = first_wait
+        self._desks: dict[str, _Desk] = {}
+        self._lock = Lock()
+        self._draining = ""
+        self._scheduler = Scheduler(self.look, workers=workers)
+
+    def start(self, known: list[Run]) -> None:
+        """Go on with what a former leader left unfinished among the ``known`` runs, and look at every plan."""
+        for run in known:
+            self._desk(key_of(run.plan)).runs[run.uid] = run
+        for run in known:
+            if not is_over(run):
+                self._go_on(run)
+        self._scheduler.start()
+        for key in {*self._desks, *map(key_of_object, self._objects.all())}:
+            self._scheduler.add(key, RESYNC)
+
+    def stop(self) -> None:
+        """No look begins after this."""
+        self._scheduler.stop()
+
+    # -- what happens
+
+    def changed(self, namespace: str, name: str) -> None:
+        """The plan was created, edited or deleted."""
+        key = f"{namespace}/{name}"
+        self._desk(key).again = 0.0
+        self._scheduler.add(key, RESYNC)
+
+    def policies_changed(self) -> None:
+        for key in list(self._desks):
+            self._desk(key).again = 0.0
+            self._scheduler.wake(key)
+
+    def route_changed(self, namespace: str, name: str) -> None:
+        """The VirtualService changed: a run on it looks at once, and a plan that was refused for it tries again."""
+        for key, desk in list(self._desks.items()):
+            for run in list(desk.runs.values()):
+                if not is_over(run) and (run.route.namespace, run.route.virtual_service) == (namespace, name):
+                    self._canaryd.wake(run.uid)
+            if desk.refused and key.startswith(f"{namespace}/"):
+                desk.again = 0.0
+                self._scheduler.wake(key)
+
+    def ticked(self, run: Run) -> None:
+        """A run was ticked; called on the tick's thread."""
+        key = key_of(run.plan)
+        former = self._desk(key).runs.get(run.uid)
+        self._desk(key).runs[run.uid] = run
+        if former is None or _showable(former) != _showable(run):
+            self._scheduler.wake(key)
+
+    def gone(self, namespace: str, plan: str, uid: str) -> None:
+        """A run's object was deleted: it is not carried out any more; its marker, if it left one, is an orphan."""
+        run = self._desk(f"{namespace}/{plan}").runs.pop(uid, None)
+        if run is not None:
+            self._canaryd.let_go(uid)
+            self._scheduler.wake(f"{namespace}/{plan}")
+
+    def drain(self, why: str) -> None:
+        """Begin nothing any more, and roll back what runs; an empty ``why`` ends that."""
+        if why == self._draining:
+            return
+        self._draining = why
+        log.warning("daemon.draining" if why else "daemon.drained_no_more", why=why)
+        for key in list(self._desks):
+            self._scheduler.wake(key)
+
+    def in_flight(self) -> list[Run]:
+        """The runs that are not over."""
+        return [run for desk in list(self._desks.values()) for run in list(desk.runs.values()) if not is_over(run)]
+
+    def last_runs(self) -> list[Run]:
+        """The last run of each plan that has none in flight."""
+        found = []
+        for desk in list(self._desks.values()):
+            runs = sorted(desk.runs.values(), key=lambda run: run.created)
+            if runs and is_over(runs[-1]):
+                found.append(runs[-1])
+        return found
+
+    # -- one look
+
+    def look(self, key: str) -> None:
+        """Do what follows for one plan now, and show where it stands."""
+        namespace, _, name = key.partition("/")
+        found = self._objects.get(namespace, name)
+        desk = self._desk(key)
+        runs = self._kept(desk)
+        if found is None:
+            self._abort(deleted(runs))
+            if not any(not is_over(run) for run in runs):
+                self._scheduler.remove(key)
+                with self._lock:
+                    self._desks.pop(key, None)
+            return
+        try:
+            plan = plan_of(_content(found), f"CanaryPlan {key}", self._policies())
+        except Refused as refused:
+            following = follow(None, runs, draining=self._draining)
+            self._abort(following)
+            self._say_refused(key, desk, str(refused))
+            self._show(Standing(found, None, following, str(refused)))
+            return
+        desk.turned_down = desk.turned_down or _turned_down(found)
+        following = follow(
+            plan, runs, turned_down=desk.turned_down, settled=settled_release(found), draining=self._draining
+        )
+        self._show(self._done(key, desk, Standing(found, plan, following)))
+
+    def _kept(self, desk: _Desk) -> list[Run]:
+        """The runs of a plan, the oldest first; those that are over and too many are deleted."""
+        runs = sorted(desk.runs.values(), key=lambda run: run.created)
+        over = [run for run in runs if is_over(run)]
+        for run in over[: max(0, len(over) - self._history)]:
+            try:
+                self._tidy(run)
+            except CanarydError as error:
+                log.warning("run.not_deleted", run=run.uid, error=str(error))
+            else:
+                desk.runs.pop(run.uid, None)
+        return [run for run in runs if run.uid in desk.runs]
+
+    def _done(self, key: str, desk: _Desk, standing: Standing) -> Standing:
+        following, plan = standing.following, standing.plan
+        assert plan is not None  # noqa: S101  # for the type checker: only called with a plan
+        if following.course is Course.ABORT:
+            self._abort(following)
+        desk.turned_down = plan.spec.release if following.course is Course.TURN_DOWN else ""
+        if following.course is not Course.BEGIN:
+            desk.refused, desk.wait = "", 0.0
+            return replace(standing, remarks=desk.remarks)
+        if self._waits(desk, plan):
+            return replace(standing, problems=desk.refused)
+        try:
+            if damaged := self._damaged(plan):
+                raise Refused(damaged)
+            begun = self._canaryd.begin(plan)
+        except Settled as settled:
+            return replace(standing, following=replace(following, course=Course.REST, reason=str(settled)))
+        except CanarydError as error:
+            self._say_refused(key, desk, str(error))
+            self._put_off(desk, plan)
+            return replace(standing, problems=desk.refused)
+        run = begun.record.run
+        desk.runs[run.uid] = run
+        desk.refused, desk.wait, desk.remarks = "", 0.0, begun.remarks
+        for remark in begun.remarks:
+            log.info("plan.remark", plan=key, remark=remark)
+        return replace(standing, following=Following(Course.REST, run), remarks=begun.remarks)
+
+    def _abort(self, following: Following) -> None:
+        run = following.run
+        if following.course is not Course.ABORT or run is None:
+            return
+        log.warning("plan.ends_run", run=run.uid, why=following.reason)
+        self._canaryd.order(run.uid, command("abort", reason=following.reason, by="canaryd"))
+
+    def _damaged(self, plan: Plan) -> list[Problem]:
+        """The runs of ``plan`` that cannot be read: nobody knows what they were about to do, so that nothing begins."""
+        remedy = "run the canaryd that wrote it, or bring the traffic back by hand and delete it"
+        return [
+            Problem(f"CanaryRun {uid}", why, "a run that this canaryd can read", remedy)
+            for uid, why in self._unreadable().items()
+            if uid.rpartition("-")[0] == plan.name
+        ]
+
+    def _waits(self, desk: _Desk, plan: Plan) -> bool:
+        """Whether this text was refused, and it is not yet time to try it again."""
+        return bool(desk.refused) and desk.of == plan.digest and time.monotonic() < desk.again
+
+    def _put_off(self, desk: _Desk, plan: Plan) -> None:
+        same = desk.of == plan.digest and desk.wait
+        desk.wait = min(2 * desk.wait, LONGEST_WAIT) if same else self._first_wait
+        desk.of, desk.again = plan.digest, time.monotonic() + desk.wait
+
+    @staticmethod
+    def _say_refused(key: str, desk: _Desk, why: str) -> None:
+        if desk.refused != why:  # once per text; it is tried again and again
+            log.warning("plan.refused", plan=key, why=why)
+        desk.refused = why
+
+    def _go_on(self, run: Run) -> None:
+        try:
+            self._canaryd.carry_out(run)
+        except CanarydError as error:
+            log.error("run.not_carried_out", run=run.uid, error=str(error))  # noqa: TRY400  # it is expected
+        else:
+            log.info("run.goes_on", run=run.uid, phase=run.phase.value, split=str(run.split))
+
+    def _desk(self, key: str) -> _Desk:
+        with self._lock:
+            return self._desks.setdefault(key, _Desk({}))
+
+
+def key_of(plan: Plan) -> str:
+    return str(plan)
+
+
+def key_of_object(found: Object) -> str:
+    meta = found["metadata"]
+    return f"{meta.get('namespace') or 'default'}/{meta['name']}"
+
+
+def settled_release(found: Object) -> str:
+    """The release that was settled last, as the plan's own annotation remembers it."""
+    return str((found["metadata"].get("annotations") or {}).get("canaryd.io/settled") or "")
+
+
+def _turned_down(found: Object) -> str:
+    return str((found.get("status") or {}).get("turnedDown") or "")
+
+
+def _content(found: Object) -> Object:
+    """What a person wrote: the API server's own additions would be unknown keys."""
+    meta = found["metadata"]
+    kept = {"name": meta["name"], "namespace": meta.get("namespace") or "default"}
+    return {
+        "apiVersion": found.get("apiVersion"),
+        "kind": found.get("kind"),
+        "metadata": kept,
+        "spec": found.get("spec") or {},
+    }
+
+
+def _showable(run: Run) -> tuple[object, ...]:
+    """What of a run its plan shows."""
+    return (run.phase, run.step, run.split, run.hold, run.latch, run.outcome, run.released, run.waiting)

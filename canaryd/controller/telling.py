@@ -1,0 +1,148 @@
+"""
+What is told where: the journal in full, decisions in a run's status, Kubernetes Events, and where a plan stands.
+
+One sentence goes everywhere; it is never worded twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from canaryd.controller.following import Course
+from canaryd.controller.plans import Standing
+from canaryd.engine.ports import Journal
+from canaryd.errors import CanarydError
+from canaryd.model.decision import Told
+from canaryd.store.objects import Traffic, condition, plan_status_of
+
+Object = dict[str, Any]
+log = structlog.get_logger()
+
+TROUBLE = frozenset(
+    {
+        Told.HELD,
+        Told.DRIFTED,
+        Told.BROUGHT_DOWN,
+        Told.RESTARTED,
+        Told.STABLE_CHANGED,
+        Told.COMMAND_VOID,
+        Told.ADOPTED,
+        Told.ROLLING_BACK,
+        Told.ROLLED_BACK,
+        Told.NO_WAY_BACK,
+    }
+)
+"""What is told as a Warning; the rest is Normal."""
+
+
+class Tells(Protocol):
+    """Kubernetes Events."""
+
+    def tell(self, about: Mapping[str, Any], reason: str, message: str, *, warning: bool) -> None: ...
+
+
+class Objects(Protocol):
+    """The CanaryRuns and CanaryPlans as they were last seen."""
+
+    def get(self, namespace: str, name: str) -> Object | None: ...
+
+
+class Journals:
+    """
+    The journal port for a run in the cluster: every entry to each of ``journals``, and its events to Kubernetes.
+
+    ``namespace_of`` is the namespace of a run. Events are told of the run and of its plan, so that ``kubectl describe``
+    of either shows them.
+    """
+
+    def __init__(self, journals: tuple[Journal, ...], events: Tells, runs: Objects, plans: Objects) -> None:
+        self._journals = journals
+        self._events = events
+        self._runs = runs
+        self._plans = plans
+        self._homes: dict[str, tuple[str, str]] = {}
+
+    def at_home(self, uid: str, namespace: str, plan: str) -> None:
+        """Where the run lives: said before its first tick."""
+        self._homes[uid] = (namespace, plan)
+
+    def tell(self, uid: str, entry: Mapping[str, object]) -> None:
+        for journal in self._journals:
+            try:
+                journal.tell(uid, entry)
+            except CanarydError as error:
+                log.warning("journal.unavailable", error=str(error))
+        events = entry.get("events")
+        namespace, plan = self._homes.get(uid, ("", ""))
+        if not namespace or not isinstance(events, list):
+            return
+        about = [found for found in (self._runs.get(namespace, uid), self._plans.get(namespace, plan)) if found]
+        for told, reason in events:
+            for found in about:
+                self._events.tell(reference(found), reason_of(told), reason, warning=Told(told) in TROUBLE)
+
+
+def reason_of(told: str) -> str:
+    """An event's name as Kubernetes writes reasons: ``run.rolling_back`` is ``RollingBack``."""
+    room, _, word = told.partition(".")
+    words = word.split("_") if room == "run" else [room, *word.split("_")]
+    return "".join(one.capitalize() for one in words)
+
+
+def reference(found: Mapping[str, Any]) -> Object:
+    """The object as an Event names it."""
+    meta = found["metadata"]
+    fields = {
+        "apiVersion": found.get("apiVersion"),
+        "kind": found.get("kind"),
+        "namespace": meta.get("namespace"),
+        "name": meta["name"],
+        "uid": meta.get("uid"),
+        "resourceVersion": meta.get("resourceVersion"),
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | None = None) -> Object:
+    """The status of a CanaryPlan; conditions are without their times."""
+    following, plan, run = standing.following, standing.plan, standing.following.run
+    shown = plan_status_of(run, break_glass, traffic) if run else {}
+    status: Object = {**shown, "observedGeneration": standing.text["metadata"].get("generation") or 0}
+    if plan is not None:
+        status["release"] = plan.spec.release
+    if following.course is Course.TURN_DOWN and plan is not None:
+        status["turnedDown"] = plan.spec.release
+    accepted = _accepted(standing)
+    if accepted["status"] == "False" and (run is None or run.final):
+        status |= {"phase": "refused", "why": accepted["message"]}
+        status.pop("verdict", None)
+    elif run is None:
+        status |= {"phase": "pending", "why": accepted["message"]}
+    status["conditions"] = [accepted, *(status.get("conditions") or [])]
+    return status
+
+
+def _accepted(standing: Standing) -> Object:
+    following = standing.following
+    if standing.plan is None:
+        return condition("Accepted", False, "Invalid", standing.problems)
+    if standing.problems:
+        return condition("Accepted", False, "Refused", standing.problems)
+    if following.course is Course.TURN_DOWN:
+        return condition("Accepted", False, "TurnedDown", following.reason)
+    if following.course is Course.QUEUE:
+        return condition("Accepted", True, "Queued", following.reason)
+    return condition("Accepted", True, "Accepted", "; ".join(filter(None, (following.reason, *standing.remarks))))
+
+
+def plan_event(standing: Standing) -> tuple[str, str, bool]:
+    """The Event that follows from where a plan stands: reason, message, whether it is trouble; empty for none."""
+    said = _accepted(standing)
+    if said["status"] == "False":
+        return f"Plan{said['reason']}", said["message"], True
+    if said["reason"] == "Queued":
+        return "PlanQueued", said["message"], False
+    return "", "", False
