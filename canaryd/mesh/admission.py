@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 
 from canaryd.mesh.entries import Object, annotations_of, managed_entries
 from canaryd.mesh.hosts import fully_qualified, service_of
@@ -128,7 +129,8 @@ def repair(virtual_service: Object, route: Route) -> str:
     body = json.dumps(
         [operation for operation in patch if operation["path"].startswith("/spec/")], separators=(",", ":")
     )
-    return f"kubectl patch virtualservice {route.virtual_service} -n {route.namespace} --type=json -p '{body}'"
+    where = f"virtualservice {route.virtual_service} -n {route.namespace}"
+    return f"kubectl patch {where} --type=json -p {quote(body)}"
 
 
 def _claims(virtual_service: Object, route: Route) -> Iterator[Problem]:

@@ -149,15 +149,47 @@ def weight_patch(virtual_service: Object, route: Route, marker: Marker, guard: G
     Toward canary a missing canary destination is inserted. Toward stable (``Guard.DESTINATIONS``) whatever the canary
     has goes to stable, other destinations keep their weights, and entries that cannot be moved do not stop the others.
 
-    Raises Conflict when an entry, or every entry, is no longer ours. Raises Rejected when weights cannot do it: a third
-    destination that takes traffic, or no stable destination to go back to.
+    Raises Conflict when an entry, or every entry, is no longer ours, or a younger run moves it by now. Raises Rejected
+    when weights cannot do it: a third destination that takes traffic, or no stable destination to go back to.
     """
     origins = origins_of(virtual_service, route.plan)
     if guard is Guard.DESTINATIONS:
+        if younger := _younger(virtual_service, route, marker):
+            raise Conflict(f"{route} is in the hands of {younger}, which began later than run {marker.run}: left to it")
         moves = _retreats(virtual_service, route, marker.split, origins)
     else:
         moves, origins = _shifts(virtual_service, route, marker.split, origins)
     return [*_tests(virtual_service, route, guard), *moves, *_annotate(virtual_service, route, marker, origins)]
+
+
+def _younger(virtual_service: Object, route: Route, marker: Marker) -> str:
+    """
+    Who moves the entries by now and was born after ``marker``'s run: a run whose traffic a late retreat must not touch.
+
+    A marker that does not say when its run was born, or an older run's that came back with an old YAML, blocks nothing.
+    Nor does another plan's as long as our own claim is there.
+    """
+    if not marker.born:
+        return ""
+    own = _readable(virtual_service, route.plan)
+    if own is not None:
+        return f"run {own.run}" if own.run != marker.run and own.born > marker.born else ""
+    ours = {str(found.entry) for _, found in managed_entries(virtual_service, route) if found is not None}
+    for key in annotations_of(virtual_service):
+        plan = key.removeprefix(f"{MARKER}/")
+        if plan in (key, route.plan):
+            continue
+        other, claimed = _readable(virtual_service, plan), set(origins_of(virtual_service, plan))
+        if other is not None and other.born > marker.born and (claimed & ours or not claimed):
+            return f"run {other.run} of plan {plan}"
+    return ""
+
+
+def _readable(virtual_service: Object, plan: str) -> Marker | None:
+    try:
+        return marker_of(virtual_service, plan)
+    except ValueError:
+        return None
 
 
 def _shifts(
@@ -256,8 +288,8 @@ def _tests(virtual_service: Object, route: Route, guard: Guard) -> list[Operatio
         # We shall create the map, and must not overwrite one that somebody created meanwhile. That null holds for an
         # absent member is how the API server applies a patch. Source: evanphx/json-patch, patch.go, (Patch).test.
         return [_test("/metadata/annotations", None)]
-    marked = annotations_of(virtual_service).get(marker_key(route.plan))
-    return [] if marked is None else [_test(_annotation(marker_key(route.plan)), marked)]
+    # Where there was no marker there must be none now: null holds for an absent annotation, as above.
+    return [_test(_annotation(marker_key(route.plan)), annotations_of(virtual_service).get(marker_key(route.plan)))]
 
 
 def _identified(entry: HttpEntry, destination: Destination, *, weights: bool = False) -> list[Operation]:

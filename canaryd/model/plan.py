@@ -28,6 +28,7 @@ from pydantic import (
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, render_duration
+from canaryd.model.layers import Content, attributed, laid, layers_of
 from canaryd.model.part import Name, PositiveDuration, Text
 from canaryd.model.part import Part as Part
 from canaryd.model.problem import Problem, Refused
@@ -199,7 +200,11 @@ class Analysis(Part):
     """What is measured. When left out: errors and latency against stable."""
 
     @model_validator(mode="after")
-    def _cells_hold_scrapes(self) -> Self:
+    def _fits_together(self) -> Self:
+        return self.checked()
+
+    def checked(self) -> Self:
+        """Itself. Raises ValueError where its parts do not fit together."""
         if self.cell < self.scrape:
             raise ValueError(f"cell: at least the scrape interval, {render_duration(self.scrape)}")
         if self.history > MOST_HISTORY:
@@ -324,27 +329,53 @@ class Plan(Part):
 
     @property
     def digest(self) -> str:
-        """A short fingerprint of what the plan says; comments and the order of keys do not change it."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
+        """
+        A short fingerprint of what is in force; comments and the order of keys do not change it.
+
+        Nor does the policy that a value was taken from.
+        """
+        text = json.dumps(self.model_dump(mode="json", by_alias=True, exclude={"spec": {"from_"}}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def observes(self) -> bool:
+        """Whether nothing is to be written to the mesh."""
+        return self.spec.mode == "observe"
+
+    def in_mode(self, mode: Literal["active", "observe"]) -> Plan:
+        """The plan under a process that is in ``mode``: one that only observes goes before what the plan says."""
+        if mode == "active" or self.observes:
+            return self
+        return self.model_copy(update={"spec": self.spec.model_copy(update={"mode": mode})})
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
 
-def read_plan(text: str, source: str = "plan") -> Plan:
+def read_plan(text: str, source: str = "plan", policies: Mapping[str, Content] | None = None) -> Plan:
     """
-    The plan in a YAML text.
+    The plan in a YAML text, over ``policies`` (their objects by name; None where nobody said where they are).
 
     Raises :class:`Refused` with *every* problem: unknown keys with a suggestion, wrong types, values out of range.
     """
     content = content_of(text, source)
     if not isinstance(content, Mapping):
         raise Refused([Problem(source, shown(content), "a mapping with apiVersion, kind, metadata and spec")])
+    return plan_of(content, source, policies)
+
+
+def plan_of(content: Content, source: str = "plan", policies: Mapping[str, Content] | None = None) -> Plan:
+    """
+    The plan that ``content`` says, with what it leaves out taken from its policies.
+
+    Raises :class:`Refused` with every problem; the path of what a policy said names the policy.
+    """
+    layers = layers_of(content, policies, source)
+    whole = laid(content, layers)
     try:
-        return Plan.model_validate(content)
+        return Plan.model_validate(whole)
     except ValidationError as error:
-        raise Refused(_all_problems(error, content)) from error
+        raise Refused(attributed(problem, layers) for problem in _all_problems(error, whole)) from error
 
 
 def _all_problems(error: ValidationError, content: Mapping[Any, Any]) -> list[Problem]:

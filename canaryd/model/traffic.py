@@ -153,6 +153,8 @@ class Marker:
         """The marker in an annotation's value. Raises ValueError for anything that :meth:`dump` cannot have written."""
         try:
             fields = json.loads(text)
+            if not all(isinstance(fields.get(name, 0), int | float) for name in ("seq", "at", "born")):
+                raise TypeError("seq, at and born are numbers")  # noqa: TRY301  # as what the lines below raise
             return cls(
                 **fields
                 | {

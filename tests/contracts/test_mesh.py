@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, Unserved, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.mesh.admission import Surroundings
 from canaryd.mesh.virtualservice import IstioMesh
+from canaryd.mesh.weights import Guard, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Refused
 from canaryd.model.traffic import NOTHING, Entry, Marker, Route, Split
@@ -65,6 +67,10 @@ class World:
 
     def fail(self, call: str, *, after: bool) -> None:
         """The next ``call`` gets no answer, before or after its effect."""
+        raise NotImplementedError
+
+    def send(self, operations: list[Object]) -> None:
+        """A patch as it stands, without reading anything before."""
         raise NotImplementedError
 
     def plan(self, **target: Any) -> Plan:
@@ -117,6 +123,9 @@ class InMemory(World):
     def edit(self, change: Callable[[Object], None]) -> None:
         self.memory.edit(change)
 
+    def send(self, operations: list[Object]) -> None:
+        self.memory._write("retreat", operations)
+
     def delete(self) -> None:
         self.memory.delete()
 
@@ -145,6 +154,9 @@ class OnApi(World):
         found = self.object()
         change(found)
         self._send("PUT", VIRTUAL_SERVICES.path(self.namespace, "reviews"), found)
+
+    def send(self, operations: list[Object]) -> None:
+        self.kube.patch_json(VIRTUAL_SERVICES, self.namespace, "reviews", operations)
 
     def delete(self) -> None:
         self._send("DELETE", VIRTUAL_SERVICES.path(self.namespace, "reviews"))
@@ -319,6 +331,71 @@ def test_a_retreat_where_nothing_is_ours_is_a_conflict(world: World) -> None:
     world.edit(lambda found: found["spec"]["http"][0].update(route=[destination(V2, 100)]))
     with pytest.raises(Conflict):
         world.mesh.retreat(world.route, marker(NOTHING))
+
+
+# -- a leader that was away
+
+
+def of_run(run: str, born: float, split: Split, seq: int = 1, **more: Any) -> Marker:
+    return replace(marker(split, seq, **more), run=run, born=born)
+
+
+def next_release(world: World) -> None:
+    """Another leader has rolled run-1 back to the end, and run-2 of the plan has begun."""
+    world.mesh.retreat(world.route, of_run("run-1", 100.0, NOTHING, 3, latch="fail"))
+    world.mesh.release(world.route, "run-1")
+    world.mesh.shift(world.route, of_run("run-2", 200.0, QUARTER), world.mesh.look(world.route))
+
+
+def test_a_leader_stopped_between_save_and_patch_writes_nothing_when_it_wakes(world: World) -> None:
+    """None of its patches is accepted: not the shift that it was about to send, and not a retreat of its old run."""
+    world.mesh.shift(world.route, of_run("run-1", 100.0, FIVE), world.mesh.look(world.route))
+    seen = world.mesh.look(world.route)  # its tick has looked and saved; here it stops
+    next_release(world)
+    before = world.object()
+    with pytest.raises(Conflict):
+        world.mesh.shift(world.route, of_run("run-1", 100.0, Split.percent(50), 2), seen)
+    with pytest.raises(Conflict, match="run run-2, which began later"):
+        world.mesh.retreat(world.route, of_run("run-1", 100.0, NOTHING, 3, latch="abort"))
+    world.mesh.release(world.route, "run-1")
+    assert world.object() == before
+
+
+def test_a_retreat_stopped_between_its_two_requests_writes_nothing_when_it_wakes(world: World) -> None:
+    """It read an object without a marker; by now there is one, and absence was tested for."""
+    world.edit(lambda found: found["metadata"].setdefault("annotations", {}).update(note="mine"))
+    late = weight_patch(world.object(), world.route, of_run("run-1", 100.0, NOTHING, 3), Guard.DESTINATIONS)
+    world.mesh.shift(world.route, of_run("run-2", 200.0, QUARTER), world.mesh.look(world.route))
+    before = world.object()
+    with pytest.raises(Conflict):
+        world.send(late)
+    assert world.object() == before
+
+
+def test_the_younger_run_rolls_back_over_an_older_marker(world: World) -> None:
+    """Somebody restored an old YAML, marker included: rule 7, nothing blocks a rollback."""
+    world.mesh.shift(world.route, of_run("run-1", 100.0, QUARTER), world.mesh.look(world.route))
+    world.mesh.retreat(world.route, of_run("run-2", 200.0, NOTHING, 5))
+    assert world.weights() == [100, 0]
+
+
+def test_a_marker_of_unknown_birth_blocks_no_retreat(world: World) -> None:
+    """It was written before canaryd knew births."""
+    world.mesh.shift(world.route, of_run("run-0", 0.0, QUARTER), world.mesh.look(world.route))
+    world.mesh.retreat(world.route, of_run("run-1", 100.0, NOTHING, 5))
+    assert world.weights() == [100, 0]
+
+
+def test_a_retreat_does_not_touch_what_another_plan_began_later(world: World) -> None:
+    """Ours had ended and let go; the entry is another plan's by now."""
+    other = replace(world.route, plan="other")
+    world.mesh.shift(other, of_run("other-1", 200.0, QUARTER), world.mesh.look(other))
+    before = world.object()
+    with pytest.raises(Conflict, match="plan other"):
+        world.mesh.retreat(world.route, of_run("run-1", 100.0, NOTHING, 5))
+    assert world.object() == before
+    world.mesh.retreat(world.route, of_run("run-1", 300.0, NOTHING, 5))
+    assert world.weights() == [100, 0]
 
 
 # -- release
