@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from canaryd.mesh.weights import decided
+from canaryd.mesh.orphans import decided
 from canaryd.model.run import Run
 
 Object = dict[str, Any]

@@ -28,7 +28,7 @@ from canaryd.cluster.informer import Change, Informer
 from canaryd.controller.aftermath import Aftermath
 from canaryd.controller.folder import Folder
 from canaryd.controller.orphans import Orphans
-from canaryd.controller.plans import Plans, Standing
+from canaryd.controller.plans import SETTLED, Plans, Standing
 from canaryd.controller.telling import Journals, plan_event, plan_status, reference
 from canaryd.errors import CanarydError, Rejected
 from canaryd.kube import (
@@ -42,8 +42,8 @@ from canaryd.kube import (
     Unserved,
     connect,
 )
+from canaryd.mesh.orphans import break_glass
 from canaryd.mesh.virtualservice import VERSIONS, IstioMesh
-from canaryd.mesh.weights import break_glass
 from canaryd.model.policy import policy_of
 from canaryd.model.problem import Refused
 from canaryd.model.run import Run
@@ -220,6 +220,7 @@ class Term:
             self._policies,
             show=self._show,
             unreadable=self._store.unreadable,
+            settle=self._settle,
             tidy=self._tidy,
             history=settings.run_history,
         )
@@ -311,6 +312,10 @@ class Term:
         if reason and self._accepted.get(key) != message:
             self._events.tell(reference(standing.text), reason, message, warning=warning)
         self._accepted[key] = message
+
+    def _settle(self, namespace: str, name: str, release: str) -> None:
+        noted = {"metadata": {"annotations": {SETTLED: release}}}
+        self._caches.plans.took(self._kube.patch_merge(CANARY_PLANS, namespace, name, noted))
 
     def _tidy(self, run: Run) -> None:
         """Delete a run that is older than what is kept."""

@@ -2,8 +2,8 @@
 PURE: what follows from a plan as it is asked for now, and the runs that it has had.
 
 A release is run once. A new one in mid-run does what the plan says (``onNewRelease``); the one settled before, asked
-for again, ends the run. What was settled is known from the runs, and, where those are gone (a cluster restored from a
-backup), from an annotation of the plan.
+for again, ends the run. What was settled is known from the runs, and, where those are gone (by a hand, or with a backup
+that had none), from an annotation of the plan.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def follow(
     release = plan.spec.release
     if former := settled_by(plan, runs):
         return Following(Course.REST, former, f"release {release!r} was settled by run {former.uid}")
-    if not runs and release == settled:
-        return Following(Course.REST, None, f"release {release!r} was settled before; its run is not kept any more")
+    if release == settled:
+        return Following(Course.REST, last, f"release {release!r} was settled before; its run is not kept any more")
     if release == turned_down:
         return Following(
             Course.TURN_DOWN, last, f"release {release!r} came while another was in flight, and is not run"

@@ -18,7 +18,8 @@ from canaryd.engine.ports import Clock, Mesh
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import CanarydError
 from canaryd.mesh.entries import annotations_of
-from canaryd.mesh.weights import MARKER, orphan_of
+from canaryd.mesh.orphans import orphan_of
+from canaryd.mesh.weights import MARKER
 from canaryd.model.traffic import NOTHING, Marker, Route
 
 Object = dict[str, Any]

@@ -32,6 +32,8 @@ FIRST_WAIT, LONGEST_WAIT = 5.0, 300.0
 """Seconds before a refused plan is tried again; each wait is twice the one before, and at most the longest."""
 HISTORY = 10
 """How many runs of a plan that have ended are kept."""
+SETTLED = "canaryd.io/settled"
+"""A plan's annotation: the release that was settled last."""
 RESYNC = 60.0
 """Seconds between two looks at a plan that nothing happened to; none of them asks the API server anything."""
 
@@ -67,6 +69,7 @@ class _Desk:
 
     runs: dict[str, Run]
     turned_down: str = ""
+    settled: str = ""
     refused: str = ""
     of: str = ""
     wait: float = 0.0
@@ -78,7 +81,8 @@ class Plans:
     """
     The plans and what became of them.
 
-    ``show`` is given where each plan stands after a look. ``tidy`` deletes a run that has ended and is older than the
+    ``show`` is given where each plan stands after a look. ``settle`` notes in a plan (namespace, name) the release that
+    was run to its end, or whose run was deleted. ``tidy`` deletes a run that has ended and is older than the
     ``history`` that is kept. ``unreadable`` names runs whose record cannot be read, with
     the reason: while a plan has one, nothing of it begins.
     """
@@ -91,6 +95,7 @@ class Plans:
         *,
         show: Callable[[Standing], None],
         unreadable: Callable[[], Mapping[str, str]] = dict,
+        settle: Callable[[str, str, str], None] = lambda *_: None,
         tidy: Callable[[Run], None] = lambda _: None,
         history: int = HISTORY,
         first_wait: float = FIRST_WAIT,
@@ -101,6 +106,7 @@ class Plans:
         self._policies = policies
         self._show = show
         self._unreadable = unreadable
+        self._settle = settle
         self._tidy = tidy
         self._history = history
         self._first_wait = first_wait
@@ -152,14 +158,23 @@ class Plans:
         key = key_of(run.plan)
         former = self._desk(key).runs.get(run.uid)
         self._desk(key).runs[run.uid] = run
+        if is_over(run) and former is not None and not is_over(former):
+            self._desk(key).settled = run.plan.spec.release
         if former is None or _showable(former) != _showable(run):
             self._scheduler.wake(key)
 
     def gone(self, namespace: str, plan: str, uid: str) -> None:
-        """A run's object was deleted: it is not carried out any more; its marker, if it left one, is an orphan."""
-        run = self._desk(f"{namespace}/{plan}").runs.pop(uid, None)
+        """
+        A run's object was deleted: it is not carried out any more; its marker, if it left one, is an orphan.
+
+        Its release counts as settled: who deletes a run does not want it again.
+        """
+        desk = self._desk(f"{namespace}/{plan}")
+        run = desk.runs.pop(uid, None)
         if run is not None:
             self._canaryd.let_go(uid)
+            if not any(one.created > run.created for one in list(desk.runs.values())):
+                desk.settled = run.plan.spec.release
             self._scheduler.wake(f"{namespace}/{plan}")
 
     def drain(self, why: str) -> None:
@@ -208,10 +223,23 @@ class Plans:
             self._show(Standing(found, None, following, str(refused)))
             return
         desk.turned_down = desk.turned_down or _turned_down(found)
-        following = follow(
-            plan, runs, turned_down=desk.turned_down, settled=settled_release(found), draining=self._draining
-        )
+        settled = self._settled(found, desk, runs)
+        following = follow(plan, runs, turned_down=desk.turned_down, settled=settled, draining=self._draining)
         self._show(self._done(key, desk, Standing(found, plan, following)))
+
+    def _settled(self, found: Object, desk: _Desk, runs: list[Run]) -> str:
+        """The release that was settled last; noted in the plan, so that it is known where the runs are gone."""
+        noted = settled_release(found)
+        if not desk.settled and runs and is_over(runs[-1]):
+            *before, last = (run.plan.spec.release for run in runs)
+            if not noted or noted in before:  # else it speaks of a later run, which is not kept any more
+                desk.settled = last
+        if desk.settled and desk.settled != noted:
+            try:
+                self._settle(found["metadata"].get("namespace") or "default", found["metadata"]["name"], desk.settled)
+            except CanarydError as error:
+                log.warning("plan.not_noted", plan=key_of_object(found), error=str(error))
+        return desk.settled or noted
 
     def _kept(self, desk: _Desk) -> list[Run]:
         """The runs of a plan, the oldest first; those that are over and too many are deleted."""
@@ -309,7 +337,7 @@ def key_of_object(found: Object) -> str:
 
 def settled_release(found: Object) -> str:
     """The release that was settled last, as the plan's own annotation remembers it."""
-    return str((found["metadata"].get("annotations") or {}).get("canaryd.io/settled") or "")
+    return str((found["metadata"].get("annotations") or {}).get(SETTLED) or "")
 
 
 def _turned_down(found: Object) -> str:
