@@ -8,9 +8,10 @@ What a schema cannot say is said in CEL; what CEL cannot afford is said by the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import yaml
 from pydantic_core import PydanticUndefined
 
 from canaryd.kube import CANARY_PLANS, CANARY_POLICIES, CANARY_RECORDS, CANARY_RUNS, GROUP, VERSION, Kind
@@ -36,6 +37,14 @@ _NOT_IN_POLICIES = {"target", "release", "from"}
 def definitions() -> tuple[Object, ...]:
     """The four definitions, as objects to apply: plans, policies, runs and the machine's records of runs."""
     return (_plans(), _policies(), _runs(), _records())
+
+
+def manifest(found: Iterable[Object]) -> str:
+    """Objects as YAML documents to apply."""
+    return "".join(
+        "---\n" + yaml.safe_dump(one, sort_keys=False, width=120, allow_unicode=True, default_flow_style=False)
+        for one in found
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

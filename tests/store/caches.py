@@ -1,4 +1,4 @@
-"""What an informer is to the store, without a watch: the server's objects as of the last ``look``, and our own writes."""
+"""What an informer is to the store, without a watch: the objects as of the last ``look``, and our own writes."""
 
 from __future__ import annotations
 
