@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: envtest bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
+.PHONY: crds envtest bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ kills: $(STAMP) ## 200 kills by failpoint on real adapters: nothing is lost, and
 
 reference: $(STAMP) ## docs/plan-reference.md and docs/scenario-reference.md, anew from the models
 	$(BIN)/python tools/reference.py
+
+crds: $(STAMP) ## deploy/crds/*.yaml, anew from the models
+	$(BIN)/python tools/crds.py
 
 picture: $(STAMP) ## the demo as it is seen in a terminal, recorded anew for the README (two minutes)
 	$(BIN)/python tools/record.py docs/img/demo.svg --rows 36 --speed 3 --title "canaryd lab demo" -- $(BIN)/canaryd lab demo

@@ -299,6 +299,18 @@ def promote(
     _ask("promote", run, reason, state, config)
 
 
+@app.command()
+def crds() -> None:
+    """
+    Print the CustomResourceDefinitions of canaryd.
+
+    Before the controller of this version is started: canaryd crds | kubectl apply --server-side -f -
+    """
+    from canaryd.store.definitions import definitions, manifest
+
+    typer.echo(manifest(definitions()), nl=False)
+
+
 def _add_lab() -> None:
     from canaryd.cli.lab import lab
 

@@ -9,6 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+VERSION = "1"
+"""
+What a saved state means; changed whenever an older judge would read it wrongly, or a newer one an older state.
+
+A store keeps it beside the state: a run whose state is of another version is held, for guessing would be a verdict.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Wager:
