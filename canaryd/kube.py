@@ -28,6 +28,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.util.retry import Retry
 
+from canaryd import telemetry
 from canaryd.errors import CanarydError, Conflict, Rejected, Unavailable
 
 T = TypeVar("T")
@@ -169,11 +170,12 @@ class Kube:
         asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
         what = f"WATCH {kind.path(namespace)}"
         url = self._url(kind.path(namespace), asked | _selecting(labels))
-        with self._translated(what):
-            answer = _within(self._timeout, lambda: self._stream(url, what))
+        with telemetry.kube_request("WATCH", kind.path(namespace)) as request, self._translated(what):
+            answer = _within(self._timeout, lambda: self._stream(url, what, request))
         try:
             with self._translated(what):
                 for line in _lines(answer):
+                    telemetry.heard(kind.plural, namespace)
                     event = json.loads(line)
                     if event.get("type") == "ERROR":
                         said = event.get("object") or {}
@@ -283,8 +285,9 @@ class Kube:
     ) -> Object:
         what = f"{method} {path}"
         url = self._url(path, query)
-        with self._translated(what):
+        with telemetry.kube_request(method, path) as request, self._translated(what):
             status, text = _within(self._timeout, lambda: self._send(method, url, body, content_type))
+            request.code = status
         if not 200 <= status < 300:
             raise _refusal(status, text, what, self.address)
         try:
@@ -326,11 +329,12 @@ class Kube:
                 headers[setting["key"]] = setting["value"]
         return headers
 
-    def _stream(self, url: str, what: str) -> Any:
+    def _stream(self, url: str, what: str, request: telemetry.Asked) -> Any:
         """The answer to a watch, unread."""
         limits = urllib3.Timeout(connect=self._timeout, read=SILENCE)
         pool = self._api.rest_client.pool_manager  # its own `request` reads the answer to the end in some versions
         answer = pool.request("GET", url, headers=self._headers(), preload_content=False, timeout=limits)
+        request.code = int(answer.status)
         if answer.status != 200:
             raise _refusal(int(answer.status), answer.read(), what, self.address)
         return answer
