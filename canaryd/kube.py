@@ -29,6 +29,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.util.retry import Retry
 
+from canaryd import telemetry
 from canaryd.errors import CanarydError, Conflict, Rejected, Unavailable
 
 T = TypeVar("T")
@@ -168,8 +169,9 @@ class Kube:
         asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
         what = f"WATCH {kind.path(namespace)}"
         url = self._url(kind.path(namespace), asked | _selecting(labels))
-        with self._translated(what):
-            return Watch(self, _within(self._timeout, lambda: self._stream(url, what)), what)
+        with telemetry.kube_request("WATCH", kind.path(namespace)) as request, self._translated(what):
+            answer = _within(self._timeout, lambda: self._stream(url, what, request))
+            return Watch(self, answer, what, lambda: telemetry.heard(kind.plural, namespace))
 
     def create(self, kind: Kind, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Create an object; as the server has it then. Raises Conflict where there is one of that name."""
@@ -272,8 +274,9 @@ class Kube:
     ) -> Object:
         what = f"{method} {path}"
         url = self._url(path, query)
-        with self._translated(what):
+        with telemetry.kube_request(method, path) as request, self._translated(what):
             status, text, after = _within(self._timeout, lambda: self._send(method, url, body, content_type))
+            request.code = status
         if not 200 <= status < 300:
             raise _refusal(status, text, what, self.address, after)
         try:
@@ -315,13 +318,14 @@ class Kube:
                 headers[setting["key"]] = setting["value"]
         return headers
 
-    def _stream(self, url: str, what: str) -> Any:
+    def _stream(self, url: str, what: str, request: telemetry.Asked) -> Any:
         """The answer to a watch, unread."""
         limits = urllib3.Timeout(connect=self._timeout, read=SILENCE)
         pool = self._api.rest_client.pool_manager  # its own `request` reads the answer to the end in some versions
         # Never back into the pool: who closes the watch at that moment would cut another request's connection.
         headers = self._headers() | {"Connection": "close"}
         answer = pool.request("GET", url, headers=headers, preload_content=False, timeout=limits)
+        request.code = int(answer.status)
         if answer.status != 200:
             raise _refusal(int(answer.status), answer.read(), what, self.address, _retry_after(answer.headers))
         return answer
@@ -352,7 +356,8 @@ class Watch:
     old, Unavailable when the connection breaks or nothing came for :data:`SILENCE` seconds.
     """
 
-    def __init__(self, kube: Kube, answer: Any, what: str) -> None:
+    def __init__(self, kube: Kube, answer: Any, what: str, heard: Callable[[], None]) -> None:
+        self._heard = heard
         self._closed = False
         self._lock = threading.Lock()
         # A socket of our own on the same connection: closing the answer while another thread reads it would wait for
@@ -388,6 +393,7 @@ class Watch:
                 for line in _lines(answer):
                     if self._closed:
                         return
+                    self._heard()
                     event = json.loads(line)
                     if event.get("type") == "ERROR":
                         said = event.get("object") or {}

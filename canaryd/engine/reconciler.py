@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 from pydantic import TypeAdapter
 
-from canaryd import judge
+from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict
@@ -63,6 +63,7 @@ class Reconciler:
             decision = decide(record.run, seen)
             record = self._act(record, decision, seen)
             self._tell(record.run, seen, decision)
+            telemetry.observed(record.run, decision.events, seen.now)
             self._ask_for_cells(record.run)
         return record.run
 
@@ -136,6 +137,7 @@ class Reconciler:
                 log.error("mesh.retreat_failed", split=str(write.marker.split), error=why)  # noqa: TRY400  # expected
             self._refusals[run.uid] = why
         else:
+            telemetry.retreated(run, self._clock.now())
             self._refusals.pop(run.uid, None)
 
     def _saved(self, changed: Record) -> Record:
@@ -145,11 +147,14 @@ class Reconciler:
             saved = self._store.save(changed)
         except Conflict as error:
             log.warning("store.conflict", error=str(error))
+            telemetry.saved("conflict")
             self._unsaved.pop(uid, None)
         except CanarydError as error:
             log.warning("store.save_failed", error=str(error))
+            telemetry.saved("failed")
             self._unsaved[uid] = changed
         else:
+            telemetry.saved("saved")
             self._unsaved.pop(uid, None)
             self._known[uid] = saved
             return saved

@@ -8,11 +8,17 @@ time, and a wake that comes during a tick makes it run again at once: no abort w
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
+
+from canaryd import telemetry
+
+HUNG = 120.0
+"""Seconds after which a tick does not end any more: each of its requests has a deadline, and there are few."""
 
 log = structlog.get_logger()
 
@@ -24,9 +30,11 @@ class Scheduler:
         self._tick = tick
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._queued: set[str] = set()
-        self._running: set[str] = set()
+        self._queued: dict[str, float] = {}
+        self._running: dict[str, float] = {}
         self._again: set[str] = set()
+        self._every: dict[str, float] = {}
+        self._next: dict[str, float] = {}
         self._known: set[str] = set()
         self._stopping = threading.Event()
         # A job that is late runs late, once; the default would drop it after a second.
@@ -51,12 +59,15 @@ class Scheduler:
         """Tick ``uid`` now and then ``every`` so many seconds."""
         with self._lock:
             self._known.add(uid)
+            self._every[uid], self._next[uid] = every, time.monotonic()
         self._due.add_job(self.wake, "interval", seconds=every, args=[uid], id=uid, replace_existing=True)
         self.wake(uid)
 
     def remove(self, uid: str) -> None:
         with self._lock:
             self._known.discard(uid)
+            self._every.pop(uid, None)
+            self._next.pop(uid, None)
         if self._due.get_job(uid):
             self._due.remove_job(uid)
 
@@ -68,23 +79,53 @@ class Scheduler:
             if uid in self._running:
                 self._again.add(uid)
                 return
-            self._queued.add(uid)
+            self._queued[uid] = time.monotonic()
         self._queue.put(uid)
+
+    def fault(self, hung: float = HUNG) -> str:
+        """
+        Why ticks do not go on as they should, in one sentence: a tick that does not end, or a thread that has died.
+
+        Empty while they do, and before the start.
+        """
+        now = time.monotonic()
+        with self._lock:
+            slow = [uid for uid, since in self._running.items() if now - since > hung]
+            # One that is queued waits for a worker, and to start the process anew would not make it faster.
+            waited_for = self._running.keys() | self._queued.keys()
+            overdue = [uid for uid, due in self._next.items() if uid not in waited_for and now - due > hung]
+        dead = [worker.name for worker in self._workers if worker.ident is not None and not worker.is_alive()]
+        if slow:
+            return f"the tick of run {slow[0]} has not ended for {hung:g} s"
+        if dead and not self._stopping.is_set():
+            return f"the thread {dead[0]}, which carries out ticks, has died"
+        if overdue and not self._stopping.is_set() and self._workers[0].ident is not None:
+            return f"run {overdue[0]} has been due for {hung:g} s and nothing marks it"
+        return ""
+
+    def _late(self, uid: str) -> float:
+        """Seconds by which the tick of ``uid`` begins late: after it was due, or woken for if that was before."""
+        now = time.monotonic()
+        queued, due = self._queued.pop(uid, now), self._next.get(uid, now)
+        if uid in self._every:
+            self._next[uid] = now + self._every[uid]
+        return max(0.0, now - min(queued, due))
 
     def _work(self) -> None:
         while (uid := self._queue.get()) is not None:
             if self._stopping.is_set():
                 continue
             with self._lock:
-                self._queued.discard(uid)
-                self._running.add(uid)
+                late = self._late(uid)
+                self._running[uid] = time.monotonic()
             try:
-                self._tick(uid)
+                with telemetry.tick(late):
+                    self._tick(uid)
             except Exception:
                 # One run's fault must not end the worker that other runs need; the next due time tries again.
                 log.exception("tick.failed", run=uid)
             with self._lock:
-                self._running.discard(uid)
+                self._running.pop(uid, None)
                 again = uid in self._again
                 self._again.discard(uid)
             if again:

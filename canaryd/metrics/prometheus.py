@@ -24,6 +24,7 @@ from prometheus_api_client import PrometheusConnect
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
+from canaryd import telemetry
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.metrics import custom, parse, promql
 from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
@@ -253,6 +254,7 @@ class Prometheus:
         with self._expecting():
             return parse.columns(result, ends), partial
 
+    @telemetry.prometheus_query
     def _asked(
         self, path: str, form: Mapping[str, str], deadline: float, remedies: Mapping[int, str] = REMEDIES
     ) -> tuple[object, str]:
