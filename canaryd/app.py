@@ -25,7 +25,7 @@ from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
 from canaryd.kube import connect
 from canaryd.mesh.virtualservice import IstioMesh
-from canaryd.metrics.prometheus import Prometheus
+from canaryd.metrics.sources import Sources
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Run
 from canaryd.settings import Settings
@@ -56,7 +56,7 @@ def world(settings: Settings) -> World:
     """The adapters that ``settings`` choose. Raises Rejected when a kubeconfig or URL cannot be used."""
     return World(
         mesh=IstioMesh(connect(settings.kubeconfig, settings.context, timeout=settings.timeout)),
-        metrics=Prometheus(settings.prometheus, timeout=settings.timeout),
+        metrics=Sources(settings),
         store=FolderStore(settings.state),
         journal=FolderJournal(settings.state),
         clock=SystemClock(),

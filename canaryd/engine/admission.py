@@ -65,6 +65,7 @@ def begin(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, clock: Cloc
             return Begun(record, True, _differences(plan, record.run), reverted(plan, record.run, store.records()))
     if former and former[-1].run.plan.spec.release == plan.spec.release and not again:
         raise Settled(former[-1])
+    plan = plan.measured_by(metrics.choose(plan))
     try:
         admission = mesh.admit(plan)
     except Unavailable as error:
@@ -108,7 +109,7 @@ def _silent(error: Unavailable) -> Problem:
 
 
 def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
-    if plan.digest == run.plan.digest or run.final:
+    if plan.same_as(run.plan) or run.final:
         return ()
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"
@@ -125,6 +126,8 @@ def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
         canary=admission.sides.canary.workloads,
         grpc_failures=analysis.grpc_failures,
         scrape_seconds=analysis.scrape.total_seconds(),
+        source=analysis.prometheus,
+        asker=plan.namespace,
     )
 
 
