@@ -24,9 +24,9 @@ from canaryd.engine.ports import Clock, Journal, Mesh, Metrics, Store
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
-from canaryd.kube import connect
+from canaryd.kube import Kube, connect
 from canaryd.mesh.virtualservice import IstioMesh
-from canaryd.metrics.prometheus import Prometheus
+from canaryd.metrics.sources import Sources
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Run
 from canaryd.settings import Settings
@@ -53,11 +53,16 @@ class World:
     clock: Clock
 
 
+def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal) -> World:
+    """The adapters of a controller, whose runs live in the cluster itself."""
+    return World(IstioMesh(kube), Sources(settings), store, journal, SystemClock())
+
+
 def world(settings: Settings) -> World:
     """The adapters that ``settings`` choose. Raises Rejected when a kubeconfig or URL cannot be used."""
     return World(
         mesh=IstioMesh(connect(settings.kubeconfig, settings.context, timeout=settings.timeout)),
-        metrics=Prometheus(settings.prometheus, timeout=settings.timeout),
+        metrics=Sources(settings),
         store=FolderStore(settings.state),
         journal=FolderJournal(settings.state),
         clock=SystemClock(),
@@ -165,6 +170,10 @@ class Canaryd:
     def wake(self, uid: str) -> None:
         """Tick the run as soon as possible: something that it looks at has changed."""
         self._scheduler.wake(uid)
+
+    def stuck(self) -> str:
+        """Which tick has been going on for so long that this process had better begin anew; empty where none has."""
+        return self._scheduler.fault()
 
     def order(self, uid: str, command: Command) -> None:
         """

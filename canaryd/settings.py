@@ -6,20 +6,207 @@ The daemon's settings: a YAML file, then the environment (``CANARYD_<NAME>``), t
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 from yaml import YAMLError
 
+from canaryd.model.part import Name
 from canaryd.model.problem import Problem, Refused
+
+EVERY = "*"
+"""In a list of namespaces: each there is."""
+OURS = frozenset({"query", "time", "start", "end", "step", "timeout"})
+"""Query parameters that canaryd sets itself."""
+SECRET = re.compile(r"auth|cookie|token|secret|passw|credential|api-?_?key|private-?_?key|assertion", re.IGNORECASE)
+"""In the name of a header or parameter: its value is nothing for a settings file."""
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, 5.1: a field's name is a token."""
+
+
+class Fixed(BaseModel):
+    """A part of the settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Kept(Fixed):
+    """Where a value is kept that is not written here: one of the two."""
+
+    from_env: str = ""
+    """The environment variable that has it."""
+    from_file: Path | None = None
+    """The file that holds it; read anew for each request."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.from_env) == (self.from_file is not None):
+            raise ValueError("either from_env or from_file")
+        return self
+
+
+def _url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("a URL such as http://prometheus.istio-system:9090")
+    if parts.query or parts.fragment:
+        raise ValueError("a URL without ? and #: query parameters belong in params")
+    if "/api/v1" in parts.path:
+        raise ValueError("the URL before /api/v1, such as https://mimir.example/prometheus")
+    return url
+
+
+def _text(value: object) -> object:
+    """YAML reads ``true`` and ``300`` where a query has text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+Header = Annotated[
+    Annotated[str, BeforeValidator(_text), Tag("<text>")] | Annotated[Kept, Tag("<kept>")],
+    Discriminator(lambda value: "<kept>" if isinstance(value, Mapping | Kept) else "<text>"),
+]
+
+
+class Source(Fixed):
+    """A Prometheus, or what answers like one, and how it is reached."""
+
+    url: Annotated[str, AfterValidator(_url)]
+    """Where its API begins: the URL under which /api/v1/query answers."""
+    ca: Path | None = None
+    """A file (PEM) with the authorities that its certificate is trusted by, instead of the system's."""
+    cert: Path | None = None
+    """A file (PEM) with the certificate that we show."""
+    key: Path | None = None
+    """A file (PEM) with that certificate's key; may be left out where ``cert`` holds it too."""
+    insecure_skip_verify: bool = False
+    """Believe whoever answers. Anybody on the way can then decide what is promoted."""
+    bearer_token_file: Path | None = None
+    """A file with the token that goes along as ``Authorization: Bearer``; read anew for each request."""
+    username: str = ""
+    """The user's name, for basic authentication."""
+    password_file: Path | None = None
+    """A file with the password; read anew for each request."""
+    password_env: str = ""
+    """The environment variable with the password, instead of a file."""
+    headers: dict[str, Header] = {}  # pydantic copies it
+    """Headers that go with each request: text, ``from_env: NAME`` or ``from_file: PATH``."""
+    params: dict[str, Annotated[str, BeforeValidator(_text)]] = {}  # pydantic copies it
+    """Parameters that go with each query."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and (given := self._of_tls):
+            raise ValueError(f"{given}: a url with https, without which it has no use")
+        if self.key and not self.cert:
+            raise ValueError("cert: the certificate of the key")
+        if self.ca and self.insecure_skip_verify:
+            raise ValueError("insecure_skip_verify: false, since ca says whom to trust")
+        if self.username and bool(self.password_file) == bool(self.password_env):
+            raise ValueError("username: a password beside it, in password_file or password_env")
+        if not self.username and (self.password_file or self.password_env):
+            raise ValueError("username: a name, since there is a password")
+        ways = [
+            way
+            for way, given in (
+                ("bearer_token_file", self.bearer_token_file),
+                ("username", self.username),
+                ("headers.Authorization", any(name.lower() == "authorization" for name in self.headers)),
+                ("the url's own password", parts.username is not None),
+            )
+            if given
+        ]
+        if len(ways) > 1:
+            raise ValueError(f"{ways[1]}: one way to authenticate, got {' and '.join(ways)}")
+        return self
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        for name, value in self.headers.items():
+            if not HEADER.fullmatch(name):
+                raise ValueError("headers: names of letters, digits and hyphens")
+            if isinstance(value, str) and SECRET.search(name):
+                raise ValueError(
+                    f"headers.{name}: from_env: VARIABLE or from_file: PATH, because a secret is nothing for this file"
+                )
+            if isinstance(value, str) and not (value.isascii() and value.isprintable() and value.strip() == value):
+                raise ValueError(f"headers.{name}: printable ASCII text")
+        for name in self.params:
+            if name in OURS:
+                raise ValueError(f"params.{name}: another parameter, this one is canaryd's own")
+            if SECRET.search(name):
+                raise ValueError(f"params.{name}: a header in its place: what is in a URL ends in other people's logs")
+        return self
+
+    @property
+    def _of_tls(self) -> str:
+        """The setting that has a meaning with TLS only; empty if there is none."""
+        given = (("ca", self.ca), ("cert", self.cert), ("insecure_skip_verify", self.insecure_skip_verify))
+        return next((name for name, value in given if value), "")
+
+
+class NamedSource(Source):
+    """A further Prometheus, by which plans of some namespaces are measured."""
+
+    namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The namespaces whose plans may name it; "*" for each there is."""
+    default_for: tuple[str, ...] = ()
+    """The namespaces whose plans are measured by it without naming it."""
+
+    @model_validator(mode="after")
+    def _default_where_allowed(self) -> Self:
+        for namespace in self.default_for:
+            if not self.allows(namespace):
+                raise ValueError(f"default_for: namespaces that are in namespaces too, got {namespace}")
+        return self
+
+    def allows(self, namespace: str) -> bool:
+        """Whether a plan of ``namespace`` may name it."""
+        return EVERY in self.namespaces or namespace in self.namespaces
+
+
+def _from_url(value: object) -> object:
+    """A URL alone is short for a mapping, which the environment may also say in JSON."""
+    if isinstance(value, Mapping) and "@" in str(value.get("url")):
+        raise ValueError("url: one without a password: username and password_file keep it out of this file")
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError('a URL, or JSON such as {"url": "https://..."}') from None
+    return {"url": value}
 
 
 def _listed(value: object) -> object:
@@ -31,11 +218,20 @@ class Settings(BaseSettings):
     """How canaryd reaches the world."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CANARYD_", extra="forbid", frozen=True, use_attribute_docstrings=True, yaml_file=None
+        env_prefix="CANARYD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        yaml_file=None,
     )
 
-    prometheus: str = "http://prometheus.istio-system:9090"
-    """Where the Prometheus API begins."""
+    prometheus: Annotated[Source, NoDecode, BeforeValidator(_from_url)] = Source(
+        url="http://prometheus.istio-system:9090"
+    )
+    """The Prometheus that measures each plan which names no other: a URL, or a mapping."""
+    prometheuses: dict[Name, Annotated[NamedSource, BeforeValidator(_from_url)]] = {}  # pydantic copies it
+    """Further ones by name, each with the namespaces whose plans may be measured by it."""
     kubeconfig: Path | None = None
     """A kubeconfig file; by default $KUBECONFIG, else the pod's own account, else ~/.kube/config."""
     context: str | None = None
@@ -60,6 +256,17 @@ class Settings(BaseSettings):
     """How events are written to standard error; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level that is written."""
+
+    @model_validator(mode="after")
+    def _one_default_each(self) -> Self:
+        bound: dict[str, str] = {}
+        for name, source in self.prometheuses.items():
+            for namespace in source.default_for:
+                if bound.setdefault(namespace, name) != name:
+                    raise ValueError(
+                        f"prometheuses.{name}.default_for: one default for {namespace}, got {bound[namespace]} too"
+                    )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -88,9 +295,61 @@ def read_settings(file: Path | None = None, **said: Any) -> Settings:
     try:
         return Read(**{name: value for name, value in said.items() if value is not None})
     except ValidationError as error:
-        raise Refused(
-            Problem(".".join(map(str, fault["loc"])), repr(fault["input"]), fault["msg"], "see config/canaryd.yaml")
-            for fault in error.errors(include_url=False)
-        ) from error
+        raise Refused(_problem(fault) for fault in error.errors(include_url=False)) from None  # it repeats every value
+    except SettingsError as error:
+        name = str(error).partition('field "')[2].partition('"')[0]
+        raise Refused([Problem(name or "the environment", "", "JSON that can be read", SEE)]) from None
     except YAMLError as error:
         raise Refused([Problem(str(file), "", f"YAML that can be read ({error})")]) from error
+
+
+SEE = "see config/canaryd.yaml"
+ABOUT_SOURCES = "see config/canaryd.yaml and docs/prometheus.md"
+_WORDS = {
+    "model_type": "a mapping with url, or a URL",
+    "string_type": "text",
+    "string_pattern_mismatch": "a name of small letters, digits and hyphens",
+    "too_short": "a list with at least one item",
+}
+
+
+def _problem(fault: Any) -> Problem:
+    """What pydantic found, in our words, without a secret that somebody wrote where none belongs."""
+    place = [str(part) for part in fault["loc"] if part not in ("<text>", "<kept>", "[key]")]
+    message = fault["msg"].removeprefix("Value error, ")
+    if not place or place[0] not in ("prometheus", "prometheuses"):
+        if fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and not place:
+            path, _, message = message.partition(": ")
+            return Problem(path, "", message, ABOUT_SOURCES)
+        return Problem(".".join(place), repr(fault["input"]), message, SEE)
+    if fault["type"] == "extra_forbidden":
+        part = Kept if "headers" in place[:-1] else NamedSource if place[0] == "prometheuses" else Source
+        close = get_close_matches(place[-1], part.model_fields, n=1)
+        remedy = f"did you mean {close[0]}?" if close else ABOUT_SOURCES
+        return Problem(".".join(place), "", "a setting that canaryd knows", remedy)
+    if fault["type"] == "missing":
+        return Problem(".".join(place), "nothing", "a value", ABOUT_SOURCES)
+    message = _WORDS.get(fault["type"], message)
+    below, found, sentence = message.partition(": ")
+    if found and " " not in below:
+        place, message = [*place, below], sentence
+    return Problem(".".join(place), _shown(place, fault["input"]), message, ABOUT_SOURCES)
+
+
+def _shown(place: list[str], value: object) -> str:
+    """``value`` where it cannot be a secret; otherwise nothing."""
+    if place[-1] == "url" and isinstance(value, str):
+        return without_password(value)
+    harmless = ("namespaces", "default_for", "insecure_skip_verify", "ca", "cert", "key")
+    return repr(value) if place[-1] in harmless and not isinstance(value, Mapping) else ""
+
+
+def without_password(url: str) -> str:
+    """``url`` without what stands before its host: a password is nobody's business."""
+    try:
+        parts: SplitResult = urlsplit(url)
+    except ValueError:
+        return "(a text that is no URL)"
+    if "@" in url and not parts.netloc:
+        return f"...@{url.rpartition('@')[2]}"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

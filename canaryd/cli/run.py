@@ -119,7 +119,7 @@ class _PlanFile:
         if edited.digest == self.plan.digest:
             return ""
         self.plan = edited
-        if edited.digest == run.plan.digest:
+        if edited.same_as(run.plan):
             return f"{self._file} says again what the run was begun with"
         return (
             f"{self._file} was edited; the run goes on with its own copy (release {run.plan.spec.release!r}). "

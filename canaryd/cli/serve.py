@@ -137,7 +137,7 @@ class Plans:
 
     def _compare(self, plan: Plan, run: Run) -> None:
         """The file changed under a run: told, and obeyed only where it asks for the release settled before."""
-        if plan.digest == run.plan.digest or self._compared.get(run.uid) == plan.digest:
+        if plan.same_as(run.plan) or self._compared.get(run.uid) == plan.digest:
             return
         why = self._canaryd.abort_if_reverted(plan, run)
         self._compared[run.uid] = plan.digest

@@ -57,6 +57,7 @@ class Informer:
         labels: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.kind = kind
         named = tuple(dict.fromkeys(namespaces))
         self._cache = Cache(named, labels or {}, on_change, clock)
         self._followers = [_Follower(kube, kind, namespace, labels or {}, self._cache, clock) for namespace in named]

@@ -16,12 +16,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import structlog
 
 from canaryd import telemetry
-from canaryd.app import Canaryd, SystemClock, World, metrics_of
+from canaryd.app import Canaryd, cluster_world
 from canaryd.cluster.elector import Elector
 from canaryd.cluster.events import Events
 from canaryd.cluster.informer import Change, Informer
@@ -43,7 +42,7 @@ from canaryd.kube import (
     connect,
 )
 from canaryd.mesh.orphans import break_glass
-from canaryd.mesh.virtualservice import VERSIONS, IstioMesh
+from canaryd.mesh.virtualservice import VERSIONS
 from canaryd.model.policy import policy_of
 from canaryd.model.problem import Refused
 from canaryd.model.run import Run
@@ -95,11 +94,11 @@ class Daemon:
             records=Informer(self._kube, CANARY_RECORDS, namespaces),
             routes=Informer(self._kube, _served(self._kube), namespaces, on_change=self._on("route")),
         )
-        self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
+        self._pod = os.environ.get("POD_NAME") or socket.gethostname()
         self.elector = Elector(
             self._kube,
             *lease_place(settings),
-            self._identity,
+            self._pod,
             on_started=self._begin_term,
             on_stopped=self._end_term,
             on_lease=self._see_lease,
@@ -130,7 +129,7 @@ class Daemon:
         stack.callback(self._end_retreats)
         self.elector.start()
         stack.callback(self.elector.stop)
-        log.info("daemon.started", identity=self._identity, namespaces=self._settings.namespaces or "all")
+        log.info("daemon.started", identity=self.elector.identity, namespaces=self._settings.namespaces or "all")
 
     def in_flight(self) -> list[Run]:
         """The runs that are not over, where this process leads."""
@@ -144,7 +143,7 @@ class Daemon:
             if not self.elector.valid():
                 return
             log.warning("daemon.waits", why=self._unready())
-        self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._identity)
+        self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._pod)
         self._term.start(number, self._draining)
 
     def _end_term(self, reason: str) -> None:
@@ -168,7 +167,7 @@ class Daemon:
         self._draining = str((meta.get("annotations") or {}).get(DRAIN) or "")
         if self._term:
             self._term.drain(self._draining)
-        if self._retreating and spec.get("holderIdentity") not in ("", None, self._identity):
+        if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
             threading.Thread(target=self._end_retreats, name="end-retreats", daemon=True).start()
 
     # -- what the watches say
@@ -210,9 +209,8 @@ class Term:
         self._runs = RunStatuses(kube, caches.runs)
         self._plan_statuses = PlanStatuses(kube, caches.plans)
         self._events = Events(kube, instance=identity)
-        mesh, clock = IstioMesh(kube), SystemClock()
         self._journals = Journals((FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans)
-        world = World(mesh, metrics_of(settings), self._store, self._journals, clock)
+        world = cluster_world(settings, kube, self._store, self._journals)
         self.canaryd = Canaryd(world, workers=settings.workers, may=valid, shown=self._ticked)
         self.plans = Plans(
             self.canaryd,
@@ -224,8 +222,8 @@ class Term:
             tidy=self._tidy,
             history=settings.run_history,
         )
-        self._aftermath = Aftermath(self.plans.last_runs, self._runs.traffic)
-        self._orphans = Orphans(mesh, caches.routes, self._exists, clock, tell=self._orphaned, may=valid)
+        self._aftermath = Aftermath(self.plans.last_runs, self._not_as_decided)
+        self._orphans = Orphans(world.mesh, caches.routes, self._exists, world.clock, tell=self._orphaned, may=valid)
         self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken) if folder else None
         self._accepted: dict[str, str] = {}
         self._open = ExitStack()
@@ -297,6 +295,11 @@ class Term:
     def _ticked(self, run: Run) -> None:
         self._runs.show(run, self._break_glass(run))
         self.plans.ticked(run)
+
+    def _not_as_decided(self, run: Run, why: str) -> None:
+        self._runs.traffic(run.uid, not why, why or f"{run.split} was seen in the mesh")
+        if why and (found := self._caches.runs.get(run.plan.namespace, run.uid)):
+            self._events.tell(reference(found), "TrafficNotAsDecided", why, warning=True)
 
     def _break_glass(self, run: Run) -> str:
         found = self._caches.routes.get(run.route.namespace, run.route.virtual_service)

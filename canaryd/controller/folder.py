@@ -18,9 +18,10 @@ import structlog
 
 from canaryd.errors import CanarydError
 from canaryd.kube import CANARY_PLANS, GROUP, Kube
-from canaryd.model.plan import Plan, content_of
+from canaryd.model.plan import Plan
 from canaryd.model.policy import plan_of
 from canaryd.model.problem import Problem, Refused
+from canaryd.model.reading import content_of
 
 Object = dict[str, Any]
 Policies = Callable[[], Mapping[str, Mapping[str, Any]]]

@@ -88,7 +88,7 @@ def is_over(run: Run) -> bool:
 
 def _in_flight(plan: Plan, run: Run, runs: Sequence[Run], turned_down: str) -> Following:
     release, running = plan.spec.release, run.plan.spec.release
-    if plan.digest == run.plan.digest or run.final:
+    if plan.same_as(run.plan) or run.final:
         return Following(Course.REST, run)
     if release == running:
         return Following(Course.REST, run, "the plan was edited; the run goes on with its own copy", changed=True)

@@ -75,6 +75,7 @@ def begin(
     settled = settled_by(plan, [record.run for record in former])
     if settled and not again:
         raise Settled(settled)
+    plan = plan.measured_by(metrics.choose(plan))
     try:
         admission = mesh.admit(plan)
     except Unavailable as error:
@@ -136,7 +137,7 @@ def _silent(error: Unavailable) -> Problem:
 
 
 def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
-    if plan.digest == run.plan.digest or run.final:
+    if plan.same_as(run.plan) or run.final:
         return ()
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"
@@ -153,6 +154,8 @@ def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
         canary=admission.sides.canary.workloads,
         grpc_failures=analysis.grpc_failures,
         scrape_seconds=analysis.scrape.total_seconds(),
+        source=analysis.prometheus,
+        asker=plan.namespace,
     )
 
 

@@ -48,7 +48,10 @@ class Mesh(Protocol):
 
 
 class Metrics(Protocol):
-    """Where counts come from."""
+    """Where counts come from: one place, or several by name (``Sought.source``)."""
+
+    def choose(self, plan: Plan) -> str:
+        """The name of the source that ``plan`` is measured by, empty for the one without a name. Raises Refused."""
 
     def count(self, sought: Sought, window: Window) -> Cell | Gap:
         """The counts in ``window``. Gap when the answer holds none; Unavailable when there was no answer."""

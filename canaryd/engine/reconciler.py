@@ -205,6 +205,8 @@ class Reconciler:
                     for check in analysis.checks
                     if check.query is not None
                 ),
+                source=analysis.prometheus,
+                asker=run.plan.namespace,
             ),
         )
 

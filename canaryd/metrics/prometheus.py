@@ -4,45 +4,72 @@ The Prometheus HTTP API, and the only importer of prometheus_api_client.
 The library drops the ``warnings`` of an answer, by which Prometheus, Thanos and Mimir say that it is partial, and sends
 the query in the URL even with POST, where proxies cut it off. So only its connection is used; request and reply are
 ours. It also has no timeout and retries for six seconds by itself: a cell that got no answer is asked for again later.
+No redirect is followed: what is shown to one host is not for the next, and a query that became a GET says nothing.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
+import structlog
 from prometheus_api_client import PrometheusConnect
+from pydantic import ValidationError
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
 from canaryd import telemetry
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.metrics import custom, parse, promql
+from canaryd.metrics.credentials import Credentials
 from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
-from canaryd.model.problem import Problem
+from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem, Refused
+from canaryd.settings import Source, without_password
 
 PATH = "--prometheus"
 SKEW = 5.0
 """Seconds between our clock and Prometheus's that are still no finding."""
+log = structlog.get_logger()
+
 RANGES = 6
 """Ranges of time, one before the other, of which the best says how often there is a scrape."""
 REMEDIES = {
     400: "it may be another program's URL, or a proxy's; the URL must be the one under which /api/v1/query answers",
-    401: "give the credentials in a header",
-    403: "allow this identity to query, or give other credentials",
+    403: "it knows who asks, and does not allow it: give this identity the right to query",
     404: "the URL must be the one under which /api/v1/query answers; add the path prefix, if there is one",
     405: "a proxy forbids POST: ask Prometheus directly",
     422: "its limits (--query.max-samples) may be too low for this many series",
 }
+TENANT = "name the tenant in the settings' headers, such as X-Scope-OrgID"
+"""What Mimir, Cortex and Loki call an org id (dskit/user, ErrNoOrgID: "no org id", answered with 401)."""
+LOGIN = "a login or error page answers; the URL must be the one under which /api/v1/query answers, without a login"
+OF_TLS = (
+    ("hostname mismatch", "ask it under a name that its certificate has"),
+    ("ip address mismatch", "ask it under a name that its certificate has"),
+    ("certificate has expired", "its certificate has to be renewed"),
+    ("certificate_verify_failed", "set ca, in the settings, to a file with the authority that signed its certificate"),
+    ("wrong_version_number", "it answers without TLS: http:// instead of https://"),
+    ("record_layer_failure", "it answers without TLS: http:// instead of https://"),
+    ("certificate_required", "it wants to see a certificate: set cert and key in the settings"),
+    ("certificate required", "it wants to see a certificate: set cert and key in the settings"),
+    ("bad certificate", "it does not accept our certificate: see cert and key in the settings"),
+    ("bad_certificate", "it does not accept our certificate: see cert and key in the settings"),
+    ("unknown ca", "it does not know the authority of our certificate: see cert in the settings"),
+    ("unknown_ca", "it does not know the authority of our certificate: see cert in the settings"),
+    ("key_values_mismatch", "cert and key, in the settings, do not belong together"),
+)
+"""OpenSSL's reasons, in lower case, and what to do about each; the first that fits."""
 OF_A_CHECK = REMEDIES | {400: "it is the check's own; try it in Prometheus", 422: "it is the check's own"}
 
 
@@ -56,30 +83,55 @@ class Answer:
 
 class Prometheus:
     """
-    Counts from Prometheus: the port ``Metrics``.
+    Counts from one Prometheus: the port ``Metrics``.
 
-    ``url`` is where ``/api/v1`` begins, ``timeout`` the seconds that a cell may take, all its queries together.
-    ``headers`` go with each request (``Authorization``). May be used from any number of threads: each has a connection
-    of its own.
+    ``source`` is its URL, or all that the settings say of it, ``name`` its name there, ``timeout`` the seconds that a
+    cell may take, all its queries together. May be used from any number of threads: each has a connection of its own.
+    Raises Rejected where URL or credentials are none.
     """
 
     def __init__(
         self,
-        url: str,
+        source: str | Source,
         *,
+        name: str = "",
         timeout: float = 5.0,
-        headers: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Rejected(f"{PATH}: a URL such as http://prometheus.istio-system:9090, got {url!r}")
-        self._url = url.rstrip("/")
-        self._name = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # a password is nobody's business
+        self._path = f"prometheuses.{name}" if name else PATH
+        self._source = self._whole(source)
+        self._url = self._source.url.rstrip("/")
+        self._name = without_password(self._url)
+        self._credentials = Credentials(self._source, f"prometheuses.{name}" if name else "prometheus")
         self._timeout = timeout
-        self._headers = dict(headers or {})
         self._clock = clock
         self._local = threading.local()
+        if self._source.insecure_skip_verify:
+            log.warning("prometheus.insecure", url=self._name, setting=f"{self._path}.insecure_skip_verify")
+
+    def _whole(self, source: str | Source) -> Source:
+        if isinstance(source, Source):
+            return source
+        try:
+            return Source(url=source)
+        except ValidationError as error:
+            expected = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            raise Rejected(f"{self._path}: {expected}, got {without_password(source)!r}") from None
+
+    def choose(self, plan: Plan) -> str:
+        """As the port says; here there is one, and it has no name."""
+        if plan.spec.analysis.prometheus:
+            raise Refused(
+                [
+                    Problem(
+                        "spec.analysis.prometheus",
+                        plan.spec.analysis.prometheus,
+                        "nothing, because the settings have one Prometheus only",
+                        "leave it out, or add it to prometheuses in the settings",
+                    )
+                ]
+            )
+        return ""
 
     def count(self, sought: Sought, window: Window) -> Cell | Gap:
         """
@@ -173,10 +225,10 @@ class Prometheus:
         except CanarydError as error:
             return (
                 Problem(
-                    PATH,
+                    self._path,
                     str(error),
                     "a Prometheus that answers",
-                    f"check with: curl '{self._name}/api/v1/query?query=1'",
+                    f"check with: curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
                 ),
             )
 
@@ -191,7 +243,7 @@ class Prometheus:
         if skew <= SKEW:
             return None
         return Problem(
-            PATH,
+            self._path,
             f"{skew:.0f} s apart",
             f"a clock that agrees with ours within {SKEW:g} s",
             "synchronise both machines' clocks (NTP)",
@@ -202,7 +254,7 @@ class Prometheus:
         known = self._ask(f"sum by (destination_workload) (count_over_time({series}[1h]))", deadline).rows
         if not known:
             return Problem(
-                PATH,
+                self._path,
                 "none",
                 f"{series} within the last hour",
                 "send requests to it from a client with a sidecar or through a gateway, and see that Prometheus "
@@ -210,7 +262,7 @@ class Prometheus:
             )
         if all(not row.labels.get("destination_workload") for row in known):
             return Problem(
-                PATH,
+                self._path,
                 "none",
                 f"the label destination_workload on {series}",
                 "a Telemetry object removes it (spec.metrics.overrides.tagOverrides): keep it",
@@ -231,7 +283,7 @@ class Prometheus:
             if seconds / samples <= 1.5 * sought.scrape_seconds:
                 return None
         return Problem(
-            PATH,
+            self._path,
             f"about {seconds / samples:.2g} s",
             f"a scrape of the clients' proxies every {sought.scrape_seconds:g} s, as the plan says",
             "set spec.analysis.scrape to the scrape interval, and spec.analysis.cell to that or more",
@@ -262,13 +314,17 @@ class Prometheus:
         rest = deadline - time.monotonic()
         if rest <= 0:
             raise self._unavailable(f"no answer within {self._timeout:g} s")
+        sent = {**form, "timeout": f"{rest:.3f}"}
         try:
-            status, body = self._connection().post(path, {**form, "timeout": f"{rest:.3f}"}, deadline, rest)
+            shown = self._credentials.headers()
+            answer = self._connection().post(path, sent, shown, deadline)
+            if answer.status == 401 and (anew := self._credentials.headers()) != shown:  # replaced while we asked
+                answer = self._connection().post(path, sent, anew, deadline)
         except requests.Timeout as error:
             raise self._unavailable(f"no answer within {self._timeout:g} s") from error
         except (requests.RequestException, HTTPError, OSError) as error:
             raise self._unavailable(_cause(error)) from error
-        return self._read(status, body, remedies)
+        return self._read(answer, remedies)
 
     @contextmanager
     def _expecting(self) -> Iterator[None]:
@@ -278,46 +334,92 @@ class Prometheus:
         except (KeyError, TypeError, ValueError) as error:
             raise self._unavailable(f"the answer is not Prometheus's: {error}") from error
 
-    def _read(self, status: int, body: bytes, remedies: Mapping[int, str]) -> tuple[object, str]:
+    def _read(self, answer: _Reply, remedies: Mapping[int, str]) -> tuple[object, str]:
+        status = answer.status
         try:
-            reply = json.loads(body)
+            reply = json.loads(answer.body)
         except ValueError:
             reply = None
+        page = "" if isinstance(reply, dict) else _page(answer.body)
         if not isinstance(reply, dict):
             reply = {}
-        said = str(reply.get("error") or body[:200].decode(errors="replace").strip() or "nothing")
+        told = str(reply.get("error") or page or answer.body[:200].decode(errors="replace").strip() or "nothing")
+        said = self._credentials.struck(told)
         if status >= 500 or status in (408, 429):
             raise self._unavailable(f"HTTP {status}: {said}")
+        if 300 <= status < 400:
+            there = self._credentials.struck(without_password(answer.location)) or "nowhere"
+            raise Rejected(
+                f"Prometheus at {self._name} sends us on with HTTP {status} to {there} ({self._onward(there)})"
+            )
         if 400 <= status < 500:
-            remedy = remedies.get(status, remedies[400])
+            remedy = self._remedy(status, told, remedies)
             raise Rejected(f"Prometheus at {self._name} refuses the query with HTTP {status}: {said} ({remedy})")
         if reply.get("status") != "success":
-            raise self._unavailable(f"the answer is not Prometheus's: {said}")
+            raise self._unavailable(f"the answer is not Prometheus's: {said}" + (f" ({LOGIN})" if page else ""))
         with self._expecting():
             data = reply["data"]
             result = data["result"]
             if data.get("resultType") == "scalar":
                 result = [{"metric": {}, "value": result}]
-            return result, "; ".join(str(warning) for warning in reply.get("warnings") or ())
+            warnings = [self._credentials.struck(str(warning)) for warning in reply.get("warnings") or ()]
+            if reply.get("isPartial"):  # VictoriaMetrics' word for it: a vmstorage is away
+                warnings.append("isPartial is true")
+            return result, "; ".join(warnings)
+
+    def _remedy(self, status: int, said: str, remedies: Mapping[int, str]) -> str:
+        if "no org id" in said.lower():
+            return TENANT
+        if "HTTP request to an HTTPS server" in said:  # Go's net/http says so, with status 400
+            return "https:// instead of http://"
+        if status == 401:
+            return self._credentials.remedy
+        return remedies.get(status, remedies[400])
+
+    def _onward(self, there: str) -> str:
+        if there == f"https{self._name.removeprefix('http')}" or there.startswith(
+            f"https{self._name.removeprefix('http')}/"
+        ):
+            return "https:// instead of http://"
+        return f"no redirect is followed, because credentials are for one host only: {LOGIN}"
 
     def _unavailable(self, why: str) -> Unavailable:
         return Unavailable(f"Prometheus at {self._name} cannot be asked: {why}")
 
     def _connection(self) -> _Connection:
-        if not hasattr(self._local, "connection"):
-            self._local.connection = _Connection(
-                self._url, headers=self._headers, retry=Retry(0), timeout=math.ceil(self._timeout)
-            )
+        """This thread's connection; a new one where a certificate's file was replaced."""
+        files = tuple(_stamp(file) for file in (self._source.ca, self._source.cert, self._source.key))
+        if getattr(self._local, "files", None) != files:
+            if hasattr(self._local, "connection"):
+                self._local.connection.close()
+            self._local.connection = _Connection(self._source, math.ceil(self._timeout))
+            self._local.files = files
         connection: _Connection = self._local.connection
         return connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """Status and body of an answer; ``location`` is where it sends us, empty if it does not."""
+
+    status: int
+    body: bytes
+    location: str
 
 
 class _Connection(PrometheusConnect):  # type: ignore[misc]  # the library is untyped
     """The library's connection, with a reply that is read whole, by a deadline."""
 
-    def post(self, path: str, form: Mapping[str, str], deadline: float, rest: float) -> tuple[int, bytes]:
+    def __init__(self, source: Source, timeout: int) -> None:
+        super().__init__(source.url.rstrip("/"), retry=Retry(0), timeout=timeout)
+        # Given with each request: the session's own are overridden by REQUESTS_CA_BUNDLE.
+        self._verify = False if source.insecure_skip_verify else str(source.ca) if source.ca else True
+        self._cert = (str(source.cert), str(source.key)) if source.key else str(source.cert) if source.cert else None
+        self._params = dict(source.params)
+
+    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str], deadline: float) -> _Reply:
         """
-        POST a query; status and body of the reply.
+        POST a query.
 
         ``deadline`` is monotonic. A timeout of the session ends a silence only: a body that drips would last for ever.
         """
@@ -325,8 +427,13 @@ class _Connection(PrometheusConnect):  # type: ignore[misc]  # the library is un
         with session.post(
             f"{self.url}/api/v1/{path}",
             data=form,
-            headers=self.headers,
-            timeout=rest,
+            params=self._params,
+            headers=headers,
+            auth=_as_it_is,
+            verify=self._verify,
+            cert=self._cert,
+            allow_redirects=False,
+            timeout=max(deadline - time.monotonic(), 0.001),
             stream=True,
         ) as response:
             body = bytearray()
@@ -334,7 +441,30 @@ class _Connection(PrometheusConnect):  # type: ignore[misc]  # the library is un
                 body += chunk
                 if time.monotonic() > deadline:
                     raise requests.Timeout("the answer went on beyond the deadline")
-            return response.status_code, bytes(body)
+            return _Reply(response.status_code, bytes(body), response.headers.get("Location", ""))
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """In place of credentials that requests finds by itself, in ~/.netrc or the URL: ours are among the headers."""
+    return request
+
+
+def _stamp(file: Path | None) -> tuple[int, int, int] | None:
+    """What tells a file from the one that replaced it; None where there is none."""
+    try:
+        found = os.stat(file) if file else None
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else None
+
+
+def _page(body: bytes) -> str:
+    """What an HTML page calls itself; empty where the body is none."""
+    start = body[:4096].decode(errors="replace")
+    if not re.match(r"\s*<(!doctype html|html|head|body)", start, re.IGNORECASE):
+        return ""
+    title = re.search(r"<title[^>]*>\s*(.*?)\s*</title", start, re.IGNORECASE | re.DOTALL)
+    return f'an HTML page, "{title[1][:80]}"' if title and title[1] else "an HTML page"
 
 
 def _cause(error: BaseException) -> str:
@@ -346,4 +476,6 @@ def _cause(error: BaseException) -> str:
             break
         seen = inner
     # urllib3 puts the connection's own description in front.
-    return re.sub(r"^HTTPS?Connection\(.*?\): ", "", str(seen)) or type(seen).__name__
+    text = re.sub(r"^HTTPS?Connection\(.*?\): ", "", str(seen)) or type(seen).__name__
+    remedy = next((remedy for reason, remedy in OF_TLS if reason in text.lower()), "")
+    return f"{text} ({remedy})" if remedy else text

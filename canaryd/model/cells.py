@@ -175,7 +175,8 @@ class Sought:
 
     ``hosts`` are fully qualified service names; ``stable`` and ``canary`` the workloads that Istio reports as
     ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are the server's
-    failures.
+    failures. ``source`` is the Prometheus that is asked, by its name in the settings, empty for the one without a name;
+    ``asker`` the namespace of the plan, which has to be allowed to ask it.
     """
 
     hosts: tuple[str, ...]
@@ -185,6 +186,8 @@ class Sought:
     grpc_failures: tuple[int, ...]
     scrape_seconds: float
     questions: tuple[Question, ...] = ()
+    source: str = ""
+    asker: str = ""
 
 
 def due_windows(

@@ -168,9 +168,19 @@ class Step(Part):
         return self
 
 
+def _no_url(value: object) -> object:
+    if isinstance(value, str) and ("/" in value or ":" in value):
+        raise ValueError("the name of a Prometheus in the settings (prometheuses), never a URL")
+    return value
+
+
 class Analysis(Part):
     """How the run is measured and judged."""
 
+    prometheus: Annotated[
+        str, Field(strict=True, pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"), BeforeValidator(_no_url)
+    ] = ""
+    """The Prometheus that measures, by its name in canaryd's settings; when left out: the one for the namespace."""
     cell: PositiveDuration = timedelta(seconds=15)
     """The length of one window of counts; at least the scrape interval."""
     scrape: PositiveDuration = timedelta(seconds=15)
@@ -347,6 +357,16 @@ class Plan(Part):
         if mode == "active" or self.observes:
             return self
         return self.model_copy(update={"spec": self.spec.model_copy(update={"mode": mode})})
+
+    def measured_by(self, source: str) -> Plan:
+        """This plan, with the name of the Prometheus that measures it; empty for the one without a name."""
+        analysis = self.spec.analysis.model_copy(update={"prometheus": source})
+        return self.model_copy(update={"spec": self.spec.model_copy(update={"analysis": analysis})})
+
+    def same_as(self, copy: Plan) -> bool:
+        """Whether this plan says what the ``copy`` in a run says, which names a Prometheus where a plan need not."""
+        named = self.spec.analysis.prometheus or copy.spec.analysis.prometheus
+        return self.measured_by(named).digest == copy.digest
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

@@ -107,7 +107,7 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
     monkeypatch.setenv("CANARYD_PROMETHEUS", "http://environment")
     monkeypatch.setenv("CANARYD_WORKERS", "5")
     settings = read_settings(file, prometheus="http://said", context=None)
-    assert (settings.prometheus, settings.workers, settings.timeout) == ("http://said", 5, 7.0)
+    assert (settings.prometheus.url, settings.workers, settings.timeout) == ("http://said", 5, 7.0)
 
 
 def test_wrong_settings_are_told_together(stage: Stage) -> None:

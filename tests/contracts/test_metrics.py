@@ -1,5 +1,7 @@
 """
-The contract of the port `Metrics`, on the fake, on the adapter with a recorded Prometheus, and with a real one.
+The contract of the port `Metrics`, on the fake, on the adapter with a recorded Prometheus, and with real ones.
+
+One of the real ones is reached as most are: by TLS with an authority and a certificate, a password and a base path.
 
 What it guards: errors are never lost, and nothing that was not measured ever looks like a quiet cell.
 """
@@ -13,6 +15,7 @@ import pytest
 
 from canaryd.errors import Rejected, Unavailable
 from canaryd.model.cells import Cell, Counts, Gap, Question, Sought, Value, Window
+from tests.metrics.guarded import Guard
 from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, send, sought, window
 
 QUIET = Counts(0, 0, (0, 0, 0, 0, 0))
@@ -28,7 +31,18 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
     world.close()
 
 
-@pytest.fixture(params=["memory", "recorded", "prometheus"])
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
+    folder = tmp_path_factory.mktemp("guarded")
+    try:
+        world = RealWorld(folder, Guard(folder / "guard"))
+    except Rejected as error:
+        pytest.skip(f"no Prometheus: {error}")
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["memory", "recorded", "prometheus", "guarded"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
@@ -37,7 +51,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         with recorded.recorded:
             yield recorded
     else:
-        yield request.getfixturevalue("real")
+        yield request.getfixturevalue("guarded" if request.param == "guarded" else "real")
 
 
 def warm(world: World) -> tuple[Sought, float]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from canaryd.errors import CanarydError
 from canaryd.metrics import custom, parse, promql
 from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
+from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.traffic import NOTHING
 from tests.metrics.book import Book
@@ -36,6 +37,10 @@ class MemoryMetrics:
             return replace(load, history=history).book(sought.scrape_seconds)
 
         return cls(book)
+
+    def choose(self, plan: Plan) -> str:
+        """As the port says: what the plan names is there."""
+        return plan.spec.analysis.prometheus
 
     def count(self, sought: Sought, window: Window) -> Cell | Gap:
         """As the port says."""

@@ -14,6 +14,7 @@ import pytest
 from canaryd.errors import Rejected, Unavailable
 from canaryd.metrics.prometheus import Prometheus
 from canaryd.model.cells import Cell, Sought
+from canaryd.settings import Kept, Source
 from tests.metrics.book import Book
 from tests.metrics.load import Load
 from tests.metrics.recorded import Recorded
@@ -155,8 +156,9 @@ def test_sides_of_one_workload_are_refused() -> None:
         Prometheus(closed_url()).count(same, AT)
 
 
-def test_headers_go_with_every_query() -> None:
+def test_headers_go_with_every_query(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token is how a shared Prometheus is asked."""
+    monkeypatch.setenv("SHOWN", "Bearer x")
     seen: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -170,7 +172,7 @@ def test_headers_go_with_every_query() -> None:
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(Unavailable):
-            Prometheus(url, headers={"Authorization": "Bearer x"}).count(REVIEWS, AT)
+            Prometheus(Source(url=url, headers={"Authorization": Kept(from_env="SHOWN")})).count(REVIEWS, AT)
         thread.join(10)
     assert b"Authorization: Bearer x" in seen[0]
 

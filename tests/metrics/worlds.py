@@ -30,7 +30,9 @@ from canaryd.lab.prometheus import find_or_fetch
 from canaryd.metrics.prometheus import Prometheus
 from canaryd.model.cells import Sought, Window
 from canaryd.model.traffic import Split
+from canaryd.settings import Source
 from tests.metrics.book import Book, Series
+from tests.metrics.guarded import Guard
 from tests.metrics.memory import MemoryMetrics
 from tests.metrics.recorded import Recorded
 
@@ -191,11 +193,16 @@ class RecordedWorld(Timeline):
 
 
 class RealWorld:
-    """The adapter on a real Prometheus, which scrapes an exporter, one path per client pod, seven times a second."""
+    """
+    The adapter on a real Prometheus, which scrapes an exporter, one path per client pod, seven times a second.
 
-    def __init__(self, directory: Path) -> None:
+    ``guard`` stands before its API, if there is one.
+    """
+
+    def __init__(self, directory: Path, guard: Guard | None = None) -> None:
         self._exporter = Exporter()
         self._directory = directory
+        self._guard = guard
         self._port = free_port()
         self._write_config(remote_read=False)
         argv = [
@@ -205,12 +212,14 @@ class RealWorld:
             f"--web.listen-address=127.0.0.1:{self._port}",
             "--web.enable-lifecycle",
             "--log.level=warn",
+            *(guard.arguments if guard else ()),
         ]
         self._child = Child("prometheus", argv, directory / "log", directory)
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.source = guard.source(self._port) if guard else Source(url=f"http://127.0.0.1:{self._port}")
+        self.url = self.source.url
         try:
             self._child.wait_until(self._ready, 15)
-            self.metrics = Prometheus(self.url)
+            self.metrics = Prometheus(self.source)
             self.edge()
         except BaseException:
             self.close()
@@ -259,7 +268,7 @@ class RealWorld:
 
     def _reload(self, *, remote_read: bool) -> None:
         self._write_config(remote_read=remote_read)
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/-/reload", method="POST"), timeout=5).close()
+        self._open(urllib.request.Request(f"{self.url}/-/reload", method="POST"), 5)
 
     def _write_config(self, *, remote_read: bool) -> None:
         config: dict[str, Any] = {
@@ -278,9 +287,15 @@ class RealWorld:
         (self._directory / "prometheus.yml").write_text(yaml.safe_dump(config))
 
     def _ready(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:
-            return bool(answer.status == 200)
+        with contextlib.suppress(OSError):
+            return self._open(urllib.request.Request(f"{self.url}/-/ready"), 1) == 200
         return False
+
+    def _open(self, request: urllib.request.Request, seconds: float) -> int:
+        if self._guard:
+            return self._guard.open(request, seconds)
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return int(answer.status)
 
 
 class Exporter:

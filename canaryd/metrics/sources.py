@@ -1,0 +1,82 @@
+"""
+Several Prometheus, by name: each question goes to the one that the run's copy of the plan names.
+
+Which one that is was chosen when the run began. It is never chosen anew: the settings may change in mid-run, and the
+counts of another Prometheus would be another measurement. But it has to be there still, and allowed still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+
+from canaryd.errors import CanarydError, Rejected
+from canaryd.metrics.prometheus import Prometheus
+from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem, Refused
+from canaryd.settings import Settings
+
+PATH = "spec.analysis.prometheus"
+
+
+class Sources:
+    """
+    The port ``Metrics`` over the Prometheus of ``settings``. ``make`` gives the adapter of one of them.
+
+    Raises Rejected where one of them cannot be used: each has a URL, and the environment variables that it names.
+    """
+
+    def __init__(self, settings: Settings, make: Callable[..., Prometheus] = Prometheus) -> None:
+        self._named = settings.prometheuses
+        self._adapters = {"": make(settings.prometheus, timeout=settings.timeout)} | {
+            name: make(source, name=name, timeout=settings.timeout) for name, source in self._named.items()
+        }
+
+    def choose(self, plan: Plan) -> str:
+        """As the port says: the one that the plan names, else the one that the settings bind its namespace to."""
+        named = plan.spec.analysis.prometheus
+        if not named:
+            return next((name for name, each in self._named.items() if plan.namespace in each.default_for), "")
+        if problem := self._problem(named, plan.namespace):
+            raise Refused([problem])
+        return named
+
+    def count(self, sought: Sought, window: Window) -> Cell | Gap:
+        """As the port says. Raises Rejected where the source is gone, or no more for this namespace."""
+        return self._of(sought).count(sought, window)
+
+    def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
+        """As the port says; otherwise as :meth:`count`."""
+        return self._of(sought).history(sought, windows)
+
+    def probe(self, sought: Sought) -> tuple[Problem, ...]:
+        """As the port says."""
+        try:
+            return self._of(sought).probe(sought)
+        except CanarydError as error:
+            return (Problem(PATH, str(error), "a Prometheus that may be asked"),)
+
+    def _of(self, sought: Sought) -> Prometheus:
+        if sought.source and (problem := self._problem(sought.source, sought.asker)):
+            raise Rejected(str(problem))
+        return self._adapters[sought.source]
+
+    def _problem(self, name: str, namespace: str) -> Problem | None:
+        """Why a plan of ``namespace`` may not be measured by ``name``; None if it may."""
+        allowed = sorted(one for one, each in self._named.items() if each.allows(namespace))
+        there = (
+            f"there are, for namespace {namespace}: {', '.join(allowed)}"
+            if allowed
+            else f"there is none for {namespace}"
+        )
+        if name not in self._named:
+            close = get_close_matches(name, allowed, n=1)
+            remedy = (
+                f"did you mean {close[0]}? {there}" if close else f"{there}; leave it out, or add it to the settings"
+            )
+            return Problem(PATH, name, "a Prometheus of the settings (prometheuses)", remedy)
+        if name not in allowed:
+            remedy = f"{there}; add {namespace} to prometheuses.{name}.namespaces in the settings"
+            return Problem(PATH, name, f"a Prometheus that plans of namespace {namespace} may be measured by", remedy)
+        return None
