@@ -209,7 +209,9 @@ class Term:
         self._runs = RunStatuses(kube, caches.runs)
         self._plan_statuses = PlanStatuses(kube, caches.plans)
         self._events = Events(kube, instance=identity)
-        self._journals = Journals((FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans)
+        self._journals = Journals(
+            (FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans, self._see
+        )
         world = cluster_world(settings, kube, self._store, self._journals)
         self.canaryd = Canaryd(world, workers=settings.workers, may=valid, shown=self._ticked)
         self.plans = Plans(
@@ -291,6 +293,9 @@ class Term:
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
                 self._orphans.changed(route)
+
+    def _see(self, uid: str) -> Run:
+        return self.canaryd.see(uid)
 
     def _ticked(self, run: Run) -> None:
         self._runs.show(run, self._break_glass(run))

@@ -6,7 +6,7 @@ One sentence goes everywhere; it is never worded twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -16,6 +16,7 @@ from canaryd.controller.plans import Standing
 from canaryd.engine.ports import Journal
 from canaryd.errors import CanarydError
 from canaryd.model.decision import Told
+from canaryd.model.run import Run
 from canaryd.store.objects import Traffic, condition, plan_status_of
 
 Object = dict[str, Any]
@@ -54,20 +55,18 @@ class Journals:
     """
     The journal port for a run in the cluster: every entry to each of ``journals``, and its events to Kubernetes.
 
-    ``namespace_of`` is the namespace of a run. Events are told of the run and of its plan, so that ``kubectl describe``
-    of either shows them.
+    ``see`` gives a run by its uid. Events are told of the run and of its plan, so that ``kubectl describe`` of either
+    shows them.
     """
 
-    def __init__(self, journals: tuple[Journal, ...], events: Tells, runs: Objects, plans: Objects) -> None:
+    def __init__(
+        self, journals: tuple[Journal, ...], events: Tells, runs: Objects, plans: Objects, see: Callable[[str], Run]
+    ) -> None:
         self._journals = journals
         self._events = events
         self._runs = runs
         self._plans = plans
-        self._homes: dict[str, tuple[str, str]] = {}
-
-    def at_home(self, uid: str, namespace: str, plan: str) -> None:
-        """Where the run lives: said before its first tick."""
-        self._homes[uid] = (namespace, plan)
+        self._see = see
 
     def tell(self, uid: str, entry: Mapping[str, object]) -> None:
         for journal in self._journals:
@@ -76,12 +75,12 @@ class Journals:
             except CanarydError as error:
                 log.warning("journal.unavailable", error=str(error))
         events = entry.get("events")
-        namespace, plan = self._homes.get(uid, ("", ""))
-        if not namespace or not isinstance(events, list):
+        if not isinstance(events, list) or not events:
             return
-        about = [found for found in (self._runs.get(namespace, uid), self._plans.get(namespace, plan)) if found]
+        plan = self._see(uid).plan
+        about = (self._runs.get(plan.namespace, uid), self._plans.get(plan.namespace, plan.name))
         for told, reason in events:
-            for found in about:
+            for found in filter(None, about):
                 self._events.tell(reference(found), reason_of(told), reason, warning=Told(told) in TROUBLE)
 
 

@@ -155,6 +155,8 @@ class FolderJournal:
 
     def tell(self, uid: str, entry: Mapping[str, object]) -> None:
         with _on_disk():
+            # A run that is kept in a cluster has its journal here and nothing else.
+            (self._folder / uid).mkdir(parents=True, exist_ok=True)
             _append(self._folder / uid / "journal.jsonl", json.dumps(entry, separators=(",", ":")), sync=False)
 
     def read(self, uid: str) -> list[dict[str, object]]:
