@@ -248,6 +248,8 @@ class Settings(BaseSettings):
     """The name of the Lease that the controller's processes elect their leader by."""
     lease_namespace: str = ""
     """The Lease's namespace; by default the pod's own ($POD_NAMESPACE)."""
+    lease_seconds: Annotated[float, Field(ge=2, le=300)] = 15.0
+    """Seconds after which a leader that is not heard of any more is succeeded by another."""
     http: Annotated[int, Field(ge=0, le=65535)] = 8080
     """The port of the controller's /metrics, /healthz and /readyz; 0 for none."""
     run_history: Annotated[int, Field(ge=1, le=1000)] = 10

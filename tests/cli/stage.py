@@ -267,11 +267,18 @@ def canaryd(*arguments: str | Path) -> Said:
 class Process:
     """``canaryd`` in a process of its own, its output in a file."""
 
-    def __init__(self, arguments: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        module: str = "canaryd",
+    ) -> None:
         self._log = folder / f"canaryd-{time.monotonic_ns()}.log"
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "canaryd", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
