@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from canaryd.model.run import Run
+from canaryd.model.run import Phase, Run
 from canaryd.store.definitions import definitions
 from canaryd.store.objects import record_of
 from tests.cli.stage import PLAN, Json, Process, wait_for
@@ -70,6 +70,10 @@ class Stage(CommandStage):
 
     def newest(self) -> Run:
         return self.records()[-1]
+
+    def is_at(self, phase: Phase) -> bool:
+        """Whether the newest run is in that phase, as its record says."""
+        return any(run.phase is phase for run in self.records()[-1:])
 
     def condition(self, kind: str, found: Json) -> Mapping[str, Any]:
         """A condition in an object's status; empty where there is none yet."""

@@ -152,7 +152,7 @@ def test_drift_holds_and_after_the_end_it_is_said(stage: Stage) -> None:
     """Git reverts the weights while a run bakes, and after it has ended."""
     process = stage.controller()
     stage.apply(steps=LONG, onDrift="hold")
-    stage.until(lambda: stage.newest().phase is Phase.BAKING, "baking", process)
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", process)
     stage.set_weights(100, 0)
     stage.until(lambda: stage.is_so("Held", stage.run_objects()[0]), "a hold", process)
     held = stage.run_objects()[0]
@@ -189,10 +189,11 @@ def test_a_second_plan_on_the_entry_is_refused_with_a_reason(stage: Stage) -> No
 def test_a_plan_that_is_wrong_says_everything_in_its_status(stage: Stage) -> None:
     """And is taken up as soon as it is mended."""
     process = stage.controller()
-    stage.apply(steps=[{"weight": 10}, {"weight": 5}], onDrift="ignore")
+    checks = [{"name": "errors", "metric": "error-rate", "compare": "stable"}] * 2
+    stage.apply(steps=[{"weight": 10}, {"weight": 5}], analysis={"checks": checks})
     stage.until(lambda: stage.condition("Accepted", stage.plan_object()).get("reason") == "Invalid", "it", process)
     said = stage.condition("Accepted", stage.plan_object())["message"]
-    assert "spec.onDrift" in said
+    assert "check names that differ" in said
     assert "weights that rise" in said
     stage.apply()
     assert stage.is_so("Promoted", stage.ends(process=process))
