@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import urllib3
@@ -158,29 +159,17 @@ class Kube:
 
     def watch(
         self, kind: Kind, namespace: str = "", *, since: str, seconds: int, labels: Mapping[str, str] | None = None
-    ) -> Iterator[Object]:
+    ) -> Watch:
         """
-        What happens to the objects after version ``since``, for about ``seconds``: ``{"type": ..., "object": ...}``.
+        What happens to the objects after version ``since``, for about ``seconds``; the server has answered already.
 
-        Types are ADDED, MODIFIED, DELETED and BOOKMARK, whose object has nothing but a version to go on from. Ends when
-        the server ends it; close the iterator to end it sooner. Raises Expired when ``since`` is too old, Unavailable
-        when the connection breaks or nothing came for :data:`SILENCE` seconds.
+        Raises Expired when ``since`` is too old, here or while it is read.
         """
         asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
         what = f"WATCH {kind.path(namespace)}"
         url = self._url(kind.path(namespace), asked | _selecting(labels))
         with self._translated(what):
-            answer = _within(self._timeout, lambda: self._stream(url, what))
-        try:
-            with self._translated(what):
-                for line in _lines(answer):
-                    event = json.loads(line)
-                    if event.get("type") == "ERROR":
-                        said = event.get("object") or {}
-                        raise _refusal(int(said.get("code") or 500), json.dumps(said).encode(), what, self.address)
-                    yield event
-        finally:
-            answer.close()
+            return Watch(self, _within(self._timeout, lambda: self._stream(url, what)), what)
 
     def create(self, kind: Kind, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Create an object; as the server has it then. Raises Conflict where there is one of that name."""
@@ -284,9 +273,9 @@ class Kube:
         what = f"{method} {path}"
         url = self._url(path, query)
         with self._translated(what):
-            status, text = _within(self._timeout, lambda: self._send(method, url, body, content_type))
+            status, text, after = _within(self._timeout, lambda: self._send(method, url, body, content_type))
         if not 200 <= status < 300:
-            raise _refusal(status, text, what, self.address)
+            raise _refusal(status, text, what, self.address, after)
         try:
             answer = json.loads(text)
         except ValueError as error:
@@ -330,12 +319,15 @@ class Kube:
         """The answer to a watch, unread."""
         limits = urllib3.Timeout(connect=self._timeout, read=SILENCE)
         pool = self._api.rest_client.pool_manager  # its own `request` reads the answer to the end in some versions
-        answer = pool.request("GET", url, headers=self._headers(), preload_content=False, timeout=limits)
+        # Never back into the pool: who closes the watch at that moment would cut another request's connection.
+        headers = self._headers() | {"Connection": "close"}
+        answer = pool.request("GET", url, headers=headers, preload_content=False, timeout=limits)
         if answer.status != 200:
-            raise _refusal(int(answer.status), answer.read(), what, self.address)
+            raise _refusal(int(answer.status), answer.read(), what, self.address, _retry_after(answer.headers))
         return answer
 
-    def _send(self, method: str, url: str, body: Any, content_type: str | None) -> tuple[int, bytes]:
+    def _send(self, method: str, url: str, body: Any, content_type: str | None) -> tuple[int, bytes, float]:
+        """Status, body, and in how many seconds the server wants to be asked again (0: it did not say)."""
         headers = self._headers()
         if content_type:
             headers["Content-Type"] = content_type
@@ -346,8 +338,75 @@ class Kube:
         except ApiException as error:  # raised for refusals by some versions of the library
             if not error.status:
                 raise
-            return int(error.status), _bytes(error.body)
-        return int(answer.status), answer.data if answer.data is not None else answer.read()
+            return int(error.status), _bytes(error.body), _retry_after(error.headers)
+        text = answer.data if answer.data is not None else answer.read()
+        return int(answer.status), text, _retry_after(answer.headers)
+
+
+class Watch:
+    """
+    The events of a watch, as an iterator: ``{"type": ..., "object": ...}``.
+
+    Types are ADDED, MODIFIED, DELETED and BOOKMARK, whose object has nothing but a version to go on from. Ends when the
+    server ends it, or when :meth:`close` is called, by any thread. Raises Expired when the version to go on from is too
+    old, Unavailable when the connection breaks or nothing came for :data:`SILENCE` seconds.
+    """
+
+    def __init__(self, kube: Kube, answer: Any, what: str) -> None:
+        self._closed = False
+        self._lock = threading.Lock()
+        # A socket of our own on the same connection: closing the answer while another thread reads it would wait for
+        # that read, and the answer's own descriptor may be another connection's by the time it is shut down.
+        self._cord = _cord(answer)
+        self._events = self._read(kube, answer, what)
+
+    def __iter__(self) -> Iterator[Object]:
+        return self
+
+    def __next__(self) -> Object:
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it: a thread that waits for the next event gets the end at once. Harmless when ended already."""
+        with self._lock:
+            self._closed = True
+            if self._cord is not None:
+                with suppress(OSError):
+                    self._cord.shutdown(socket.SHUT_RDWR)
+                self._cord.close()
+                self._cord = None
+
+    def _read(self, kube: Kube, answer: Any, what: str) -> Iterator[Object]:
+        try:
+            with kube._translated(what):  # noqa: SLF001  # the two are one
+                for line in _lines(answer):
+                    if self._closed:
+                        return
+                    event = json.loads(line)
+                    if event.get("type") == "ERROR":
+                        said = event.get("object") or {}
+                        raise _refusal(int(said.get("code") or 500), json.dumps(said).encode(), what, kube.address)
+                    yield event
+        except Unavailable:
+            if not self._closed:
+                raise
+        finally:
+            self.close()
+            with suppress(OSError, urllib3.exceptions.HTTPError):
+                answer.close()
+
+
+def _cord(answer: Any) -> socket.socket | None:
+    try:
+        return socket.socket(fileno=os.dup(answer.fileno()))
+    except (OSError, ValueError, AttributeError):
+        return None  # the whole answer was there at once, and its connection is closed: nothing to wait for
 
 
 def _bytes(text: str | bytes | None) -> bytes:
@@ -466,7 +525,18 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     return answer[0]
 
 
-def _refusal(status: int, text: bytes, what: str, address: str) -> CanarydError:
+def _retry_after(headers: Any) -> float:
+    """
+    The header's seconds, 0 where there are none.
+
+    Priority and fairness refuse in plain text, without the Status that holds them too.
+    Source: apiserver, pkg/server/filters (tooManyRequests).
+    """
+    said = str((headers or {}).get("Retry-After") or "")
+    return float(said) if said.isdigit() else 0.0
+
+
+def _refusal(status: int, text: bytes, what: str, address: str, after: float = 0) -> CanarydError:
     """Our error for an HTTP status, with what a person can do about it."""
     said = _status(text)
     message = str(said.get("message") or text[:200].decode(errors="replace").strip() or f"HTTP {status}")
@@ -476,7 +546,7 @@ def _refusal(status: int, text: bytes, what: str, address: str) -> CanarydError:
         if status == 410:
             return Expired(sentence)
         return (
-            Throttled(sentence, float(details.get("retryAfterSeconds") or 1))
+            Throttled(sentence, float(details.get("retryAfterSeconds") or after or 1))
             if status == 429
             else Unavailable(sentence)
         )

@@ -1,0 +1,213 @@
+"""
+Objects of one kind as the API server has them, kept up to date by a list and a watch.
+
+    list --> watch --> watch --> ...      one thread per namespace
+     ^         |  410: too old a version to go on from
+     +---------+
+
+An informer that has nothing to tell costs one request in four to eight minutes. What ``get`` and ``all`` give is shared
+and must not be changed.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from canaryd.cluster.backoff import Backoff
+from canaryd.cluster.cache import Cache, Change, version_of
+from canaryd.errors import Rejected, Unavailable
+from canaryd.kube import Expired, Forbidden, Kind, Kube, Object, Unserved, Watch
+
+__all__ = ["Change", "Informer"]
+
+log = structlog.get_logger()
+
+FLOOR = 1.0
+"""Seconds from the beginning of a watch to that of the next, at least: a proxy may answer with nothing at once."""
+LIVED = 5.0
+"""Seconds after which a watch counts as one that works: what ends it then is a failure of its own."""
+STUBBORN = 5
+"""Failures of a watch in a row after which we list anew: our version may be one that the server never had."""
+SLOW = 30.0
+"""Seconds between two trials, at most, while a person has to act (rights, a kind that is not installed)."""
+LAST_WORDS = 2.0
+"""Seconds that a stop waits for threads that are in the middle of a request or a callback."""
+
+
+class Informer:
+    """
+    Follows the objects of a kind in ``namespaces`` (``""`` is all of them) that carry ``labels``.
+
+    ``on_change`` is called for one change at a time, in the server's order, by a thread of the informer; what it raises
+    is logged. It hears of our own writes too, when the watch does.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        kind: Kind,
+        namespaces: Sequence[str] = ("",),
+        *,
+        on_change: Callable[[Change], None] | None = None,
+        labels: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        named = tuple(dict.fromkeys(namespaces))
+        self._cache = Cache(named, labels or {}, on_change, clock)
+        self._followers = [_Follower(kube, kind, namespace, labels or {}, self._cache, clock) for namespace in named]
+
+    def start(self) -> None:
+        for one in self._followers:
+            one.start()
+
+    def stop(self) -> None:
+        """Close the watches and end the threads. Nothing is told afterwards."""
+        self._cache.hush()
+        for one in self._followers:
+            one.close()
+        until = time.monotonic() + LAST_WORDS
+        for one in self._followers:
+            one.join(until - time.monotonic())
+
+    def wait(self, seconds: float) -> bool:
+        """Whether every namespace was listed once, within ``seconds``."""
+        return self._cache.wait(seconds)
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        """The newest state that we know of; None where there is none."""
+        return self._cache.get(namespace, name)
+
+    def all(self) -> list[Object]:
+        """All of them, by namespace and name."""
+        return self._cache.all()
+
+    def fresh(self, seconds: float) -> bool:
+        """Whether a list, an event or a bookmark came from every namespace within the last ``seconds``."""
+        return self._cache.fresh(seconds)
+
+    def took(self, found: Object) -> None:
+        """
+        What the server answered to a write of ours: shown from now on, until the watch tells of it or of more.
+
+        An older state than what is known, and one of an object that was deleted since, changes nothing.
+        """
+        self._cache.took(found)
+
+
+class _Follower:
+    """The list and the watches of one namespace, and their thread."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        kind: Kind,
+        namespace: str,
+        labels: Mapping[str, str],
+        cache: Cache,
+        clock: Callable[[], float],
+    ) -> None:
+        self._kube, self._kind, self._namespace, self._labels = kube, kind, namespace, labels
+        self._cache, self._clock = cache, clock
+        self._since = ""
+        self._opened: float | None = None
+        self._watch: Watch | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._backoff = Backoff()
+        self._said: set[str] = set()
+        name = f"informer-{kind.plural}-{namespace or 'all'}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        with self._lock:
+            if self._watch is not None:
+                self._watch.close()
+
+    def join(self, seconds: float) -> None:
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(max(seconds, 0.0))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._stopping.wait(self.turn())
+
+    def turn(self) -> float:
+        """List if need be, watch as long as it lasts; how long to wait before the next turn. Raises nothing."""
+        self._opened = None
+        try:
+            if not self._since:
+                self._list()
+            self._follow()
+        except (Forbidden, Unserved) as error:
+            self._since = ""
+            self._say(error)
+            return random.uniform(SLOW / 2, SLOW)  # noqa: S311  # spreads load, guards nothing
+        except Expired as error:
+            self._since = ""
+            log.info("informer.relist", kind=str(self._kind), namespace=self._namespace, error=str(error))
+            return self._failed(error)
+        except (Unavailable, Rejected) as error:
+            self._say(error)
+            return self._failed(error)
+        except Exception as error:
+            self._since = ""
+            log.exception("informer.failed", kind=str(self._kind), namespace=self._namespace)
+            return self._failed(error)
+        self._works()
+        return max(0.0, FLOOR - self._lived())
+
+    def _list(self) -> None:
+        found, since = self._kube.listed(self._kind, self._namespace, labels=self._labels)
+        self._cache.relisted(self._namespace, found, since)
+        self._since = since
+
+    def _follow(self) -> None:
+        seconds = random.randint(240, 480)  # noqa: S311  # so that not all watches end together
+        watch = self._kube.watch(self._kind, self._namespace, since=self._since, seconds=seconds, labels=self._labels)
+        self._opened = self._clock()
+        with self._lock:
+            self._watch = watch
+            if self._stopping.is_set():  # close() may have looked before there was one
+                watch.close()
+        try:
+            for event in watch:
+                if self._stopping.is_set():
+                    return
+                self._cache.happened(self._namespace, event)
+                self._since = version_of(event.get("object") or {}) or self._since
+        finally:
+            watch.close()
+            with self._lock:
+                self._watch = None
+
+    def _lived(self) -> float:
+        """For how long the watch of this turn was open."""
+        return 0.0 if self._opened is None else self._clock() - self._opened
+
+    def _failed(self, error: Exception) -> float:
+        if self._lived() >= LIVED:
+            self._works()
+        wait = self._backoff.after(error)
+        if self._backoff.failures >= STUBBORN:
+            self._since = ""
+        return wait
+
+    def _works(self) -> None:
+        self._backoff.reset()
+        self._said.clear()
+
+    def _say(self, error: Exception) -> None:
+        """Once per text, until it works again."""
+        if str(error) in self._said:
+            return
+        self._said.add(str(error))
+        log.warning("informer.unavailable", kind=str(self._kind), namespace=self._namespace, error=str(error))
