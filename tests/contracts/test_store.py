@@ -37,7 +37,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     elif request.param == "folder":
         yield FolderStore(tmp_path)
     elif request.param == "emulator":
-        with ApiServer(Cluster()) as server, cluster_store(kubeconfig(server.address, tmp_path / "kubeconfig")) as found:
+        with (
+            ApiServer(Cluster()) as server,
+            cluster_store(kubeconfig(server.address, tmp_path / "kubeconfig")) as found,
+        ):
             yield found
     else:
         with cluster_store(request.getfixturevalue("real_api")) as found:
