@@ -248,10 +248,10 @@ class RunStatuses(Statuses):
     def _told(self, key: Key) -> Sequence[Object]:
         """The last decisions: those that the status had when this process came to the run, and what followed."""
         namespace, uid = key
+        present = self._cache.get(namespace, uid) if uid not in self._met else None  # outside of our lock: it has one
         with self._news:
             known = self._decisions.get(uid, deque())
-            present = self._cache.get(namespace, uid) if uid not in self._met else None
-            if present is not None:
+            if present is not None and uid not in self._met:
                 self._met.add(uid)
                 former = (present.get("status") or {}).get("decisions") or []
                 known = self._decisions[uid] = deque([*former, *known], maxlen=DECISIONS)
