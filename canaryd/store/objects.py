@@ -27,7 +27,7 @@ from canaryd.model.judgement import VERSION as JUDGE
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
 from canaryd.model.traffic import Entry, Route, Split, Version
-from canaryd.store.definitions import DECISIONS
+from canaryd.store.definitions import DECISIONS, LONGEST_TEXT, MOST_ITEMS
 
 Object = dict[str, Any]
 
@@ -388,17 +388,13 @@ def status_of(
     decisions: Sequence[Mapping[str, Any]] = (),
     break_glass: str = "",
     *,
-    former: Sequence[Mapping[str, Any]] = (),
-    now: float,
-    generation: int = 0,
     plan_changed: str = "",
     traffic: Traffic | None = None,
 ) -> Object:
     """
-    The status of the run's CanaryRun.
+    The status of the run's CanaryRun; its conditions have no times yet, which :func:`timed` gives them.
 
-    ``former`` are the conditions that stand there: one whose status does not change keeps its time. ``plan_changed``
-    says in what the CanaryPlan differs from the run's copy, ``traffic`` what was seen after the end.
+    ``plan_changed`` says in what the CanaryPlan differs from the run's copy, ``traffic`` what was seen after the end.
     """
     found = _where(run) | {
         "outcome": run.outcome.value if run.outcome else "",
@@ -411,7 +407,7 @@ def status_of(
         "breakGlass": break_glass,
         "schema": SCHEMA,
         "judge": JUDGE,
-        "conditions": timed(conditions_of(run, plan_changed, traffic), former, now, generation),
+        "conditions": conditions_of(run, plan_changed, traffic),
     }
     return {key: one for key, one in found.items() if one not in ("", [])}
 
@@ -497,6 +493,19 @@ def _traffic(run: Run, traffic: Traffic | None) -> Object:
     if run.arrived_at is None:
         return condition(kind, "Unknown", "Shifting", f"{run.split} was written and not seen in the mesh yet")
     return condition(kind, True, "Observed", f"{run.split} was seen in the mesh")
+
+
+def clipped(status: Mapping[str, Any]) -> Object:
+    """A status that the schema takes, whatever it was told: what is too long ends in an ellipsis."""
+    return {key: one if key == "breakGlass" else _clipped(one) for key, one in status.items()}
+
+
+def _clipped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else value[: LONGEST_TEXT - 1] + "…"
+    if isinstance(value, Mapping):
+        return {key: _clipped(one) for key, one in value.items()}
+    return [_clipped(one) for one in value[:MOST_ITEMS]] if isinstance(value, list) else value
 
 
 def condition(kind: str, status: bool | str, reason: str, message: str = "") -> Object:

@@ -223,10 +223,17 @@ def test_the_verdict_in_one_word(changes: dict[str, Any], verdict: str) -> None:
 def test_a_status_is_bounded() -> None:
     """Fifty decisions, the last ones, and no field that is empty."""
     decisions = [{"event": "run.held", "reason": str(number)} for number in range(120)]
-    status = objects.status_of(new_run(plan()), decisions, "kubectl patch", now=5.0)
+    status = objects.status_of(new_run(plan()), decisions, "kubectl patch")
     assert [one["reason"] for one in status["decisions"]] == [str(number) for number in range(70, 120)]
     assert "outcome" not in status
     assert status["breakGlass"] == "kubectl patch"
+
+
+def test_a_sentence_that_is_too_long_is_cut_and_a_command_is_not() -> None:
+    """Else the API server would refuse the whole status; half a command would do harm."""
+    found = objects.clipped({"why": "x" * 9000, "breakGlass": "x" * 9000, "evidence": ["x" * 9000] * 120})
+    assert (len(found["why"]), len(found["breakGlass"]), len(found["evidence"])) == (4096, 9000, 100)
+    assert len(found["evidence"][0]) == 4096
 
 
 def test_figures_alone_are_no_news() -> None:
