@@ -26,6 +26,8 @@ MOST_ITEMS = 100
 MOST_COMMANDS = 100
 LONGEST_TEXT = 4096
 """Characters of what people write."""
+LONGEST_COMMAND = 65_536
+"""Characters of a command that is to be pasted: cut short it would do harm."""
 DECISIONS = 50
 """How many of a run's decisions its status tells."""
 
@@ -325,7 +327,9 @@ def _where() -> Object:
         "weight": _text("The canary's share that canaryd wants: 25 %."),
         "verdict": _text("What the evidence says: PASS, FAIL or INCONCLUSIVE; nothing before there is any."),
         "why": _text("In one sentence: what it waits for, or how it ended."),
-        "breakGlass": _text("The exact command that gives stable all the traffic, for the case that canaryd is away."),
+        "breakGlass": _text(
+            "The exact command that gives stable all the traffic, for the case that canaryd is away.", LONGEST_COMMAND
+        ),
         "conditions": _conditions(),
     }
 
@@ -355,7 +359,7 @@ def _run_status() -> Object:
         outcome=_text(f"How it ended: {outcomes}; nothing before."),
         started=_time("When it began."),
         ended=_time("When it ended."),
-        obeyed=_list("The commands that were heard.", _text("The command's id."), most=2 * MOST_COMMANDS),
+        obeyed=_list("The commands that were heard.", _text("The command's id.")),
         seq={"type": "integer", "format": "int64", "description": "How many times weights were written."},
         evidence=_list("What each check says, in a sentence.", _text("One check.")),
         decisions=_list(

@@ -27,14 +27,16 @@ from canaryd.model.judgement import VERSION as JUDGE
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
 from canaryd.model.traffic import Entry, Route, Split, Version
-from canaryd.store.definitions import DECISIONS
+from canaryd.store.definitions import DECISIONS, LONGEST_TEXT, MOST_ITEMS
 
 Object = dict[str, Any]
 
 SCHEMA = 1
 """How a record's data is written."""
-FULL_CELLS = 240
-"""The newest cells, kept with all that was counted; an hour of cells of 15 s."""
+FULL_CELLS = 80
+"""The newest cells, kept with all that was counted; twenty minutes in cells of 15 s."""
+MOST_CELLS = 12_000
+"""Cells of a run beyond which the oldest go; two days in cells of 15 s."""
 RESTORED_AFTER = 120.0
 """Seconds between the run's beginning and its object's creation after which the object must come from a backup."""
 PLAN_LABEL = f"{GROUP}/plan"
@@ -220,31 +222,43 @@ def record_of(found: Mapping[str, Any]) -> Record:
 
 def _packed(run: Run) -> str:
     thin, full = _halves(run.cells)
+    grid = _Grid.of(run)
     content = {
         "run": _RUN.dump_python(replace(run, cells=full), mode="json"),
-        "thin": [_row(run, cell) for cell in thin],
+        "thin": list(zip(*(_row(grid, cell) for cell in thin), strict=True)),  # by columns: these compress well
     }
-    content["thin"] = [list(column) for column in zip(*content["thin"], strict=True)]
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
 
 
 def _unpacked(data: str) -> Run:
     content = json.loads(zlib.decompress(base64.b64decode(data, validate=True)))
     run = _RUN.validate_python(content["run"])
-    thin = tuple(_cell(run, row) for row in zip(*content["thin"], strict=True))
-    return replace(run, cells=thin + run.cells)
+    grid = _Grid.of(run)
+    return replace(run, cells=tuple(_cell(grid, row) for row in zip(*content["thin"], strict=True)) + run.cells)
 
 
 def thinned(run: Run) -> Run:
     """
-    The run as a record keeps it: old cells without buckets, pods, causes and values, their counts to a thousandth.
+    The run as a record keeps it: old cells without buckets, pods, causes and values, their counts to a hundredth.
 
-    When cells were, whether they count for the bake, and the judge's state stay exact to the last bit.
+    When cells were, whether they count for the bake, and the judge's state stay exact to the last bit. Of more than
+    MOST_CELLS, as a run has that is held for days, those go first that no step's bake needs.
     """
-    thin, full = _halves(run.cells)
-    cells = tuple(cell if isinstance(cell, Gap) or _is_thin(cell) else _thin(cell) for cell in thin) + full
-    return run if all(one is other for one, other in zip(cells, run.cells, strict=True)) else replace(run, cells=cells)
+    cells = _few(run) if len(run.cells) > MOST_CELLS else run.cells
+    thick = cut = max(0, len(cells) - FULL_CELLS)
+    while thick and not _is_thin(cells[thick - 1]):  # what is before a thin one was thinned with it
+        thick -= 1
+    if cells is run.cells and thick == cut:
+        return run
+    return replace(run, cells=(*cells[:thick], *map(_thin, cells[thick:cut]), *cells[cut:]))
+
+
+def _few(run: Run) -> tuple[Cell | Gap, ...]:
+    """The newest cells, and as many of the present bake as the step needs, in order."""
+    baked = run.baked[-run.needed :]
+    kept = {id(cell) for cell in (*run.cells[-MOST_CELLS // 2 :], *baked)}
+    return tuple(cell for cell in run.cells if id(cell) in kept)
 
 
 def _halves(cells: tuple[Cell | Gap, ...]) -> tuple[tuple[Cell | Gap, ...], tuple[Cell | Gap, ...]]:
@@ -252,43 +266,76 @@ def _halves(cells: tuple[Cell | Gap, ...]) -> tuple[tuple[Cell | Gap, ...], tupl
     return cells[:cut], cells[cut:]
 
 
-_COUNTED = ("unattributed", "others", "no_cluster", "injected")
+def _is_thin(cell: Cell | Gap) -> bool:
+    return isinstance(cell, Cell) and not cell.bounds_ms and cell == _thin(cell)
 
 
-def _thin(cell: Cell) -> Cell:
-    counted = {key: round(getattr(cell, key), 3) for key in _COUNTED}
+def _thin(cell: Cell | Gap) -> Cell | Gap:
+    if isinstance(cell, Gap):
+        return cell
     return replace(
-        cell, bounds_ms=(), values=(), stable=_thin_counts(cell.stable), canary=_thin_counts(cell.canary), **counted
+        cell,
+        bounds_ms=(),
+        values=(),
+        stable=_thin_counts(cell.stable),
+        canary=_thin_counts(cell.canary),
+        unattributed=round(cell.unattributed, 2),
+        others=round(cell.others, 2),
+        no_cluster=round(cell.no_cluster, 2),
+        injected=round(cell.injected, 2),
     )
 
 
 def _thin_counts(counts: Counts) -> Counts:
-    return Counts(round(counts.requests, 3), round(counts.errors, 3))
+    return Counts(round(counts.requests, 2), round(counts.errors, 2))
 
 
-def _is_thin(cell: Cell) -> bool:
-    return cell == _thin(cell)
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where the cells of each segment lie, and the segment's split."""
+
+    origins: tuple[float, ...]
+    splits: tuple[Split, ...]
+    seconds: float
+
+    @classmethod
+    def of(cls, run: Run) -> _Grid:
+        return cls(
+            tuple(segment.origin for segment in run.segments),
+            tuple(segment.split for segment in run.segments),
+            run.plan.spec.analysis.cell.total_seconds(),
+        )
+
+    def window(self, segment: int, number: int) -> tuple[float, float]:
+        """As due_windows computes it."""
+        origin = self.origins[segment]
+        return origin + number * self.seconds, origin + (number + 1) * self.seconds
+
+    def place(self, cell: Cell | Gap) -> int | list[float]:
+        """The cell's number in its segment, where that gives its times again to the last bit; else its times."""
+        number = round((cell.start - self.origins[cell.segment]) / self.seconds)
+        return number if self.window(cell.segment, number) == (cell.start, cell.end) else [cell.start, cell.end]
 
 
-def _row(run: Run, cell: Cell | Gap) -> list[Any]:
+def _row(grid: _Grid, cell: Cell | Gap) -> list[Any]:
     """A thin cell in few characters: its place on the grid, and its split only where it is not the segment's."""
-    split = None if cell.split == run.segments[cell.segment].split else cell.split.canary
-    head = [cell.segment, _place(run, cell), int(cell.settled), split]
+    split = None if cell.split == grid.splits[cell.segment] else cell.split.canary
+    head = [cell.segment, grid.place(cell), int(cell.settled), split]
     if isinstance(cell, Gap):
         return [*head, cell.why, *[0] * 8]
-    sides = (cell.stable.requests, cell.stable.errors, cell.canary.requests, cell.canary.errors)
-    counts = (*sides, *(getattr(cell, key) for key in _COUNTED))
-    return [*head, None, *(_short(round(count, 3)) for count in counts)]
+    stable, canary = cell.stable, cell.canary
+    sides = (stable.requests, stable.errors, canary.requests, canary.errors)
+    rest = (cell.unattributed, cell.others, cell.no_cluster, cell.injected)
+    return [*head, None, *map(_short, sides + rest)]
 
 
-def _cell(run: Run, row: Sequence[Any]) -> Cell | Gap:
+def _cell(grid: _Grid, row: Sequence[Any]) -> Cell | Gap:
     index, place, settled, split, why, *counts = row
-    start, end = place if isinstance(place, list) else _window(run, index, place)
-    divided = run.segments[index].split if split is None else Split(split)
+    start, end = place if isinstance(place, list) else grid.window(index, place)
+    divided = grid.splits[index] if split is None else Split(split)
     if why is not None:
         return Gap(index, start, end, divided, bool(settled), why)
-    stable, stable_errors, canary, canary_errors, *rest = map(float, counts)
-    sides = (Counts(stable, stable_errors), Counts(canary, canary_errors))
+    stable, stable_errors, canary, canary_errors, unattributed, others, no_cluster, injected = map(float, counts)
     return Cell(
         index,
         start,
@@ -296,26 +343,18 @@ def _cell(run: Run, row: Sequence[Any]) -> Cell | Gap:
         divided,
         bool(settled),
         (),
-        *sides,
-        **dict(zip(_COUNTED, rest, strict=True)),  # type: ignore[arg-type]  # numbers
+        Counts(stable, stable_errors),
+        Counts(canary, canary_errors),
+        unattributed,
+        others,
+        no_cluster,
+        injected,
     )
 
 
-def _place(run: Run, cell: Cell | Gap) -> int | list[float]:
-    """The cell's number on its segment's grid, where that gives its times again to the last bit; else its times."""
-    seconds = run.plan.spec.analysis.cell.total_seconds()
-    number = round((cell.start - run.segments[cell.segment].origin) / seconds)
-    return number if _window(run, cell.segment, number) == (cell.start, cell.end) else [cell.start, cell.end]
-
-
-def _window(run: Run, segment: int, number: int) -> tuple[float, float]:
-    """As due_windows computes it."""
-    origin, seconds = run.segments[segment].origin, run.plan.spec.analysis.cell.total_seconds()
-    return origin + number * seconds, origin + (number + 1) * seconds
-
-
 def _short(count: float) -> float:
-    return int(count) if count.is_integer() else count
+    count = round(count, 2)
+    return int(count) if count == int(count) else count
 
 
 def only_evidence_differs(run: Run, former: Run) -> bool:
@@ -349,17 +388,13 @@ def status_of(
     decisions: Sequence[Mapping[str, Any]] = (),
     break_glass: str = "",
     *,
-    former: Sequence[Mapping[str, Any]] = (),
-    now: float,
-    generation: int = 0,
     plan_changed: str = "",
     traffic: Traffic | None = None,
 ) -> Object:
     """
-    The status of the run's CanaryRun.
+    The status of the run's CanaryRun; its conditions have no times yet, which :func:`timed` gives them.
 
-    ``former`` are the conditions that stand there: one whose status does not change keeps its time. ``plan_changed``
-    says in what the CanaryPlan differs from the run's copy, ``traffic`` what was seen after the end.
+    ``plan_changed`` says in what the CanaryPlan differs from the run's copy, ``traffic`` what was seen after the end.
     """
     found = _where(run) | {
         "outcome": run.outcome.value if run.outcome else "",
@@ -372,7 +407,7 @@ def status_of(
         "breakGlass": break_glass,
         "schema": SCHEMA,
         "judge": JUDGE,
-        "conditions": timed(conditions_of(run, plan_changed, traffic), former, now, generation),
+        "conditions": conditions_of(run, plan_changed, traffic),
     }
     return {key: one for key, one in found.items() if one not in ("", [])}
 
@@ -458,6 +493,19 @@ def _traffic(run: Run, traffic: Traffic | None) -> Object:
     if run.arrived_at is None:
         return condition(kind, "Unknown", "Shifting", f"{run.split} was written and not seen in the mesh yet")
     return condition(kind, True, "Observed", f"{run.split} was seen in the mesh")
+
+
+def clipped(status: Mapping[str, Any]) -> Object:
+    """A status that the schema takes, whatever it was told: what is too long ends in an ellipsis."""
+    return {key: one if key == "breakGlass" else _clipped(one) for key, one in status.items()}
+
+
+def _clipped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else value[: LONGEST_TEXT - 1] + "…"
+    if isinstance(value, Mapping):
+        return {key: _clipped(one) for key, one in value.items()}
+    return [_clipped(one) for one in value[:MOST_ITEMS]] if isinstance(value, list) else value
 
 
 def condition(kind: str, status: bool | str, reason: str, message: str = "") -> Object:

@@ -133,7 +133,7 @@ class Statuses:
                 self._news.wait(None if due is None else max(0.0, due[0] - now))
 
     def _write(self, key: Key, shown: _Shown) -> None:
-        status = shown.render()
+        status = objects.clipped(shown.render())
         text = json.dumps(status, sort_keys=True)
         gist = objects.without_figures(json.dumps(_gist(status), sort_keys=True))
         if text == shown.written:
@@ -195,15 +195,8 @@ class RunStatuses(Statuses):
         self._runs[uid] = run
 
         def render() -> Object:
-            found = objects.status_of(
-                run,
-                self._told(key),
-                break_glass,
-                now=0.0,
-                plan_changed=plan_changed,
-                traffic=self._traffic.get(uid),
-            )
-            return found | {"conditions": objects.conditions_of(run, plan_changed, self._traffic.get(uid))}
+            traffic = self._traffic.get(uid)
+            return objects.status_of(run, self._told(key), break_glass, plan_changed=plan_changed, traffic=traffic)
 
         self._show(key, render)
 
@@ -248,10 +241,10 @@ class RunStatuses(Statuses):
     def _told(self, key: Key) -> Sequence[Object]:
         """The last decisions: those that the status had when this process came to the run, and what followed."""
         namespace, uid = key
+        present = self._cache.get(namespace, uid) if uid not in self._met else None  # outside of our lock: it has one
         with self._news:
             known = self._decisions.get(uid, deque())
-            present = self._cache.get(namespace, uid) if uid not in self._met else None
-            if present is not None:
+            if present is not None and uid not in self._met:
                 self._met.add(uid)
                 former = (present.get("status") or {}).get("decisions") or []
                 known = self._decisions[uid] = deque([*former, *known], maxlen=DECISIONS)

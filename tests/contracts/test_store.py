@@ -1,5 +1,7 @@
 """
-The contract of the port `Store`, on memory and on a folder; and what a folder promises beyond it.
+The contract of the port `Store`, in memory, on a folder, and in a cluster; and what a folder promises beyond it.
+
+The cluster is the lab's API server, and a real one where there is one. tests/store has what a cluster promises beyond.
 
 A state that is half written, saved twice or read wrong is a rollout that nobody steers.
 """
@@ -7,27 +9,68 @@ A state that is half written, saved twice or read wrong is a rollout that nobody
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from canaryd.cluster.informer import Informer
 from canaryd.engine.ports import Store
 from canaryd.errors import Conflict, Rejected, Unavailable
-from canaryd.model.run import Command, Record
+from canaryd.kube import CANARY_RECORDS, CANARY_RUNS, connect
+from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
+from canaryd.model.run import Command, Record, Run
+from canaryd.store.cluster import ClusterStore
 from canaryd.store.folder import FolderJournal, FolderStore
+from tests.conftest import REAL
 from tests.stage import Stage, new_run, plan
 from tests.store.memory import MemoryStore
+from tests.store.places import NAMESPACE, prepare
 
 
-@pytest.fixture(params=["memory", "folder"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return MemoryStore() if request.param == "memory" else FolderStore(tmp_path)
+@pytest.fixture(params=["memory", "folder", "emulator", REAL])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+    elif request.param == "folder":
+        yield FolderStore(tmp_path)
+    elif request.param == "emulator":
+        with (
+            ApiServer(Cluster()) as server,
+            cluster_store(kubeconfig(server.address, tmp_path / "kubeconfig")) as found,
+        ):
+            yield found
+    else:
+        with cluster_store(request.getfixturevalue("real_api")) as found:
+            yield found
+
+
+@contextmanager
+def cluster_store(config: Path) -> Iterator[Store]:
+    """As the controller has it: on informers that watch."""
+    kube = connect(str(config), timeout=10)
+    prepare(kube)
+    informers = [Informer(kube, kind, (NAMESPACE,)) for kind in (CANARY_RUNS, CANARY_RECORDS)]
+    for one in informers:
+        one.start()
+    try:
+        assert all(one.wait(20) for one in informers)
+        yield ClusterStore(kube, *informers, namespaces=(NAMESPACE,))
+    finally:
+        for one in informers:
+            one.stop()
 
 
 @pytest.fixture
 def fresh() -> Record:
     return Record(new_run(plan()))
+
+
+def as_kept(store: Store, run: Run) -> Run:
+    """The run as ``store`` gives it back: it says where it is kept."""
+    return replace(run, kept="canaryrun") if isinstance(store, ClusterStore) else run
 
 
 def held(record: Record, why: str) -> Record:
@@ -46,7 +89,7 @@ def test_a_saved_record_is_loaded_as_it_was(store: Store) -> None:
     saved = store.save(Record(stage.run))
     assert saved.version == 1
     assert store.load("run-1") == saved
-    assert store.load("run-1").run == stage.run
+    assert store.load("run-1").run == as_kept(store, stage.run)
 
 
 def test_a_save_needs_the_version_that_it_was_loaded_with(store: Store, fresh: Record) -> None:

@@ -139,6 +139,10 @@ def _broken_bounds(schema: Schema, value: Any, path: str) -> list[str]:
     wrong: list[str] = []
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = schema.get("minimum"), schema.get("maximum")  # a format like int32 is not checked
+        if low is not None and schema.get("exclusiveMinimum") and value == low:
+            wrong.append(f"{path} in body should be greater than {low}")
+        if high is not None and schema.get("exclusiveMaximum") and value == high:
+            wrong.append(f"{path} in body should be less than {high}")
         if low is not None and value < low:
             wrong.append(f"{path} in body should be greater than or equal to {low}")
         if high is not None and value > high:
