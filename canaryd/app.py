@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from uuid import uuid4
 
 import structlog
@@ -70,8 +70,9 @@ class Canaryd:
     Collectors, ticks and retreats each have threads of their own, so that none can starve another.
     """
 
-    def __init__(self, world: World, *, workers: int = 8) -> None:
+    def __init__(self, world: World, *, workers: int = 8, mode: Literal["active", "observe"] = "active") -> None:
         self._world = world
+        self._mode = mode
         self._collectors = ThreadPoolExecutor(max(2, workers // 2), "collect")
         self._retreats = ThreadPoolExecutor(max(4, workers // 2), "retreat")
         self._store = Ears(world.store)
@@ -105,7 +106,13 @@ class Canaryd:
         world = self._world
         with world.store.beginning() if isinstance(world.store, FolderStore) else nullcontext():
             begun = admission.begin(
-                plan, mesh=world.mesh, metrics=world.metrics, store=world.store, clock=world.clock, again=again
+                plan,
+                mesh=world.mesh,
+                metrics=world.metrics,
+                store=world.store,
+                clock=world.clock,
+                again=again,
+                mode=self._mode,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     """Seconds that one request to Kubernetes, or one cell of Prometheus, may take."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """Ticks that may run at once; each run has one at a time."""
+    policies: Path | None = None
+    """A folder of policies (CanaryPolicy, *.yaml), which plans are laid over; by default there are none."""
+    mode: Literal["active", "observe"] = "active"
+    """observe: every run that begins only observes, whatever its plan says; active: as each plan says."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """How events are written to standard error; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
