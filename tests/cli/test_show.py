@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from canaryd.cli.exits import Exit
 from canaryd.model.layers import layers_of
 from canaryd.model.plan import plan_of, read_plan
+from canaryd.model.policy import read_policy
 from canaryd.report.effective import effective_yaml
 from tests.cli.stage import Stage, canaryd
 
@@ -102,6 +103,12 @@ def test_every_plan_of_ours_comes_back(file: Path) -> None:
     assert read_plan(said.out) == read_plan(file.read_text())
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "config/policies").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_policy_of_ours_is_one(file: Path) -> None:
+    """People copy them."""
+    assert read_policy(file.read_text()).name == file.stem
+
+
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
 
 
@@ -162,9 +169,10 @@ def test_a_folder_that_is_none_is_refused(files: Path) -> None:
 def test_a_run_observes_where_the_settings_say_so(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its plan says: nobody's weights are moved, and the end says so."""
     monkeypatch.setenv("CANARYD_MODE", "observe")
-    before = stage.kubectl("get virtualservice reviews -o json").stdout
+    before = stage.kubectl("kubectl get virtualservice reviews -o json").stdout
+    assert '"weight"' in before
     plan = stage.plan("plan.yaml", onInconclusive={"hold": "1s"})
     said = stage.try_run(plan)
     assert said.code == Exit.INCONCLUSIVE, said.out + said.err
     assert "observed only, nothing was moved" in said.out
-    assert stage.kubectl("get virtualservice reviews -o json").stdout == before
+    assert stage.kubectl("kubectl get virtualservice reviews -o json").stdout == before

@@ -15,17 +15,17 @@ import pytest
 import structlog
 
 from canaryd.engine.admission import Settled, begin, last_settled
-from canaryd.engine.observing import as_wanted
+from canaryd.engine.observing import as_wanted, observed
 from canaryd.errors import Unavailable
 from canaryd.model.cells import Cell
-from canaryd.model.decision import Unseen
+from canaryd.model.decision import Decision, Unseen
 from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Phase, Record, Run
 from canaryd.model.traffic import EVERYTHING, NOTHING, Marker, Split
 from canaryd.report.explain import explain
 from canaryd.report.live import line
 from tests.mesh.memory import MemoryMesh
-from tests.mesh.objects import ROUTE, V1, V2, at, destination, entry, surroundings
+from tests.mesh.objects import ROUTE, V1, V2, V3, at, destination, entry, surroundings
 from tests.metrics.memory import MemoryMetrics
 from tests.store.memory import MemoryStore
 from tests.world import START, Few, World, small_plan
@@ -235,11 +235,25 @@ def test_observing_starts_beside_whoever_moves_the_weights() -> None:
 
 
 def test_a_split_that_is_none_is_refused_also_when_observing() -> None:
-    """Two entries that disagree are no traffic to be measured."""
+    """Two entries that disagree are no traffic to be measured, and the reason is told."""
     world = bare()
-    world.mesh.edit(lambda found: found["spec"]["http"][0]["route"].append(destination(V2, 10)))
-    with pytest.raises(Refused):
-        begun(world, mode="observe")
+    several = [
+        entry(destination(V1, 70), destination(V3, 30), name="a", match=[{"uri": {"prefix": "/a"}}]),
+        entry(destination(V1, 1), destination(V3, 1), name="b"),
+    ]
+    world.mesh.edit(lambda found: found["spec"].update(http=several))
+    target = small_plan().spec.target.model_dump(by_alias=True, exclude_none=True) | {"routes": ["a", "b"]}
+    target |= {"canary": {"subset": "v3"}, "stable": {"subset": "v1"}}
+    with pytest.raises(Refused, match="the entries disagree"):
+        begun(world, mode="observe", target=target)
+
+
+def test_a_sentence_that_stays_is_not_said_twice() -> None:
+    """What the run waits for is saved, and comes back as what the machine leaves as it was."""
+    run, mesh = observing().saved, World().mesh.look(ROUTE)
+    once = observed(Decision(replace(run, waiting="held (twice) for a reason")), run, mesh).run
+    assert once.waiting == "observing, nothing is moved (the mesh sends 0 % to v3): held (twice) for a reason"
+    assert observed(Decision(once), once, mesh).run.waiting == once.waiting
 
 
 def test_an_observed_release_is_not_settled_for_an_active_plan() -> None:
