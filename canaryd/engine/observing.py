@@ -82,7 +82,7 @@ def _real(run: Run, mesh: Sighting | Unseen) -> str:
 
 def _told(event: Event, run: Run, real: str) -> Event:
     match event.told:
-        case Told.SHIFTED:
+        case Told.SHIFTED | Told.WATCHING:
             return replace(event, reason=f"observing: from here as if {run.route.canary} had {run.split}; {real}")
         case Told.PASSED | Told.PROMOTING:
             return replace(event, reason=f"observing: {event.reason}; measured while {real}")
