@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from uuid import uuid4
 
 import structlog
@@ -84,10 +84,12 @@ class Canaryd:
         world: World,
         *,
         workers: int = 8,
+        mode: Literal["active", "observe"] = "active",
         may: Callable[[], bool] = lambda: True,
         shown: Callable[[Run], None] = lambda _: None,
     ) -> None:
         self._world = world
+        self._mode = mode
         self._may = may
         self._shown = shown
         self._collectors = ThreadPoolExecutor(max(2, workers // 2), "collect")
@@ -131,6 +133,7 @@ class Canaryd:
                 clock=world.clock,
                 again=again,
                 kept="" if folder else "canaryrun",
+                mode=self._mode,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)

@@ -254,6 +254,10 @@ class Settings(BaseSettings):
     """The port of the controller's /metrics, /healthz and /readyz; 0 for none."""
     run_history: Annotated[int, Field(ge=1, le=1000)] = 10
     """How many ended runs of each plan the controller keeps; older ones are deleted."""
+    policies: Path | None = None
+    """A folder of policies (CanaryPolicy, *.yaml), which plans are laid over; by default there are none."""
+    mode: Literal["active", "observe"] = "active"
+    """observe: every run that begins only observes, whatever its plan says; active: as each plan says."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """How events are written to standard error; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

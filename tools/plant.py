@@ -47,6 +47,8 @@ HISTOGRAM = "tests/judge/test_histogram.py"
 POWER = "tests/judge/test_power.py"
 ALONE = "tests/cli/test_judge_command.py"
 HOSTILE = "tests/cli/test_judge_hostile.py"
+POLICY, SHOW = "tests/model/test_policy.py", "tests/cli/test_show.py"
+OBSERVING = "tests/engine/test_observing.py"
 WEBHOOK = "tests/lab/test_webhook.py"
 SCHEMAS, GATEWAY_API = "tests/lab/test_kubernetes_istio.py", "tests/lab/test_gatewayapi.py"
 
@@ -77,6 +79,23 @@ def passing(name: str, old: str, new: str, *tests: str) -> Plant:
 
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+def layers(name: str, old: str, new: str) -> Plant:
+    return Plant(name, "canaryd/model/layers.py", old, new, (POLICY, SHOW), only="not run")
+
+
+def observing(name: str, old: str, new: str) -> Plant:
+    return Plant(name, "canaryd/engine/observing.py", old, new, (OBSERVING,))
+
+
+def fencing(name: str, old: str, new: str) -> Plant:
+    """A plant in what stops a leader that was away; found out on the mesh in memory."""
+    return Plant(name, "canaryd/mesh/weights.py", old, new, ("tests/contracts/test_mesh.py",), only="memory")
+
+
+def orphans(name: str, old: str, new: str) -> Plant:
+    return Plant(name, "canaryd/mesh/orphans.py", old, new, ("tests/mesh/test_orphans.py",))
 
 
 def judge(name: str, file: str, old: str, new: str, *tests: str) -> Plant:
@@ -111,6 +130,42 @@ PLANTS = (
     machine("retreat with a lost save not adopted", "    run = _adopt(run, seen, told)\n", ""),
     machine("latch not adopted", "        return replace(run, latch=Latch(kind, marker.reason, marker.at))\n", "        return run\n"),
     machine("newer marker that rises adopted", " or marker.split > run.split", ""),
+    # policies: a plan's word goes before its policy's, and a policy's own keys are never a plan's
+    layers("a policy goes before the plan", "    for layer in reversed(layers):\n        spec", "    for layer in layers:\n        spec"),
+    layers("lists of two layers are mixed", "    if not isinstance(upper, Mapping) or not isinstance(lower, Mapping):\n", "    if isinstance(upper, list) and isinstance(lower, list):\n        return [*upper, *lower[len(upper) :]]\n    if not isinstance(upper, Mapping) or not isinstance(lower, Mapping):\n"),
+    layers("a policy releases", "if key not in OWN}", "if key != \"target\"}"),
+    layers("an unknown policy is none", "(policies is None or named not in policies)", "policies is None"),
+    layers("a fault of a policy is the plan's", "    if not any(layer.name for layer in found):\n", "    if True:\n"),
+    layers("two spellings of a key do not meet", "        return {_camel(key): _spelt(value)", "        return {key: _spelt(value)"),
+    Plant("steps of a policy end anywhere", "canaryd/model/policy.py", "        if steps and steps[-1].weight", "        if False and steps[-1].weight", (POLICY,)),
+    Plant("a policy's defaults are its word", "canaryd/model/policy.py", "by_alias=True, exclude_unset=True)", "by_alias=True)", (POLICY,)),
+    Plant("where a value came from changes the plan", "canaryd/model/plan.py", ", exclude={\"spec\": {\"from_\"}}", "", (POLICY,)),
+    Plant("everything is the plan's word", "canaryd/report/effective.py", "    return str(layer) if layer else DEFAULT\n", "    return \"plan\"\n", (SHOW,), only="in_force"),
+    # who observes writes nothing
+    reconciler("an observing run writes", "        if write is None or record.run.plan.observes:\n", "        if write is None:\n", OBSERVING),
+    reconciler("an observing run releases", "            if not run.plan.observes:\n                self._mesh.release", "            if True:\n                self._mesh.release", OBSERVING),
+    reconciler("what would be written was written", "\"wrote\": \"\" if run.plan.observes else marker,", "\"wrote\": marker,", OBSERVING),
+    reconciler("cells are expected at the wanted split", "            cells = as_measured(cells, mesh)\n", "            pass\n", OBSERVING),
+    observing("an entry that is gone is made up", "split = None if mesh.split is None and run.split != NOTHING else run.split", "split = run.split"),
+    observing("others' weights are drift", "return replace(mesh, split=split, highest=split, marker=_marker(run))", "return replace(mesh, marker=_marker(run))"),
+    observing("a rollback waits for a mesh that cannot be read", " if run.seq > 0 and run.split == NOTHING else mesh", " if False else mesh"),
+    observing("a sentence grows at each tick", "    said = _SAID.sub(\"\", run.waiting)\n", "    said = run.waiting\n"),
+    Plant("the process's mode is ignored", "canaryd/engine/admission.py", "    plan = plan.in_mode(mode)\n", "", (OBSERVING,)),
+    Plant("an observed release is settled", "canaryd/engine/admission.py", "    return plan.observes or not run.plan.observes\n", "    return True\n", (OBSERVING,)),
+    Plant("an active plan starts beside another tool", "canaryd/mesh/admission.py", "    if plan.observes:\n        remarks +=", "    if True:\n        remarks +=", (OBSERVING, "tests/mesh/test_admission.py")),
+    Plant("an observing plan observes what is no split", "canaryd/mesh/admission.py", "(problems if sighting.split is None else forgiven)", "forgiven", (OBSERVING,)),
+    # a leader that was away
+    fencing("a late retreat takes a younger run's traffic", "own.run != marker.run and own.born > marker.born else", "False else"),
+    fencing("an older marker blocks a rollback", "own.run != marker.run and own.born > marker.born else", "own.run != marker.run else"),
+    fencing("a late retreat takes another plan's traffic", "other.born > marker.born and (claimed & ours or not claimed)", "False"),
+    fencing("a marker may come between read and patch", "    return [_test(_annotation(marker_key(route.plan)), annotations_of(virtual_service).get(marker_key(route.plan)))]\n", "    return []\n"),
+    Plant("a late shift is sent", "tests/mesh/memory.py", "        if found[\"metadata\"][\"resourceVersion\"] != seen.version:\n", "        if False:\n", ("tests/contracts/test_mesh.py",), only="memory and woke or memory and wakes"),
+    Plant("an adapter sends a late shift", "canaryd/mesh/virtualservice.py", "        if _version(found) != seen.version:\n", "        if False:\n", ("tests/contracts/test_mesh.py",), only="emulator and wakes"),
+    # from the object alone
+    orphans("an orphan's entries are those that look like it", "    found = [_entry(name, present) for name in known] if known else _with_its_split(virtual_service, route, marker)\n", "    found = [one.entry for one in present if one.to(marker.canary, route.namespace)]\n"),
+    orphans("what is another's split is the orphan's", "_split_at(virtual_service, whole, entry) == marker.split]", "True]"),
+    orphans("the glass leaves our annotations", "    if not ours:\n", "    if True:\n"),
+    orphans("weights that moved are as decided", "    if seen.split != split:\n", "    if False:\n"),
     # rule 4: order, latch
     reconciler(
         "patch before save toward the canary",

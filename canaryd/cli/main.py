@@ -34,6 +34,12 @@ State = Annotated[
     Path | None,
     typer.Option(help="The folder where runs and journals are kept.", show_default="$CANARYD_STATE or .canaryd"),
 ]
+Policies = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder of policies (*.yaml), which plans are laid over.", show_default="$CANARYD_POLICIES or none"
+    ),
+]
 Config = Annotated[Path | None, typer.Option(help="A file with settings, like config/canaryd.yaml.")]
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A plan's name, or a run's.")]
 Reason = Annotated[str, typer.Option(help="Why, for the journal.")]
@@ -55,7 +61,7 @@ def _root(
 
 
 @app.command()
-def validate(plan: PlanFile) -> None:
+def validate(plan: PlanFile, policies: Policies = None, config: Config = None) -> None:
     """
     Check a plan, asking no cluster.
 
@@ -63,11 +69,39 @@ def validate(plan: PlanFile) -> None:
     0 valid, 13 not valid, 2 the file cannot be read.
     """
     from canaryd.cli.output import explained, plan_in
+    from canaryd.cli.policies import policies_in
+    from canaryd.settings import read_settings
 
     with explained():
-        read = plan_in(plan)
+        read = plan_in(plan, policies_in(read_settings(config, policies=policies).policies))
     steps = ", ".join(str(step.weight) for step in read.spec.steps)
     typer.echo(f"{plan}: plan {read} is valid: {read.spec.target.host} by steps of {steps}")
+
+
+@app.command()
+def show(
+    plan: PlanFile,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="Everything that is in force, each part with where it comes from.")
+    ] = False,
+    policies: Policies = None,
+    output: Annotated[Literal["yaml", "json"], typer.Option("--output", "-o", help="How it is written.")] = "yaml",
+    config: Config = None,
+) -> None:
+    """
+    Print a plan, or what is in force for it.
+
+    With --effective the policies and canaryd's defaults are in it, and what is printed is itself a plan that needs no
+    policy. Exit codes: 0 valid, 13 not valid, 2 the file cannot be read.
+    """
+    from canaryd.cli.output import explained
+    from canaryd.cli.policies import policies_in
+    from canaryd.cli.policies import show as show_plan
+    from canaryd.settings import read_settings
+
+    with explained():
+        known = policies_in(read_settings(config, policies=policies).policies)
+        show_plan(plan, known, effective=effective, output=output)
 
 
 @app.command()
@@ -77,6 +111,7 @@ def run(
     context: Context = None,
     prometheus: PrometheusUrl = None,
     state: State = None,
+    policies: Policies = None,
     config: Config = None,
     on_exit: Annotated[
         Literal["leave", "rollback"] | None,
@@ -100,14 +135,17 @@ def run(
     13 refused, 14 left in flight.
     """
     from canaryd.cli.output import explained, plan_in
+    from canaryd.cli.policies import policies_in
     from canaryd.cli.run import carry_out
     from canaryd.settings import read_settings
 
     with explained():
-        read = plan_in(plan)
+        said = {"kubeconfig": kubeconfig, "context": context, "prometheus": prometheus, "state": state}
+        settings = read_settings(config, policies=policies, **said)
+        known = policies_in(settings.policies)
+        read = plan_in(plan, known).in_mode(settings.mode)
     with explained(f"plan {read}"):
-        settings = read_settings(config, kubeconfig=kubeconfig, context=context, prometheus=prometheus, state=state)
-        raise typer.Exit(carry_out(read, plan, settings, on_exit=on_exit, again=again, report=report))
+        raise typer.Exit(carry_out(read, plan, settings, known, on_exit=on_exit, again=again, report=report))
 
 
 @app.command()
@@ -119,6 +157,7 @@ def serve(
     context: Context = None,
     prometheus: PrometheusUrl = None,
     state: State = None,
+    policies: Policies = None,
     config: Config = None,
 ) -> None:
     """
@@ -136,9 +175,8 @@ def serve(
 
         raise stop(Exit.USAGE, f"canaryd: {plans} is not a folder of plans")
     with explained():
-        serve_folder(
-            plans, read_settings(config, kubeconfig=kubeconfig, context=context, prometheus=prometheus, state=state)
-        )
+        said = {"kubeconfig": kubeconfig, "context": context, "prometheus": prometheus, "state": state}
+        serve_folder(plans, read_settings(config, policies=policies, **said))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from canaryd.cli.exits import Exit
 from canaryd.errors import CanarydError, Unavailable
 
 if TYPE_CHECKING:
+    from canaryd.model.layers import Content
     from canaryd.model.plan import Plan
     from canaryd.model.problem import Refused
 
@@ -71,20 +72,27 @@ def _fault(error: Exception) -> str:
     )
 
 
-def plan_in(file: Path) -> Plan:
-    """The plan in a file. Ends the command when it cannot be read or is wrong."""
-    from canaryd.model.plan import LONGEST, read_plan
-    from canaryd.model.problem import Refused
+def text_in(file: Path) -> str:
+    """The text of a plan's file. Ends the command when it cannot be read."""
+    from canaryd.model.plan import LONGEST
 
     try:
         with file.open(encoding="utf-8") as stream:
-            text = stream.read(LONGEST + 1)
+            return stream.read(LONGEST + 1)
     except UnicodeDecodeError as error:
         raise stop(Exit.USAGE, f"canaryd: plan {file} cannot be read: it is not UTF-8 text ({error})") from error
     except OSError as error:
         raise stop(Exit.USAGE, f"canaryd: plan {file} cannot be read: {error.strerror or error}") from error
+
+
+def plan_in(file: Path, policies: Mapping[str, Content] | None = None) -> Plan:
+    """The plan in a file, over ``policies``. Ends the command when it cannot be read or is wrong."""
+    from canaryd.model.plan import read_plan
+    from canaryd.model.problem import Refused
+
+    text = text_in(file)
     try:
-        return read_plan(text, str(file))
+        return read_plan(text, str(file), policies)
     except Refused as refused:
         say_problems(str(file), refused)
         raise typer.Exit(Exit.REFUSED) from refused

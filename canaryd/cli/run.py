@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from canaryd.app import Canaryd, command, world
 from canaryd.cli.exits import Exit
 from canaryd.engine.admission import Begun, Settled
 from canaryd.logs import set_up
+from canaryd.model.layers import Content
 from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Run
@@ -50,7 +51,14 @@ SAY = 15.0
 
 
 def carry_out(
-    plan: Plan, file: Path, settings: Settings, *, on_exit: OnExit | None, again: bool, report: Path | None
+    plan: Plan,
+    file: Path,
+    settings: Settings,
+    policies: Mapping[str, Content] | None,
+    *,
+    on_exit: OnExit | None,
+    again: bool,
+    report: Path | None,
 ) -> Exit:
     """Run ``plan``, read from ``file``, to its end, or until a signal says to leave it; how it ended."""
     console = Console()
@@ -59,7 +67,7 @@ def carry_out(
     mode = on_exit or ("leave" if sys.stdin.isatty() and console.is_terminal else "rollback")
     # The signals' block is the outer one: a second ctrl-C must not cut the way out short.
     with _signals() as signals:
-        with Canaryd(world(settings), workers=settings.workers) as canaryd:
+        with Canaryd(world(settings), workers=settings.workers, mode=settings.mode) as canaryd:
             while True:
                 try:
                     begun = canaryd.begin(plan, again=again)
@@ -68,7 +76,9 @@ def carry_out(
                     return Exit.PROMOTED if settled.run.outcome is Outcome.PROMOTED else Exit.REFUSED
                 _introduce(begun, settings)
                 uid = begun.record.run.uid
-                run = _Watch(canaryd, uid, console, signals, mode, _PlanFile(file, plan)).until_the_end()
+                run = _Watch(
+                    canaryd, uid, console, signals, mode, _PlanFile(file, plan, policies, settings.mode)
+                ).until_the_end()
                 if not (begun.record.run.final and run.released):
                     break  # else there only was to be tidied up after a former process
         _write_report(run, settings, report)
@@ -102,8 +112,12 @@ def _ending(plan: Plan, begun: Begun, run: Run) -> Exit:
 class _PlanFile:
     """The file that the plan was read from. What it says later is told, never silently obeyed."""
 
-    def __init__(self, file: Path, plan: Plan) -> None:
+    def __init__(
+        self, file: Path, plan: Plan, policies: Mapping[str, Content] | None, mode: Literal["active", "observe"]
+    ) -> None:
         self._file = file
+        self._policies = policies
+        self._mode = mode
         self.plan = plan
         self._stamp = self._stamp_now()
 
@@ -113,7 +127,8 @@ class _PlanFile:
             return ""
         self._stamp = stamp
         try:
-            edited = read_plan(self._file.read_text(encoding="utf-8"), str(self._file))
+            edited = read_plan(self._file.read_text(encoding="utf-8"), str(self._file), self._policies)
+            edited = edited.in_mode(self._mode)
         except (OSError, UnicodeDecodeError, Refused) as error:
             return f"{self._file} can no longer be read as a plan; the run goes on with its own copy ({error})"
         if edited.digest == self.plan.digest:

@@ -14,14 +14,18 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
 from canaryd.app import Canaryd, world
+from canaryd.cli.policies import policies_in
 from canaryd.engine.admission import Settled
 from canaryd.errors import CanarydError
 from canaryd.logs import set_up
+from canaryd.model.layers import Content
 from canaryd.model.plan import Plan, read_plan
+from canaryd.model.problem import Refused
 from canaryd.model.run import Run
 from canaryd.settings import Settings
 
@@ -39,8 +43,9 @@ def serve(folder: Path, settings: Settings, *, every: float = SCAN) -> None:
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
-    with Canaryd(world(settings), workers=settings.workers) as canaryd:
-        plans = Plans(folder, canaryd, every)
+    policies_in(settings.policies)  # a daemon that begins says what is wrong with them; one that runs holds on to them
+    with Canaryd(world(settings), workers=settings.workers, mode=settings.mode) as canaryd:
+        plans = Plans(folder, canaryd, every, policies=settings.policies, mode=settings.mode)
         log.info("daemon.started", plans=str(folder), state=str(settings.state))
         plans.go_on()
         while not end.is_set():
@@ -62,8 +67,20 @@ class _Refusal:
 class Plans:
     """The plans of a folder and what became of them."""
 
-    def __init__(self, folder: Path, canaryd: Canaryd, every: float = SCAN) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        canaryd: Canaryd,
+        every: float = SCAN,
+        *,
+        policies: Path | None = None,
+        mode: Literal["active", "observe"] = "active",
+    ) -> None:
         self._folder = folder
+        self._policies = policies
+        self._mode: Literal["active", "observe"] = mode
+        self._known: dict[str, Content] | None = None
+        self._broken = ""
         self._canaryd = canaryd
         self._every = every
         self._runs: dict[str, str] = {}
@@ -93,6 +110,7 @@ class Plans:
         except OSError as error:
             log.warning("plans.unreadable", folder=str(self._folder), error=str(error))
             return
+        self._read_policies()
         holders: dict[str, str] = {}
         for file in files:
             text = ""
@@ -100,7 +118,7 @@ class Plans:
                 text = file.read_text(encoding="utf-8")
                 if self._waits(file.name, text):
                     continue
-                plan = read_plan(text, file.name)
+                plan = read_plan(text, file.name, self._known).in_mode(self._mode)
                 if (holder := holders.setdefault(str(plan), file.name)) != file.name:
                     self._refuse(file.name, text, f"plan {plan} is in {holder} already; this file is left alone")
                     continue
@@ -112,6 +130,20 @@ class Plans:
                 log.exception("plan.failed", file=file.name)
             else:
                 self._refused.pop(file.name, None)
+
+    def _read_policies(self) -> None:
+        """The policies as they are now. While they are broken, those that were read last go on."""
+        try:
+            known = policies_in(self._policies)
+        except Refused as refused:
+            if self._broken != str(refused):
+                log.warning("policies.refused", folder=str(self._policies), error=str(refused))
+            self._broken = str(refused)
+            return
+        self._broken = ""
+        if known != self._known:
+            self._known = known
+            self._refused.clear()  # what a plan lacked may be there now
 
     def _take(self, plan: Plan) -> None:
         if self._done.get(str(plan)) == plan.digest:

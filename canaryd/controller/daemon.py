@@ -216,7 +216,7 @@ class Term:
             (FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans, self._see
         )
         world = cluster_world(settings, kube, self._store, self._journals)
-        self.canaryd = Canaryd(world, workers=settings.workers, may=valid, shown=self._ticked)
+        self.canaryd = Canaryd(world, workers=settings.workers, mode=settings.mode, may=valid, shown=self._ticked)
         self.plans = Plans(
             self.canaryd,
             caches.plans,
@@ -225,6 +225,7 @@ class Term:
             unreadable=self._store.unreadable,
             settle=self._settle,
             tidy=self._tidy,
+            mode=settings.mode,
             history=settings.run_history,
         )
         self._aftermath = Aftermath(self.plans.last_runs, self._not_as_decided)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
 
@@ -83,7 +83,7 @@ class Plans:
 
     ``show`` is given where each plan stands after a look. ``settle`` notes in a plan (namespace, name) the release that
     was run to its end, or whose run was deleted. ``tidy`` deletes a run that has ended and is older than the
-    ``history`` that is kept. ``unreadable`` names runs whose record cannot be read, with
+    ``history`` that is kept. ``mode`` is the process's. ``unreadable`` names runs whose record cannot be read, with
     the reason: while a plan has one, nothing of it begins.
     """
 
@@ -97,6 +97,7 @@ class Plans:
         unreadable: Callable[[], Mapping[str, str]] = dict,
         settle: Callable[[str, str, str], None] = lambda *_: None,
         tidy: Callable[[Run], None] = lambda _: None,
+        mode: Literal["active", "observe"] = "active",
         history: int = HISTORY,
         first_wait: float = FIRST_WAIT,
         workers: int = 4,
@@ -108,6 +109,7 @@ class Plans:
         self._unreadable = unreadable
         self._settle = settle
         self._tidy = tidy
+        self._mode: Literal["active", "observe"] = mode
         self._history = history
         self._first_wait = first_wait
         self._desks: dict[str, _Desk] = {}
@@ -158,7 +160,7 @@ class Plans:
         key = key_of(run.plan)
         former = self._desk(key).runs.get(run.uid)
         self._desk(key).runs[run.uid] = run
-        if is_over(run) and former is not None and not is_over(former):
+        if is_over(run) and former is not None and not is_over(former) and not run.plan.observes:
             self._desk(key).settled = run.plan.spec.release
         if former is None or _showable(former) != _showable(run):
             self._scheduler.wake(key)
@@ -173,7 +175,7 @@ class Plans:
         run = desk.runs.pop(uid, None)
         if run is not None:
             self._canaryd.let_go(uid)
-            if not any(one.created > run.created for one in list(desk.runs.values())):
+            if not run.plan.observes and not any(one.created > run.created for one in list(desk.runs.values())):
                 desk.settled = run.plan.spec.release
             self._scheduler.wake(f"{namespace}/{plan}")
 
@@ -215,7 +217,7 @@ class Plans:
                     self._desks.pop(key, None)
             return
         try:
-            plan = plan_of(_content(found), f"CanaryPlan {key}", self._policies())
+            plan = plan_of(_content(found), f"CanaryPlan {key}", self._policies()).in_mode(self._mode)
         except Refused as refused:
             following = follow(None, runs, draining=self._draining)
             self._abort(following)
@@ -223,13 +225,14 @@ class Plans:
             self._show(Standing(found, None, following, str(refused)))
             return
         desk.turned_down = desk.turned_down or _turned_down(found)
-        settled = self._settled(found, desk, runs)
+        settled = "" if plan.observes else self._settled(found, desk, runs)
         following = follow(plan, runs, turned_down=desk.turned_down, settled=settled, draining=self._draining)
         self._show(self._done(key, desk, Standing(found, plan, following)))
 
     def _settled(self, found: Object, desk: _Desk, runs: list[Run]) -> str:
         """The release that was settled last; noted in the plan, so that it is known where the runs are gone."""
         noted = settled_release(found)
+        runs = [run for run in runs if not run.plan.observes]  # who only looked has settled nothing
         if not desk.settled and runs and is_over(runs[-1]):
             *before, last = (run.plan.spec.release for run in runs)
             if not noted or noted in before:  # else it speaks of a later run, which is not kept any more

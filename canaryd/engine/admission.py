@@ -19,7 +19,7 @@ from canaryd.model.cells import Cell, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Outcome, Record, Run
-from canaryd.model.traffic import Admission
+from canaryd.model.traffic import NOTHING, Admission
 
 RECENTLY = (300.0, 60.0)
 """Seconds of traffic before the start that say what the plan can prove; the shorter where the longer are not known."""
@@ -61,13 +61,16 @@ def begin(
     clock: Clock,
     again: bool = False,
     kept: Literal["", "canaryrun"] = "",
+    mode: Literal["active", "observe"] = "active",
 ) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
-    A run that ended but left its marker in the mesh is unfinished. Raises Refused with every reason why it cannot
+    A run that ended but left its marker in the mesh is unfinished. ``mode`` is the process's: one that only observes
+    makes every run that begins in it observe, to its end. Raises Refused with every reason why it cannot
     start, Settled when its release was settled before.
     """
+    plan = plan.in_mode(mode)
     former = _of(plan, store.records())
     for record in former:
         if not _over(record.run):
@@ -97,7 +100,7 @@ def settled_by(plan: Plan, runs: Sequence[Run]) -> Run | None:
     """
     release = plan.spec.release
     for run in reversed(runs):
-        if not _over(run):
+        if not _over(run) or not _settles(run, plan):
             continue
         if run.plan.spec.release == release:
             return run
@@ -108,7 +111,8 @@ def settled_by(plan: Plan, runs: Sequence[Run]) -> Run | None:
 
 def last_settled(plan: Plan, records: Iterable[Record]) -> Run | None:
     """The run of ``plan`` that ended last; None if there is none."""
-    return next((record.run for record in reversed(_of(plan, records)) if _over(record.run)), None)
+    ended = (record.run for record in reversed(_of(plan, records)) if _over(record.run))
+    return next((run for run in ended if _settles(run, plan)), None)
 
 
 def reverted(plan: Plan, run: Run, records: Iterable[Record]) -> str:
@@ -126,6 +130,11 @@ def reverted(plan: Plan, run: Run, records: Iterable[Record]) -> str:
 def _of(plan: Plan, records: Iterable[Record]) -> list[Record]:
     """The records of this plan's runs, the oldest first."""
     return [record for record in records if str(record.run.plan) == str(plan)]
+
+
+def _settles(run: Run, plan: Plan) -> bool:
+    """A run that only observed has released nothing: an active plan may still do so."""
+    return plan.observes or not run.plan.observes
 
 
 def _over(run: Run) -> bool:
@@ -187,14 +196,15 @@ def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics,
 
 
 def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"]) -> Run:
+    split = NOTHING if plan.observes else admission.split  # who only observes may find anything, and moves none of it
     return Run(
         uid=f"{plan.name}-{uuid4().hex[:8]}",
         plan=plan,
         route=admission.route,
         created=now,
         kept=kept,
-        split=admission.split,
-        started_from=admission.split,
-        segments=(Segment(0, 0, admission.split, now),),
+        split=split,
+        started_from=split,
+        segments=(Segment(0, 0, split, now),),
         waiting="about to start",
     )

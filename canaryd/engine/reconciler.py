@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
+from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict
 from canaryd.machine import decide
@@ -60,7 +61,7 @@ class Reconciler:
         record = self._load(uid)
         with structlog.contextvars.bound_contextvars(run=uid):
             seen = self._observe(record.run)
-            decision = decide(record.run, seen)
+            decision = _decided(record.run, seen)
             record = self._act(record, decision, seen)
             self._tell(record.run, seen, decision)
             telemetry.observed(record.run, decision.events, seen.now)
@@ -87,6 +88,8 @@ class Reconciler:
         sides = _or_unseen(lambda: self._mesh.sides(run.route))
         commands = self._commands(run.uid)
         cells, blind, past = self._collector.take(run)
+        if run.plan.observes:
+            cells = as_measured(cells, mesh)
         judged, evidence = _weighed(run, past, cells)
         refusal = self._refusals.get(run.uid, "")
         now, since = self._clock.now(), self._collector.since(run.uid)
@@ -102,7 +105,7 @@ class Reconciler:
     def _act(self, record: Record, decision: Decision, seen: Observation) -> Record:
         changed = replace(record, run=decision.run)
         write = decision.write
-        if write is None:
+        if write is None or record.run.plan.observes:
             unchanged = decision.run == record.run and record.run.uid not in self._unsaved
             record = record if unchanged else self._saved(changed)
         elif write.toward == "canary":
@@ -170,7 +173,8 @@ class Reconciler:
         if self._known.get(run.uid) != record:
             return record
         try:
-            self._mesh.release(run.route, run.uid)
+            if not run.plan.observes:
+                self._mesh.release(run.route, run.uid)
         except CanarydError as error:
             log.warning("mesh.release_failed", error=str(error))
             return record
@@ -211,6 +215,13 @@ class Reconciler:
         )
 
 
+def _decided(run: Run, seen: Observation) -> Decision:
+    """What the machine decides; of a run that only observes, told as what it would do."""
+    if not run.plan.observes:
+        return decide(run, seen)
+    return observed(decide(run, replace(seen, mesh=as_wanted(run, seen.mesh))), run, seen.mesh)
+
+
 def _weighed(run: Run, past: Past | None, cells: tuple[Cell | Gap, ...]) -> tuple[JudgeState | None, Evidence | None]:
     """The judge's state and word after ``cells``; cells of before its beginning count for nothing."""
     analysis = run.plan.spec.analysis
@@ -234,6 +245,7 @@ def _or_unseen(read: Callable[[], T]) -> T | Unseen:
 def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
     """What the journal keeps of a tick: what was seen (the judge's state apart) and what followed."""
     saw = _OBSERVATION.dump_python(replace(seen, judged=None), mode="json", by_alias=True)
+    marker = decision.write.marker.dump() if decision.write else ""
     return {
         "at": seen.now,
         "saw": saw,
@@ -242,6 +254,7 @@ def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
         "split": run.split.canary,
         "seq": run.seq,
         "waiting": run.waiting,
-        "wrote": decision.write.marker.dump() if decision.write else "",
+        "wrote": "" if run.plan.observes else marker,
+        "would": marker if run.plan.observes else "",
         "events": [[event.told.value, event.reason] for event in decision.events],
     }

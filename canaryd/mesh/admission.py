@@ -63,23 +63,28 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     """What the plan would move. Raises Refused with every problem found."""
     resolution = resolve(virtual_service, plan)
     problems, remarks = list(resolution.problems), [*around.remarks, *resolution.remarks]
-    problems += _other_owners(virtual_service, around)
+    forgiven = list(_other_owners(virtual_service, around))
     remarks += _gitops(virtual_service)
     route = resolution.route
     if route is None:
-        raise Refused(problems)
+        raise Refused([*problems, *(() if plan.observes else forgiven)])
     population = population_problems(route, _with(virtual_service, around.virtual_services))
     if compares(plan):
         problems += population
     else:
         remarks += map(str, population)
     claims = list(_claims(virtual_service, route))
-    problems += claims
+    forgiven += claims
     sides, missing = _sides(route, around)
     problems += missing
     sighting = split_of(virtual_service, route)
     if sighting.split is not None or not any(one.path.startswith(f"{route} http[") for one in resolution.problems):
-        problems += _start(plan, virtual_service, route, sighting, claimed=bool(claims))
+        starts = list(_start(plan, virtual_service, route, sighting, claimed=bool(claims)))
+        (problems if sighting.split is None else forgiven).extend(starts)
+    if plan.observes:
+        remarks += [f"only observing beside this: {one.path}: {one.value}" for one in forgiven]
+    else:
+        problems += forgiven
     unstaffed, waits = _staffing(route, around, sides)
     problems += unstaffed
     remarks += waits

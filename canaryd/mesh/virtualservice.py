@@ -56,7 +56,7 @@ class IstioMesh:
         """What the plan would move. Raises Refused with every problem; changes nothing (one patch is rehearsed)."""
         namespace, target = plan.namespace, plan.spec.target
         homes = self._homes(plan)
-        if lacking := list(self._lacking(namespace, homes)):
+        if lacking := list(self._lacking(namespace, homes, writes=not plan.observes)):
             raise Refused(lacking)
         try:
             found = self._get(self._kube, namespace, target.virtual_service)
@@ -73,6 +73,8 @@ class IstioMesh:
                 ]
             ) from None
         admitted = admission(plan, found, self._around(namespace, homes))
+        if plan.observes:
+            return admitted
         return replace(admitted, remarks=(*admitted.remarks, *self._rehearse(plan, found, admitted)))
 
     def look(self, route: Route) -> Sighting:
@@ -199,9 +201,10 @@ class IstioMesh:
             hosts.append(target.version(target.stable).host)
         return tuple(dict.fromkeys(service_of(host, plan.namespace)[1] or plan.namespace for host in hosts))
 
-    def _lacking(self, namespace: str, homes: Iterable[str]) -> Iterator[Problem]:
-        """The rights that a run would miss, each with the command that grants it."""
-        needed = {namespace: [Right(verb, VIRTUAL_SERVICES) for verb in ("get", "list", "patch")]}
+    def _lacking(self, namespace: str, homes: Iterable[str], *, writes: bool) -> Iterator[Problem]:
+        """The rights that a run would miss, each with the command that grants it; to observe is to read."""
+        verbs = ("get", "list", "patch") if writes else ("get", "list")
+        needed = {namespace: [Right(verb, VIRTUAL_SERVICES) for verb in verbs]}
         needed[namespace].append(Right("list", DESTINATION_RULES))
         for home in homes:
             needed.setdefault(home, []).extend([Right("get", SERVICES)])

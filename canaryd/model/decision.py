@@ -71,6 +71,7 @@ class Told(StrEnum):
     PROMOTING = "run.promoting"
     WATCHING = "run.watching"
     PROMOTED = "run.promoted"
+    WOULD_WRITE = "run.would_write"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ def layers_of(plan_content: Content, policies: Mapping[str, Content] | None, sou
     if isinstance(named, str) and named and (policies is None or named not in policies):
         raise Refused([_no_such(named, policies, source)])
     wanted = dict.fromkeys((*((named,) if isinstance(named, str) and named else ()), DEFAULT))
-    below = (Layer(name, _partial(policies[name])) for name in wanted if policies and name in policies)
-    return (own, *below)
+    below = [Layer(name, _partial(policies[name])) for name in wanted if policies and name in policies]
+    return tuple(replace(layer, spec=_spelt(layer.spec)) for layer in (own, *below)) if below else (own,)
 
 
 def _no_such(named: str, policies: Mapping[str, Content] | None, source: str) -> Problem:
@@ -84,6 +84,20 @@ def laid(plan_content: Content, layers: Sequence[Layer]) -> dict[str, Any]:
     return {**plan_content, "spec": spec}
 
 
+def _spelt(part: Any) -> Any:
+    """Keys as YAML has them: ``on_drift`` is read as well as ``onDrift``, and the two must meet in one place."""
+    if isinstance(part, Mapping):
+        return {_camel(key): _spelt(value) for key, value in part.items()}
+    return [_spelt(one) for one in part] if isinstance(part, list) else part
+
+
+def _camel(key: Any) -> Any:
+    if not isinstance(key, str) or "_" not in key.strip("_"):
+        return key
+    first, *others = key.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in others)
+
+
 def _over(upper: Any, lower: Any) -> Any:
     if not isinstance(upper, Mapping) or not isinstance(lower, Mapping):
         return upper
@@ -102,6 +116,19 @@ def origins(path: Sequence[str], layers: Sequence[Layer]) -> tuple[Layer, ...]:
             mappings = all(isinstance(value, Mapping) for _, value in found)
             return tuple(layer for layer, _ in (found if mappings else found[:1]))
     return ()
+
+
+def said_at(path: Sequence[str], layers: Sequence[Layer]) -> Layer | None:
+    """
+    The uppermost layer that says something at exactly ``path`` below ``spec``; None where nobody does.
+
+    An item of a list is of the layer whose list is in force.
+    """
+    for length in range(1, len(path) + 1):
+        if path[length - 1].isdigit():
+            whole = said_at(path[: length - 1], layers)
+            return whole if whole and _at(whole.spec, path) is not _ABSENT else None
+    return next((layer for layer in layers if _at(layer.spec, path) is not _ABSENT), None)
 
 
 _ABSENT = object()

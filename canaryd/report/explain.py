@@ -116,6 +116,8 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
 
 
 def _after_the_end(run: Run) -> str:
+    if run.plan.observes:
+        return "Let canaryd move the weights itself: take `mode: observe` out of the plan, or out of the settings."
     if run.outcome is Outcome.PROMOTED:
         return "Make the weights permanent in Git, if the VirtualService comes from there."
     return f"Repair {run.route.canary}, then give the plan a new release: that starts a new run."

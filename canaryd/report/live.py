@@ -63,7 +63,8 @@ def line(run: Run, now: float) -> str:
         return f"{head}: {standing(run)} after {elapsed((run.ended or now) - run.created)}: {run.reason}"
     minutes = math.floor(max(0.0, now - run.created) / 60)
     where = "to" if run.phase in MOVING and run.arrived_at is None else "at"
-    parts = [f"{head}: {run.phase.value} {where} {run.split}, {_step(run)}, {minutes} min"]
+    phase = f"as if {run.phase.value}" if run.plan.observes else run.phase.value
+    parts = [f"{head}: {phase} {where} {run.split}, {_step(run)}, {minutes} min"]
     if run.evidence:
         parts.append(f"harm {wording.evidence(run.evidence.harm)} of {run.evidence.harm_bound:g}")
         if _of_this_split(run, run.evidence):
@@ -79,7 +80,8 @@ def _waits(run: Run) -> str:
     if run.phase is not Phase.WATCHING or run.hold:
         return run.waiting
     blind = f", blind: {run.cells[-1].why}" if run.cells and isinstance(run.cells[-1], Gap) else ""
-    return f"watching at 100 % until {clock(watch_over(run))}{blind}"
+    only = "observing, nothing is moved: " if run.plan.observes else ""
+    return f"{only}watching at 100 % until {clock(watch_over(run))}{blind}"
 
 
 def _step(run: Run) -> str:
@@ -172,7 +174,7 @@ _STRIP_STYLES = {"✓": "green", "▶": "bold", "·": "dim", "✗": "bold red"}
 def _phase(run: Run) -> Text:
     if run.final:
         return Text(standing(run), "bold green" if run.outcome is Outcome.PROMOTED else "bold red")
-    text = Text(run.phase.value, "bold")
+    text = Text(f"as if {run.phase.value}" if run.plan.observes else run.phase.value, "bold")
     text.append(f", {_step(run)}" if run.phase in (Phase.SHIFTING, Phase.BAKING) else "")
     return text.append(f"  HELD ({held_for(run.hold)})", "bold yellow") if run.hold else text
 

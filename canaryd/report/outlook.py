@@ -49,8 +49,10 @@ def standing(run: Run) -> str:
     """Where the run stands, in a few words: its ending, or its phase with the hold that lies over it."""
     if run.outcome is not None:
         without = run.outcome is Outcome.PROMOTED and is_unproven(run)
-        return ENDINGS[run.outcome] + (" without proof" if without else "")
-    return f"{run.phase.value}, held" if run.hold else run.phase.value
+        only = ", observed only" if run.plan.observes else ""
+        return ENDINGS[run.outcome] + (" without proof" if without else "") + only
+    phase = f"observing as if {run.phase.value}" if run.plan.observes else run.phase.value
+    return f"{phase}, held" if run.hold else phase
 
 
 def is_unproven(run: Run) -> bool:
@@ -108,10 +110,13 @@ def follows(run: Run, now: float | None = None) -> str:
         return _after_the_end(run)
     if run.hold:
         return f"{_capital(hold_terms(run.hold, now))}."
-    return _FOLLOWS[run.phase](run, now)
+    told = _FOLLOWS[run.phase](run, now)
+    return f"{told} All of it as if: the run only observes, and nothing is moved." if run.plan.observes else told
 
 
 def _after_the_end(run: Run) -> str:
+    if run.plan.observes:
+        return "Nothing more: the run only observed, and nothing was moved."
     if run.outcome is Outcome.PROMOTED:
         return f"Nothing more: {run.route.canary} has all the traffic."
     return f"Nothing more: {run.route.stable} has all the traffic; a new release in the plan starts a new run."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canaryd.model.layers import effective
@@ -122,6 +122,7 @@ trees = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(trees, trees, trees)
 def test_a_plan_says_the_last_word_on_every_key_of_its_own(plan: Any, own: Any, default: Any) -> None:
     """Whatever lies below; and laid over them once more, it is the same."""
