@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -396,13 +394,9 @@ class Prometheus:
         return Unavailable(f"Prometheus at {self._name} cannot be asked: {why}")
 
     def _connection(self) -> _Connection:
-        """This thread's connection; a new one where a certificate's file was replaced."""
-        files = tuple(_stamp(file) for file in (self._source.ca, self._source.cert, self._source.key))
-        if getattr(self._local, "files", None) != files:
-            if hasattr(self._local, "connection"):
-                self._local.connection.close()
+        # Files with certificates are read for each TLS connection, and one that fails is followed by a new one.
+        if not hasattr(self._local, "connection"):
             self._local.connection = _Connection(self._source, math.ceil(self._timeout))
-            self._local.files = files
         connection: _Connection = self._local.connection
         return connection
 
@@ -460,15 +454,6 @@ class _Connection(PrometheusConnect):  # type: ignore[misc]  # the library is un
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """In place of credentials that requests finds by itself, in ~/.netrc or the URL: ours are among the headers."""
     return request
-
-
-def _stamp(file: Path | None) -> tuple[int, int, int] | None:
-    """What tells a file from the one that replaced it; None where there is none."""
-    try:
-        found = os.stat(file) if file else None
-    except OSError:
-        return None
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else None
 
 
 def _page(body: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from canaryd.errors import CanarydError, Rejected, Unavailable
-from canaryd.metrics.prometheus import Prometheus
+from canaryd.metrics.prometheus import MOST_SAID, Prometheus
 from canaryd.model.cells import Cell, Sought
 from canaryd.settings import Kept, Source
 from tests.metrics.book import Book
@@ -286,6 +286,19 @@ def test_no_secret_comes_back_from_a_server_that_repeats_it(tmp_path: Path, monk
             assert "***" in problem.value, "it was not repeated: this proves nothing"
             assert "the-secret" not in str(problem)
             assert pair not in str(problem)
+
+
+def test_no_part_of_a_secret_is_left_where_a_long_answer_is_cut(tmp_path: Path) -> None:
+    """Struck out first and cut then: half of a token is found with the other half."""
+    token = tmp_path / "token"
+    token.write_text("the-secret-token")
+    with Proxy(closed_url(), {"X-Never": "x"}) as proxy:
+        prometheus = Prometheus(Source(url=proxy.url, bearer_token_file=token))
+        for before in range(MOST_SAID - len("Bearer the-secret-token"), MOST_SAID, 3):
+            proxy.refusal = "x" * before + "{shown[Authorization]}"
+            [problem] = prometheus.probe(REVIEWS)
+            assert "x" * before in problem.value
+            assert "the-" not in problem.value
 
 
 # -- who is no Prometheus
