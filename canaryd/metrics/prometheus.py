@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import requests
 import structlog
+import urllib3
 from prometheus_api_client import PrometheusConnect
 from pydantic import ValidationError
 from urllib3 import Retry
@@ -51,6 +50,9 @@ REMEDIES = {
     405: "a proxy forbids POST: ask Prometheus directly",
     422: "its limits (--query.max-samples) may be too low for this many series",
 }
+MOST_SAID = 300
+"""Characters of a server's own words that are repeated."""
+NOTHING = "nothing"
 TENANT = "name the tenant in the settings' headers, such as X-Scope-OrgID"
 """What Mimir, Cortex and Loki call an org id (dskit/user, ErrNoOrgID: "no org id", answered with 401)."""
 LOGIN = "a login or error page answers; the URL must be the one under which /api/v1/query answers, without a login"
@@ -61,15 +63,11 @@ OF_TLS = (
     ("certificate_verify_failed", "set ca, in the settings, to a file with the authority that signed its certificate"),
     ("wrong_version_number", "it answers without TLS: http:// instead of https://"),
     ("record_layer_failure", "it answers without TLS: http:// instead of https://"),
-    ("certificate_required", "it wants to see a certificate: set cert and key in the settings"),
-    ("certificate required", "it wants to see a certificate: set cert and key in the settings"),
-    ("bad certificate", "it does not accept our certificate: see cert and key in the settings"),
-    ("bad_certificate", "it does not accept our certificate: see cert and key in the settings"),
-    ("unknown ca", "it does not know the authority of our certificate: see cert in the settings"),
-    ("unknown_ca", "it does not know the authority of our certificate: see cert in the settings"),
     ("key_values_mismatch", "cert and key, in the settings, do not belong together"),
 )
 """OpenSSL's reasons, in lower case, and what to do about each; the first that fits."""
+HUNG_UP = ("alert", "eof occurred", "reset by peer", "broken pipe", "closed connection", "without response")
+"""How it looks when a server does not take our certificate: with TLS 1.3 the alert may come, or be lost."""
 OF_A_CHECK = REMEDIES | {400: "it is the check's own; try it in Prometheus", 422: "it is the check's own"}
 
 
@@ -107,6 +105,7 @@ class Prometheus:
         self._clock = clock
         self._local = threading.local()
         if self._source.insecure_skip_verify:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # ours says it, once, as an event
             log.warning("prometheus.insecure", url=self._name, setting=f"{self._path}.insecure_skip_verify")
 
     def _whole(self, source: str | Source) -> Source:
@@ -323,7 +322,7 @@ class Prometheus:
         except requests.Timeout as error:
             raise self._unavailable(f"no answer within {self._timeout:g} s") from error
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise self._unavailable(_cause(error)) from error
+            raise self._unavailable(self._with_remedy(_cause(error))) from error
         return self._read(answer, remedies)
 
     @contextmanager
@@ -343,8 +342,8 @@ class Prometheus:
         page = "" if isinstance(reply, dict) else _page(answer.body)
         if not isinstance(reply, dict):
             reply = {}
-        told = str(reply.get("error") or page or answer.body[:200].decode(errors="replace").strip() or "nothing")
-        said = self._credentials.struck(told)
+        told = str(reply.get("error") or page or answer.body.decode(errors="replace").strip() or NOTHING)
+        said = self._credentials.struck(told)[:MOST_SAID]  # the other way round half of a secret would remain
         if status >= 500 or status in (408, 429):
             raise self._unavailable(f"HTTP {status}: {said}")
         if 300 <= status < 400:
@@ -374,7 +373,17 @@ class Prometheus:
             return "https:// instead of http://"
         if status == 401:
             return self._credentials.remedy
+        if status == 400 and said == NOTHING and self._url.startswith("http:"):
+            return "https:// instead of http://, if it speaks TLS"
         return remedies.get(status, remedies[400])
+
+    def _with_remedy(self, cause: str) -> str:
+        """Why there was no answer, and what to do about it where that is known."""
+        remedy = next((remedy for reason, remedy in OF_TLS if reason in cause.lower()), "")
+        if not remedy and self._url.startswith("https:") and any(sign in cause.lower() for sign in HUNG_UP):
+            does = "may not accept our certificate: see" if self._source.cert else "may want to see a certificate: set"
+            remedy = f"it {does} cert and key in the settings"
+        return f"{cause} ({remedy})" if remedy else cause
 
     def _onward(self, there: str) -> str:
         if there == f"https{self._name.removeprefix('http')}" or there.startswith(
@@ -387,13 +396,9 @@ class Prometheus:
         return Unavailable(f"Prometheus at {self._name} cannot be asked: {why}")
 
     def _connection(self) -> _Connection:
-        """This thread's connection; a new one where a certificate's file was replaced."""
-        files = tuple(_stamp(file) for file in (self._source.ca, self._source.cert, self._source.key))
-        if getattr(self._local, "files", None) != files:
-            if hasattr(self._local, "connection"):
-                self._local.connection.close()
+        # Files with certificates are read for each TLS connection, and one that fails is followed by a new one.
+        if not hasattr(self._local, "connection"):
             self._local.connection = _Connection(self._source, math.ceil(self._timeout))
-            self._local.files = files
         connection: _Connection = self._local.connection
         return connection
 
@@ -437,25 +442,20 @@ class _Connection(PrometheusConnect):  # type: ignore[misc]  # the library is un
             stream=True,
         ) as response:
             body = bytearray()
-            while chunk := response.raw.read1(1 << 16, decode_content=True):
-                body += chunk
-                if time.monotonic() > deadline:
-                    raise requests.Timeout("the answer went on beyond the deadline")
+            try:
+                while chunk := response.raw.read1(1 << 16, decode_content=True):
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise requests.Timeout("the answer went on beyond the deadline")
+            except (HTTPError, OSError):
+                if response.status_code < 400:  # a refusal is one also when its words are lost
+                    raise
             return _Reply(response.status_code, bytes(body), response.headers.get("Location", ""))
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """In place of credentials that requests finds by itself, in ~/.netrc or the URL: ours are among the headers."""
     return request
-
-
-def _stamp(file: Path | None) -> tuple[int, int, int] | None:
-    """What tells a file from the one that replaced it; None where there is none."""
-    try:
-        found = os.stat(file) if file else None
-    except OSError:
-        return None
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else None
 
 
 def _page(body: bytes) -> str:
@@ -471,11 +471,10 @@ def _cause(error: BaseException) -> str:
     """The innermost reason: the library's own text repeats URL and query at each layer."""
     seen: BaseException = error
     while True:
-        inner = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None) or seen.__cause__
-        if not isinstance(inner, BaseException):
+        inner = [getattr(seen, "reason", None), *seen.args, seen.__cause__]
+        below = next((one for one in inner if isinstance(one, BaseException)), None)
+        if below is None:
             break
-        seen = inner
+        seen = below
     # urllib3 puts the connection's own description in front.
-    text = re.sub(r"^HTTPS?Connection\(.*?\): ", "", str(seen)) or type(seen).__name__
-    remedy = next((remedy for reason, remedy in OF_TLS if reason in text.lower()), "")
-    return f"{text} ({remedy})" if remedy else text
+    return re.sub(r"^HTTPS?Connection\(.*?\): ", "", str(seen)) or type(seen).__name__

@@ -1,0 +1,176 @@
+"""The settings about Prometheus: every way to say them, what is refused, and that no refusal repeats a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from canaryd.model.problem import Refused
+from canaryd.settings import Kept, NamedSource, Settings, Source, read_settings
+
+ROOT = Path(__file__).parents[1]
+SECRET = "hunter2"  # the one that everybody knows
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROMETHEUS", "PROMETHEUSES"):
+        monkeypatch.delenv(f"CANARYD_{name}", raising=False)
+
+
+def read(folder: Path, **content: Any) -> Settings:
+    file = folder / "canaryd.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return read_settings(file)
+
+
+def refusal(folder: Path, **content: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        read(folder, **content)
+    seen: BaseException | None = caught.value
+    while seen:  # a traceback shows each cause
+        assert SECRET not in str(seen)
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return str(caught.value)
+
+
+def test_a_url_is_short_for_a_mapping(tmp_path: Path) -> None:
+    """As it always was."""
+    url = "https://mimir.example/prometheus"
+    assert read(tmp_path, prometheus=url).prometheus == read(tmp_path, prometheus={"url": url}).prometheus
+    assert read(tmp_path, prometheus=url).prometheus.url == url
+
+
+def test_yaml_s_own_types_are_text_in_headers_and_params(tmp_path: Path) -> None:
+    """Nobody puts quotes around true."""
+    source = {
+        "url": "http://thanos",
+        "params": {"dedup": True, "partial_response": False, "n": 5},
+        "headers": {"X-Scope-OrgID": 7, "X-Key": {"from_env": "KEY"}},
+    }
+    found = read(tmp_path, prometheus=source).prometheus
+    assert found.params == {"dedup": "true", "partial_response": "false", "n": "5"}
+    assert found.headers == {"X-Scope-OrgID": "7", "X-Key": Kept(from_env="KEY")}
+
+
+def test_the_environment_says_one_setting_or_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/prometheus.md lists it."""
+    file = {"url": "https://file", "bearer_token_file": "/token"}
+    monkeypatch.setenv("CANARYD_PROMETHEUS__CA", "/ca.crt")
+    monkeypatch.setenv("CANARYD_PROMETHEUS__HEADERS", '{"X-Scope-OrgID": "shop"}')
+    assert read(tmp_path, prometheus=file).prometheus == Source(
+        url="https://file", bearer_token_file=Path("/token"), ca=Path("/ca.crt"), headers={"X-Scope-OrgID": "shop"}
+    )
+    monkeypatch.delenv("CANARYD_PROMETHEUS__CA")
+    monkeypatch.delenv("CANARYD_PROMETHEUS__HEADERS")
+    monkeypatch.setenv("CANARYD_PROMETHEUS", '{"url": "https://env", "params": {"dedup": "true"}}')
+    monkeypatch.setenv("CANARYD_PROMETHEUSES", '{"payments": {"url": "https://p", "namespaces": ["payments"]}}')
+    found = read_settings()
+    assert found.prometheus == Source(url="https://env", params={"dedup": "true"})
+    assert found.prometheuses == {"payments": NamedSource(url="https://p", namespaces=("payments",))}
+
+
+def test_another_url_does_not_get_the_file_s_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--prometheus URL` at a shell would otherwise send the cluster's token there."""
+    content = {"prometheus": {"url": "https://file", "bearer_token_file": "/token"}}
+    file = tmp_path / "canaryd.yaml"
+    file.write_text(yaml.safe_dump(content))
+    assert read_settings(file, prometheus="http://said").prometheus == Source(url="http://said")
+    monkeypatch.setenv("CANARYD_PROMETHEUS", "http://environment")
+    assert read_settings(file).prometheus == Source(url="http://environment")
+
+
+URL = {"url": "https://prometheus"}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"url": f"ftp://me:{SECRET}@x"}, "prometheus.url: "),
+        ({"url": f"https://me:{SECRET}@x"}, "username and password_file keep it out of this file"),
+        ({"url": f"https://x/?key={SECRET}"}, "query parameters belong in params"),
+        ({"url": "https://x/prometheus/api/v1"}, "prometheus.url: the URL before /api/v1"),
+        ({"ca": "/ca"}, "prometheus.url: a value, got nothing"),
+        (URL | {"bearer_token": SECRET}, "prometheus.bearer_token: a setting that canaryd knows (did you mean bearer"),
+        (URL | {"password": SECRET, "username": "me"}, "prometheus.password: a setting that canaryd knows"),
+        (URL | {"headers": {"Authorization": f"Bearer {SECRET}"}}, "prometheus.headers.Authorization: from_env: VAR"),
+        (URL | {"headers": {"X-Api-Key": SECRET}}, "prometheus.headers.X-Api-Key: from_env"),
+        (URL | {"headers": {"Cookie": SECRET}}, "prometheus.headers.Cookie: from_env"),
+        (URL | {"headers": {"X-Tenant": [SECRET]}}, "prometheus.headers.X-Tenant: text"),
+        (URL | {"headers": {"X-Tenant": f"{SECRET}\nX-Evil: 1"}}, "prometheus.headers.X-Tenant: printable ASCII text"),
+        (URL | {"headers": {"X Tenant": "a"}}, "prometheus.headers: names of letters"),
+        (URL | {"headers": {"X-Key": {"from_env": "A", "from_file": "/b"}}}, "either from_env or from_file"),
+        (URL | {"headers": {"X-Key": {"from_evn": "A"}}}, "(did you mean from_env?)"),
+        (URL | {"params": {"query": "up"}}, "prometheus.params.query: another parameter"),
+        (URL | {"params": {"apikey": SECRET}}, "prometheus.params.apikey: a header in its place"),
+        (URL | {"username": "me"}, "prometheus.username: a password beside it"),
+        (URL | {"password_env": "A"}, "prometheus.username: a name, since there is a password"),
+        (URL | {"username": "me", "password_env": "A", "password_file": "/b"}, "in password_file or password_env"),
+        (
+            URL | {"username": "me", "password_env": "A", "bearer_token_file": "/b"},
+            "one way to authenticate, got bearer",
+        ),
+        (URL | {"bearer_token_file": "/b", "headers": {"authorization": {"from_env": "A"}}}, "one way to authenticate"),
+        (URL | {"key": "/key"}, "prometheus.cert: the certificate of the key"),
+        (URL | {"ca": "/ca", "insecure_skip_verify": True}, "prometheus.insecure_skip_verify: false, since ca"),
+        ({"url": "http://x", "ca": "/ca"}, "prometheus.ca: a url with https"),
+        ([SECRET], "prometheus: a mapping with url, or a URL"),
+        (None, "prometheus: a mapping with url, or a URL"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_path(tmp_path: Path, source: Any, words: str) -> None:
+    """And a secret that somebody wrote where none belongs is not repeated."""
+    assert words in refusal(tmp_path, prometheus=source)
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ({"a": URL}, "prometheuses.a.namespaces: a value, got nothing"),
+        ({"a": URL | {"namespaces": []}}, "prometheuses.a.namespaces: a list with at least one item"),
+        ({"A_b": URL | {"namespaces": ["x"]}}, "prometheuses.A_b: a name of small letters"),
+        (
+            {"a": URL | {"namespaces": ["x"], "default_for": ["y"]}},
+            "prometheuses.a.default_for: namespaces that are in",
+        ),
+        (
+            {name: URL | {"namespaces": ["*"], "default_for": ["x"]} for name in ("a", "b")},
+            "prometheuses.b.default_for: one default for x, got a too",
+        ),
+        (
+            {"a": URL | {"namespaces": ["x"], "headers": {"X-Token": SECRET}}},
+            "prometheuses.a.headers.X-Token: from_env",
+        ),
+    ],
+)
+def test_named_ones_are_refused_alike(tmp_path: Path, sources: Any, words: str) -> None:
+    """By their names."""
+    assert words in refusal(tmp_path, prometheuses=sources)
+
+
+def test_json_that_is_none_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the environment nothing checks it before; what it holds may be secret."""
+    for name in ("CANARYD_PROMETHEUS", "CANARYD_PROMETHEUSES"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, f'{{"url": "https://me:{SECRET}@x"')
+            with pytest.raises(Refused, match="JSON") as caught:
+                read_settings()
+            assert SECRET not in str(caught.value)
+
+
+def test_the_file_shows_each_setting_of_a_source() -> None:
+    """With its default, as it does with all others."""
+    written = yaml.safe_load((ROOT / "config/canaryd.yaml").read_text())["prometheus"]
+    assert list(written) == list(Source.model_fields)
+    assert Source.model_validate(written) == Settings().prometheus
+
+
+def test_the_page_about_prometheus_shows_settings_that_there_are(tmp_path: Path) -> None:
+    """Each example is read as it stands."""
+    blocks = (ROOT / "docs/prometheus.md").read_text().split("```yaml\n")[1:]
+    assert len(blocks) >= 8
+    for block in blocks:
+        read(tmp_path, **yaml.safe_load(block.partition("```")[0]))
