@@ -22,6 +22,7 @@ from canaryd import telemetry
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.kube import CANARY_RUNS, LEASES, NAMESPACES, PODS, VIRTUAL_SERVICES, connect
 from canaryd.lab import prometheus as lab
+from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.lab.processes import free_port
 from canaryd.model.run import Hold, Latch, Phase, Run
 from canaryd.model.traffic import NOTHING
@@ -341,6 +342,27 @@ def test_requests_are_counted_with_what_came_of_them(tmp_path: Path) -> None:
             with pytest.raises(Unavailable):
                 kube.list(PODS, "shop")
             assert exported("canaryd_kube_requests_total", verb="list", kind="pods", code=code) == before + 1
+
+
+def test_answers_and_watches_are_counted_by_their_status(tmp_path: Path) -> None:
+    """Against the lab's API server: 200, 201, 404, and a watch that begins."""
+    with ApiServer(Cluster()) as server:
+        kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5)
+        labels = [
+            {"verb": verb, "kind": "leases", "code": code}
+            for verb, code in (("list", "200"), ("create", "201"), ("get", "404"), ("watch", "200"))
+        ]
+        before = [exported("canaryd_kube_requests_total", **each) for each in labels]
+        _, version = kube.listed(LEASES)
+        kube.create(LEASES, "default", {"metadata": {"name": "one", "namespace": "default"}})
+        with pytest.raises(Rejected):
+            kube.get(LEASES, "default", "another")
+        began = time.time()
+        for _ in kube.watch(LEASES, "default", since=version, seconds=1):
+            break
+    assert exported("canaryd_watch_last_contact_timestamp_seconds", kind="leases", scope="default") >= began
+    after = [exported("canaryd_kube_requests_total", **each) for each in labels]
+    assert after == [count + 1 for count in before]
 
 
 def _kubeconfig(tmp_path: Path, port: int) -> Path:
