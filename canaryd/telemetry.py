@@ -133,6 +133,14 @@ _broken = _gauge("canaryd_plan_files_broken", "Files in the folder of plans that
 _build = _gauge("canaryd_build_info", "Always 1; the label has the version that runs.", "version")
 _build.labels(__version__).set(1)
 
+# A counter that is born with its first failure has no rate of it: what is known to come is there from the start.
+for _known in ("answered", "unavailable", "rejected", "failed"):
+    _queries.labels(_known)
+for _known in ("saved", "conflict", "failed"):
+    _saves.labels(_known)
+for _known in Outcome:
+    _ended.labels(_known.value)
+
 _RUN: Final = {
     "canaryd_run_phase": (("phase",), "1 for the phase that the run is in, 0 for the others."),
     "canaryd_run_step": ((), "The step of the plan, counted from 1."),

@@ -4,11 +4,15 @@ What all tests share: a real API server, where there is one.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from canaryd.errors import CanarydError
+from canaryd.lab import prometheus
 from tests.envtest.apiserver import NoServerError, real_server
 
 # On one worker: the server costs ten seconds of start and 400 MB, and one is enough.
@@ -24,6 +28,31 @@ def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield config
     except NoServerError as none:
         pytest.skip(str(none))
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """On PATH, else taken from Debian's package into the lab's cache; without one the test skips, and says why."""
+    on_path = shutil.which("promtool")
+    if on_path:
+        return Path(on_path)
+    place = prometheus.cache_directory() / "prometheus" / "promtool"
+    if not place.exists():
+        try:
+            _fetch(place)
+        except (CanarydError, OSError) as error:
+            pytest.skip(f"no promtool: {error}")
+    return place
+
+
+def _fetch(place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        package = prometheus._download(shutil.which("apt-get") or "apt-get", Path(scratch), place)
+        fresh = Path(scratch) / "promtool"
+        fresh.write_bytes(prometheus.unpack(package, "./usr/bin/promtool"))
+        fresh.chmod(0o755)
+        fresh.rename(place)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

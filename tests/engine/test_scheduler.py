@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from canaryd import telemetry
 from canaryd.engine.scheduler import Scheduler
 
 
@@ -145,3 +148,94 @@ def test_stopping_waits_for_ticks_and_begins_none() -> None:
     stopping.join(5)
     assert not stopping.is_alive()
     assert tick.begun == ["a"]
+
+
+def lateness() -> tuple[float, float]:
+    """How many ticks have begun in this process, and how late they were in all (seconds)."""
+    values = [telemetry.REGISTRY.get_sample_value(f"canaryd_tick_lateness_seconds_{what}") for what in ("count", "sum")]
+    return values[0] or 0.0, values[1] or 0.0
+
+
+def test_a_tick_that_waits_for_a_worker_is_told_as_late() -> None:
+    """All else may be well, and a rollback waits."""
+    tick = Slow()
+    before = lateness()
+    with running(tick, workers=1) as scheduler:
+        scheduler.add("a", every=3600)
+        eventually(lambda: tick.begun == ["a"])
+        scheduler.add("b", every=3600)
+        time.sleep(0.3)
+        tick.go.release(2)
+        eventually(lambda: tick.begun == ["a", "b"])
+    after = lateness()
+    assert after[0] - before[0] == 2
+    assert 0.25 < after[1] - before[1] < 1
+
+
+def test_ticks_that_come_when_due_or_woken_are_not_late() -> None:
+    """A wake begins a tick before it is due, and the due one after it is no later for that."""
+    begun: list[str] = []
+    before = lateness()
+    with running(begun.append) as scheduler:
+        scheduler.add("a", every=0.3)
+        for _ in range(10):
+            time.sleep(0.1)
+            scheduler.wake("a")
+    after = lateness()
+    assert after[0] - before[0] > 10
+    assert after[1] - before[1] < 0.1 * (after[0] - before[0])
+
+
+def test_a_tick_that_does_not_end_is_a_fault() -> None:
+    """The liveness probe has the process started anew: what hangs cannot roll back."""
+    tick = Slow()
+    with running(tick) as scheduler:
+        scheduler.add("a", every=3600)
+        eventually(lambda: tick.begun == ["a"])
+        assert scheduler.fault() == ""
+        time.sleep(0.15)
+        assert scheduler.fault(hung=0.1) == "the tick of run a has not ended for 0.1 s"
+        tick.go.release()
+        eventually(lambda: scheduler.fault(hung=0.1) == "")
+
+
+def test_what_waits_for_a_worker_is_no_fault() -> None:
+    """To start the process anew would make an overload worse."""
+    tick = Slow()
+    with running(tick, workers=1) as scheduler:
+        scheduler.add("a", every=3600)
+        eventually(lambda: tick.begun == ["a"])
+        scheduler.add("b", every=3600)
+        time.sleep(0.15)
+        assert "run b" not in scheduler.fault(hung=0.1)
+        tick.go.release(2)
+
+
+def test_a_clock_that_no_longer_marks_due_times_is_a_fault() -> None:
+    """Nothing is late then, because nothing begins."""
+    begun: list[str] = []
+    with running(begun.append) as scheduler:
+        scheduler.add("a", every=0.05)
+        eventually(lambda: len(begun) > 2)
+        assert scheduler.fault(hung=0.5) == ""
+        scheduler._due.pause()
+        time.sleep(0.4)
+        assert scheduler.fault(hung=0.3) == "run a has been due for 0.3 s and nothing marks it"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_has_died_is_a_fault() -> None:
+    """One less carries out ticks, and nobody would notice before the last."""
+
+    def die(uid: str) -> None:
+        raise KeyboardInterrupt
+
+    with running(die, workers=2) as scheduler:
+        assert scheduler.fault() == ""
+        scheduler.add("a", every=3600)
+        eventually(lambda: "has died" in scheduler.fault())
+
+
+def test_a_scheduler_that_was_not_started_has_no_fault() -> None:
+    """A standby is healthy."""
+    assert Scheduler(lambda uid: None).fault() == ""

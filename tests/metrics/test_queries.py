@@ -6,16 +6,12 @@ Synthetic series, scraped every 15 s; the cell is the minute before 8m. Runs whe
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 
-from canaryd.errors import CanarydError
-from canaryd.lab import prometheus as lab
 from canaryd.metrics import promql
 from canaryd.model.cells import Sought
 
@@ -33,31 +29,6 @@ FOUND = {
     "job": "pods",
     "instance": "10.0.0.1:15020",
 }
-
-
-@pytest.fixture(scope="module")
-def promtool() -> Path:
-    """On PATH, else taken from Debian's package into the lab's cache."""
-    on_path = shutil.which("promtool")
-    if on_path:
-        return Path(on_path)
-    place = lab.cache_directory() / "prometheus" / "promtool"
-    if not place.exists():
-        try:
-            _fetch(place)
-        except (CanarydError, OSError) as error:
-            pytest.skip(f"no promtool: {error}")
-    return place
-
-
-def _fetch(place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        package = lab._download(shutil.which("apt-get") or "apt-get", Path(scratch), place)
-        fresh = Path(scratch) / "promtool"
-        fresh.write_bytes(lab.unpack(package, "./usr/bin/promtool"))
-        fresh.chmod(0o755)
-        fresh.rename(place)
 
 
 def series(values: str, name: str = promql.REQUESTS, **labels: str) -> dict[str, str]:
