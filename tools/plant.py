@@ -153,6 +153,7 @@ PLANTS = (
     Plant("the process's mode is ignored", "canaryd/engine/admission.py", "    plan = plan.in_mode(mode)\n", "", (OBSERVING,)),
     Plant("an observed release is settled", "canaryd/engine/admission.py", "    return plan.observes or not run.plan.observes\n", "    return True\n", (OBSERVING,)),
     Plant("an active plan starts beside another tool", "canaryd/mesh/admission.py", "    if plan.observes:\n        remarks +=", "    if True:\n        remarks +=", (OBSERVING, "tests/mesh/test_admission.py")),
+    Plant("an observing plan is rehearsed", "canaryd/mesh/virtualservice.py", "        if plan.observes:\n            return admitted\n", "", ("tests/contracts/test_mesh.py",), only="emulator and observes"),
     Plant("an observing plan observes what is no split", "canaryd/mesh/admission.py", "(problems if sighting.split is None else forgiven)", "forgiven", (OBSERVING,)),
     # a leader that was away
     fencing("a late retreat takes a younger run's traffic", "own.run != marker.run and own.born > marker.born else", "False else"),

@@ -503,6 +503,16 @@ def test_a_plan_at_fifty_fifty_is_refused_and_nothing_is_changed(peopled: World)
     assert peopled.object() == before
 
 
+def test_a_plan_that_observes_sends_no_patch_not_even_a_rehearsal(peopled: World) -> None:
+    """Who only may read can observe."""
+    peopled.weigh(70, 30)
+    before = peopled.object()
+    peopled.fail("shift", after=False)
+    answer = peopled.mesh.admit(peopled.plan().in_mode("observe"))
+    assert any("30 %" in remark for remark in answer.remarks)
+    assert peopled.object() == before
+
+
 def test_an_unknown_object_is_refused(peopled: World) -> None:
     """With the path in the plan."""
     with pytest.raises(Refused, match=r"spec\.target\.virtualService"):
