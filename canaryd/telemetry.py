@@ -145,7 +145,10 @@ _RUN: Final = {
     "canaryd_run_phase": (("phase",), "1 for the phase that the run is in, 0 for the others."),
     "canaryd_run_step": ((), "The step of the plan, counted from 1."),
     "canaryd_run_steps": ((), "How many steps the plan has."),
-    "canaryd_run_weight_ratio": ((), "The share of traffic that canaryd wants the canary to have, 0 to 1."),
+    "canaryd_run_weight_ratio": (
+        (),
+        "The share of traffic that canaryd gives the canary, 0 to 1; 0 where it only observes.",
+    ),
     "canaryd_run_active": ((), "1 until the run has ended and its marker is out of the mesh, then 0."),
     "canaryd_run_held": (("kind",), "1 for the kind of hold that lies over the run, 0 for the others."),
     "canaryd_run_harm_ratio": ((), "Evidence of harm, all checks together, over its bound: at 1 the run goes back."),
@@ -286,7 +289,7 @@ class Runs(Collector):
             phase=run.phase,
             step=run.step + 1,
             steps=len(run.plan.spec.steps),
-            weight=run.split.share,
+            weight=0.0 if run.plan.spec.mode == "observe" else run.split.share,
             hold=hold.kind if hold else None,
             evidence=tuple(
                 (one.check, one.harm / one.harm_bound, one.proof / one.proof_bound if one.proof_bound else None)

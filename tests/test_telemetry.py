@@ -109,6 +109,13 @@ def test_a_check_that_proves_nothing_has_no_proof() -> None:
     assert seen.value("evidence_ratio", check="errors", of="proof") is None
 
 
+def test_a_run_that_only_observes_gives_the_canary_nothing() -> None:
+    """Nobody is to be woken for traffic that was never moved."""
+    seen = Seen()
+    seen.observe(replace(new_run(short_plan(mode="observe")), split=percent(25)))
+    assert (seen.value("weight_ratio"), seen.value("active")) == (0, 1)
+
+
 def test_a_hold_is_told_by_its_kind() -> None:
     """Never by its text."""
     seen = Seen()
