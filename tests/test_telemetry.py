@@ -37,7 +37,7 @@ PLACE = {"namespace": "default", "plan": "reviews"}
 @pytest.fixture(autouse=True)
 def _of_no_other_test() -> None:
     """Every run of these tests has one name, and what was told of the last is not told of the next."""
-    telemetry.RUNS.clear()
+    telemetry.RUNS.show(True)
 
 
 def named(name: str) -> Any:
@@ -245,7 +245,11 @@ def test_a_process_that_leads_no_longer_shows_no_run() -> None:
     telemetry.observed(new_run(short_plan()), (), START)
     assert (exported("canaryd_leader"), exported("canaryd_run_step", **PLACE)) == (1, 1)
     telemetry.leading(False)
+    telemetry.observed(new_run(short_plan()), (), START)
     assert (exported("canaryd_leader"), exported("canaryd_run_step", **PLACE)) == (0, 0)
+    telemetry.leading(True)
+    telemetry.observed(new_run(short_plan()), (), START)
+    assert (exported("canaryd_leader"), exported("canaryd_run_step", **PLACE)) == (1, 1)
 
 
 # -- where it is told from
