@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -151,6 +152,7 @@ class Daemon:
 
     def _end_term(self, reason: str) -> None:
         term, self._term = self._term, None
+        telemetry.leading(False)
         if term is None:
             return
         log.warning("daemon.term_ended", why=reason)
@@ -225,6 +227,7 @@ class Term:
             unreadable=self._store.unreadable,
             settle=self._settle,
             tidy=self._tidy,
+            forget=self._forget,
             mode=settings.mode,
             history=settings.run_history,
         )
@@ -232,6 +235,7 @@ class Term:
         self._orphans = Orphans(world.mesh, caches.routes, self._exists, world.clock, tell=self._orphaned, may=valid)
         self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken) if folder else None
         self._accepted: dict[str, str] = {}
+        self._states: dict[str, str] = {}
         self._open = ExitStack()
 
     def start(self, number: int, draining: str) -> None:
@@ -242,6 +246,7 @@ class Term:
             open_.callback(part.stop)
         open_.enter_context(self.canaryd)
         known = [record.run for record in self._store.records()]
+        telemetry.leading(True)
         log.info("daemon.leads", term=number, unfinished=[run.uid for run in known if not run.final])
         self.drain(draining)
         self.plans.start(known)
@@ -252,6 +257,7 @@ class Term:
             self._folder.start()
             open_.callback(self._folder.stop)
         for run in self.plans.last_runs():
+            telemetry.observed(run, (), time.time())
             self._aftermath.look(run, self._caches.routes.get(run.route.namespace, run.route.virtual_service))
 
     def drain(self, why: str) -> None:
@@ -324,6 +330,19 @@ class Term:
         if reason and self._accepted.get(key) != message:
             self._events.tell(reference(standing.text), reason, message, warning=warning)
         self._accepted[key] = message
+        self._states[key] = "invalid" if standing.plan is None else "refused" if warning else "accepted"
+        self._count_plans()
+
+    def _forget(self, key: str) -> None:
+        self._accepted.pop(key, None)
+        self._states.pop(key, None)
+        self._count_plans()
+        telemetry.plan_gone(*key.split("/", 1))
+
+    def _count_plans(self) -> None:
+        states = list(self._states.values())
+        counts = {state: states.count(state) for state in ("accepted", "refused", "invalid")}
+        telemetry.plans(**counts)
 
     def _settle(self, namespace: str, name: str, release: str) -> None:
         noted = {"metadata": {"annotations": {SETTLED: release}}}
