@@ -257,6 +257,21 @@ def test_what_fails_to_start_gives_the_lease_back(world: World) -> None:
     assert second.elector.valid()
 
 
+def test_without_its_callbacks_the_process_is_ended(world: World) -> None:
+    """Otherwise the Lease would be renewed for ever, and nobody would act."""
+    put(world, dict(RELEASED))
+    first = world.all[0]
+
+    def leave(term: int) -> None:
+        raise SystemExit
+
+    first.elector._on_started = leave
+    first.ask()
+    with pytest.raises(SystemExit):
+        first.elector._call()
+    assert [who for who, _ in world.deaths] == ["a"]
+
+
 def test_a_lost_answer_is_found_again(world: World) -> None:
     """The Lease is ours, and nobody told us: it is taken up at the next trial."""
     put(world, dict(RELEASED))
