@@ -51,10 +51,11 @@ def since_boot() -> float:
 
 def die(why: str) -> NoReturn:
     """End this process now, without a word to any thread of it."""
-    try:
-        log.critical("lease.process_ended", reason=why)
-    finally:  # also where nobody reads the log any more
-        os._exit(EXIT)
+    # By a thread of its own: a log that nobody reads must not keep the process alive.
+    teller = threading.Thread(target=log.critical, args=("lease.process_ended",), kwargs={"reason": why}, daemon=True)
+    teller.start()
+    teller.join(1.0)
+    os._exit(EXIT)
 
 
 class _State(enum.Enum):
@@ -197,11 +198,18 @@ class Elector:
             self._failures += 1
             wait = self._retry / 2
             if isinstance(error, Throttled):
-                wait = max(wait, error.after)
+                wait = max(wait, self._patience(error.after))
         except Exception:
             log.exception("lease.failed", lease=self._name)
             wait = self._retry
         return wait * random.uniform(1.0, 1.2)  # noqa: S311  # spreads load, guards nothing
+
+    def _patience(self, asked: float) -> float:
+        """For how long a server is left alone that asks for it: a leader tries again before its time is over."""
+        with self._changed:
+            if self._state is _State.FOLLOWING:
+                return min(asked, self._duration)
+            return min(asked, max(0.0, self._renewed + self._deadline - self._clock()) / 2)
 
     def _attempt(self) -> float:
         """
@@ -353,24 +361,22 @@ class Elector:
             raise
 
     def _step(self) -> bool:
-        """Wait for what is due and call it; False when there is nothing more to come."""
+        """Wait for what is due and do it; False when there is nothing more to come."""
         with self._changed:
-            while True:
-                self._expire()
-                if self._state is _State.TAKEN:
-                    self._state, term = _State.LEADING, self._term
-                    break
-                if self._state is _State.STOPPING:
-                    break
+            while (due := self._due()) is None:
                 if self._stopping.is_set():
                     return False
                 self._changed.wait(self._until_look(self._deadline))
-            due = self._state
-        if due is _State.LEADING:
-            self._begin(term)
-        else:
-            self._end()
+        due()
         return True
+
+    def _due(self) -> Callable[[], None] | None:
+        """With the lock held: the callback to make now."""
+        self._expire()
+        if self._state is _State.TAKEN:
+            self._state = _State.LEADING
+            return self._begin
+        return self._end if self._state is _State.STOPPING else None
 
     def _expire(self) -> None:
         if self._state in (_State.TAKEN, _State.LEADING) and self._clock() >= self._renewed + self._deadline:
@@ -381,7 +387,8 @@ class Elector:
             return None
         return max(0.0, min(LOOK, self._renewed + limit - self._clock()))
 
-    def _begin(self, term: int) -> None:
+    def _begin(self) -> None:
+        term = self._term
         log.info("lease.leading", lease=self._name, term=term, identity=self._identity)
         try:
             self._on_started(term)
@@ -407,14 +414,16 @@ class Elector:
     def _watch_over(self) -> None:
         """The thread that ends the process when what it leads has not stopped in time."""
         with self._changed:
-            while not self._ended:
-                led = self._state in (_State.LEADING, _State.STOPPING)
-                if led and self._clock() >= self._renewed + self._duration:
-                    self._die(
-                        f"the Lease {self._namespace}/{self._name} expired, and what this process led had not stopped"
-                    )
-                    return
+            while not self._ended and not self._overdue():
                 self._changed.wait(self._until_look(self._duration))
+            if self._ended:
+                return
+        self._die(f"the Lease {self._namespace}/{self._name} expired, and what this process led had not stopped")
+
+    def _overdue(self) -> bool:
+        """With the lock held: whether others may have the Lease while we still lead."""
+        led = self._state in (_State.LEADING, _State.STOPPING)
+        return led and self._clock() >= self._renewed + self._duration
 
 
 def micro_time(moment: datetime) -> str:
