@@ -116,6 +116,7 @@ class _Follower:
         self._cache, self._clock = cache, clock
         self._since = ""
         self._opened: float | None = None
+        self._fruitful = False
         self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -143,7 +144,15 @@ class _Follower:
 
     def turn(self) -> float:
         """List if need be, watch as long as it lasts; how long to wait before the next turn. Raises nothing."""
-        self._opened = None
+        wait = self._tried()
+        if self._lived() >= LIVED and not self._fruitful:
+            # Not even a bookmark. So does a server answer whose store was restored from a backup: our version is in its
+            # future, and it would stay silent until it gets there (seen on kube-apiserver 1.35).
+            self._since = ""
+        return wait
+
+    def _tried(self) -> float:
+        self._opened, self._fruitful = None, False
         try:
             if not self._since:
                 self._list()
@@ -183,6 +192,7 @@ class _Follower:
             for event in watch:
                 if self._stopping.is_set():
                     return
+                self._fruitful = True
                 self._cache.happened(self._namespace, event)
                 self._since = version_of(event.get("object") or {}) or self._since
         finally:

@@ -122,9 +122,13 @@ class Statuses:
         with self._news:
             while True:
                 now = time.monotonic()
-                waiting = [(shown.due, key) for key, shown in self._shown.items() if shown.dirty]
+                waiting = [
+                    (shown.due, key)
+                    for key, shown in self._shown.items()
+                    if shown.dirty and not (self._ends and shown.failures)
+                ]
                 due = min(waiting, default=None)
-                if due is not None and (due[0] <= now or (self._ends and not self._shown[due[1]].failures)):
+                if due is not None and (self._ends or due[0] <= now):
                     shown = self._shown[due[1]]
                     shown.dirty = False
                     return due[1], shown
