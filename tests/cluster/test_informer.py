@@ -11,7 +11,7 @@ from canaryd.cluster.backoff import Backoff
 from canaryd.cluster.cache import AHEAD_FOR, Cache, Change, newer
 from canaryd.cluster.informer import LIVED, STUBBORN, _Follower
 from canaryd.errors import Unavailable
-from canaryd.kube import Kind, Throttled
+from canaryd.kube import Expired, Kind, Throttled
 
 KIND = Kind("", "v1", "configmaps")
 
@@ -111,6 +111,26 @@ def test_an_answer_that_is_never_confirmed_is_dropped(cache: Cache, clock: Clock
     assert version(cache, "b") is None
 
 
+def test_the_same_list_again_tells_nothing(cache: Cache, told: list[Change]) -> None:
+    """Only true differences."""
+    cache.relisted("", [thing("a", 5)], "9")
+    assert told == []
+    cache.relisted("", [thing("a", 10, uid="anew")], "11")
+    assert [one.kind for one in told] == ["removed", "added"]
+
+
+def test_what_a_callback_raises_ends_there(clock: Clock) -> None:
+    """The watch that told of it goes on."""
+
+    def fail(change: Change) -> None:
+        raise ZeroDivisionError
+
+    cache = Cache(("",), {}, fail, clock)
+    cache.relisted("", [thing("a", 5)], "7")
+    cache.happened("", {"type": "ADDED", "object": thing("b", 8)})
+    assert version(cache, "b") == "8"
+
+
 def test_one_namespace_says_nothing_of_another(clock: Clock, told: list[Change]) -> None:
     """A relist of one removes nothing of the other; fresh is the stalest of them."""
     cache = Cache(("n", "m"), {}, told.append, clock)
@@ -155,6 +175,8 @@ class Script:
 
 
 class _Played:
+    error: type[Unavailable] = Unavailable
+
     def __init__(self, clock: Clock, lives: float, events: list[Any], breaks: bool) -> None:
         self.clock, self.lives, self.events, self.breaks = clock, lives, events, breaks
 
@@ -162,7 +184,7 @@ class _Played:
         yield from self.events
         self.clock.now += self.lives
         if self.breaks:
-            raise Unavailable("cut")
+            raise self.error("cut")
 
     def close(self) -> None: ...
 
@@ -199,3 +221,12 @@ def test_a_watch_that_fails_and_fails_is_listed_anew(clock: Clock) -> None:
     for _ in range(STUBBORN + 1):
         one.turn()
     assert kube.asked == ["list", *["5"] * STUBBORN, "list", "5"]
+
+
+def test_a_forgotten_version_is_listed_anew_at_once(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after the failures that any other error needs."""
+    monkeypatch.setattr(_Played, "error", Expired)
+    one, kube = follower(clock, (300, [BOOKMARK], True), (300, [BOOKMARK], False))
+    assert one.turn() <= 0.2
+    one.turn()
+    assert kube.asked == ["list", "5", "list", "5"]
