@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from canaryd.kube import Kind, Kube, connect
-from tests.deploy.manifests import DEPLOY, kubectl
+from tests.deploy.manifests import DEPLOY, ROOT, kubectl
 
 Object = dict[str, Any]
 TAKES_EFFECT = 30.0
@@ -97,6 +97,16 @@ def installed(real_api: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                     found.admin.delete(policy, "", one["metadata"]["name"])
         until(lambda: not refuses(found, "CanaryRun", RUN))
         until(lambda: not refuses(found, "CanaryRecord", RECORD))
+
+
+@pytest.fixture(scope="module")
+def operated(real_api: Path) -> Path:
+    """The API server with the namespaces, which a dry run does not make, and the Prometheus operator's kinds."""
+    for namespace in ("canaryd", "shop"):
+        kubectl("create", "namespace", namespace, config=real_api)
+    kubectl("apply", "--server-side", "-f", str(ROOT / "tests/deploy/operator.yaml"), config=real_api)
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", config=real_api)
+    return real_api
 
 
 def apply(config: Path, objects: list[Object]) -> None:

@@ -21,7 +21,9 @@ AGREED = {"store", "namespaces"}
 def test_the_settings_are_settings_that_there_are(overlay: str) -> None:
     """A misspelt one would stop the container at its start."""
     found = next(
-        one for one in built(DEPLOY / "overlays" / overlay) if one["kind"] == "ConfigMap" and "canaryd.yaml" in one["data"]
+        one
+        for one in built(DEPLOY / "overlays" / overlay)
+        if one["kind"] == "ConfigMap" and "canaryd.yaml" in one["data"]
     )
     assert set(yaml.safe_load(found["data"]["canaryd.yaml"])) <= set(Settings.model_fields) | AGREED
 
@@ -108,16 +110,6 @@ CHOICES = [
     ("namespaced", tuple(one for one in COMPONENTS if one != "plans-folder")),
     ("ha", COMPONENTS),
 ]
-
-
-@pytest.fixture(scope="module")
-def operated(real_api: Path) -> Path:
-    """The API server with the namespaces, which a dry run does not make, and the Prometheus operator's kinds."""
-    for namespace in ("canaryd", "shop"):
-        kubectl("create", "namespace", namespace, config=real_api)
-    kubectl("apply", "--server-side", "-f", str(ROOT / "tests/deploy/operator.yaml"), config=real_api)
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", config=real_api)
-    return real_api
 
 
 @XDIST_GROUP
