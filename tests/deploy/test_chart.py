@@ -262,7 +262,7 @@ def test_another_release_is_another_account(helm: Path, tmp_path: Path) -> None:
 def test_the_drain_has_the_controllers_rights_before_anything_goes(
     namespaces: list[str], helm: Path, tmp_path: Path
 ) -> None:
-    """Its account and bindings are hooks that come before the job, and the roles are those that the release still has."""
+    """Its account and bindings are hooks that come before the job; the roles are still there."""
     found = rendered(helm, {"namespaces": namespaces}, tmp_path)
     hooks = [one for one in found if hooked(one)]
     weights = {one["kind"]: int(one["metadata"]["annotations"]["helm.sh/hook-weight"]) for one in hooks}

@@ -10,7 +10,7 @@ import yaml
 
 from canaryd.settings import Settings
 from tests.conftest import XDIST_GROUP
-from tests.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, ROOT, built, composed, kubectl, of
+from tests.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, built, composed, kubectl, of
 
 Object = dict[str, Any]
 AGREED = {"store", "namespaces"}

@@ -1,9 +1,9 @@
 """
 `make helm`: the Helm that go.mod names, built once, so that the chart is linted and rendered in tests.
 
-Kept in ``~/.cache/canaryd/helm/<hash of go.mod and go.sum>``, apart from etcd and kube-apiserver, so that neither is built
-again for the other. A module build knows no version of Kubernetes, and a chart that asks for one would be refused: it
-is told as Helm's own Makefile does, from the client library that Helm was built with.
+Kept in ``~/.cache/canaryd/helm/<hash of go.mod and go.sum>``, apart from etcd and kube-apiserver, so that neither is
+built again for the other. A module build knows no version of Kubernetes, and a chart that asks for one would be
+refused: it is told as Helm's own Makefile does, from the client library that Helm was built with.
 Source: helm/helm v3, Makefile (K8S_MODULES_MAJOR_VER).
 """
 
