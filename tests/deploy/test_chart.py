@@ -168,15 +168,13 @@ def test_the_chart_is_linted(name: str, helm: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@XDIST_GROUP
 @pytest.mark.parametrize("name", VALUES)
-def test_an_api_server_takes_what_is_rendered(name: str, helm: Path, tmp_path: Path, operated: Path) -> None:
+def test_an_api_server_takes_what_is_rendered(name: str, helm: Path, tmp_path: Path, anywhere: Path) -> None:
     """Strictly validated, as a dry run; each object once."""
     found = rendered(helm, VALUES[name], tmp_path)
-    kubectl("create", "namespace", NAMESPACE, config=operated)
     done = kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"),
-        config=operated,
+        config=anywhere,
         text=yaml.safe_dump_all(found),
     )
     assert done.returncode == 0, done.stderr

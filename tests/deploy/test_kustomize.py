@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from canaryd.settings import Settings
-from tests.conftest import XDIST_GROUP
 from tests.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, built, composed, kubectl, of
 
 Object = dict[str, Any]
@@ -112,16 +111,15 @@ CHOICES = [
 ]
 
 
-@XDIST_GROUP
 @pytest.mark.parametrize(("overlay", "components"), CHOICES)
-def test_an_api_server_takes_it(overlay: str, components: tuple[str, ...], operated: Path, tmp_path: Path) -> None:
+def test_an_api_server_takes_it(overlay: str, components: tuple[str, ...], anywhere: Path, tmp_path: Path) -> None:
     """Every overlay, alone, with each component, and with all: strictly validated, as a dry run."""
     if "monitoring" in components and (lacking := needs("rules/prometheusrule.yaml", "grafana/canaryd.json")):
         pytest.skip(f"deploy/ has no {' and no '.join(lacking)}")
     objects = built(composed(tmp_path, overlay, *components))
     done = kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"),
-        config=operated,
+        config=anywhere,
         text=yaml.safe_dump_all(objects),
     )
     assert done.returncode == 0, done.stderr
