@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -53,6 +54,8 @@ from canaryd.store.statuses import PlanStatuses, RunStatuses
 
 Object = dict[str, Any]
 
+LOOK = 0.5
+"""Seconds after which a signal is noticed at the latest, and a term that was lost before it began."""
 LISTED_WITHIN = 60.0
 """Seconds in which a new leader waits for its caches before it says why it waits."""
 DRAIN = "canaryd.io/drain"
@@ -117,7 +120,9 @@ class Daemon:
             signal.signal(number, lambda *_: self._ending.set())
         with ExitStack() as stack:
             self.start(stack)
-            self._ending.wait()
+            # Not without a limit: a signal that the kernel gives to another thread does not wake a lock that waits.
+            while not self._ending.wait(LOOK):
+                pass
             log.info("daemon.stopping", in_flight=[run.uid for run in self.in_flight()])
 
     def start(self, stack: ExitStack) -> None:
@@ -142,10 +147,13 @@ class Daemon:
 
     def _begin_term(self, number: int) -> None:
         self._end_retreats()
-        while not self.caches.wait(LISTED_WITHIN):
+        said = time.monotonic()
+        while not self.caches.wait(LOOK):
             if not self.elector.valid():
                 return
-            log.warning("daemon.waits", why=self._unready())
+            if time.monotonic() - said > LISTED_WITHIN:
+                said = time.monotonic()
+                log.warning("daemon.waits", why=self._unready())
         self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._pod)
         self._term.start(number, self._draining)
 

@@ -47,8 +47,10 @@ class Scheduler:
             worker.start()
 
     def stop(self) -> None:
-        """No tick begins after this; those that run are waited for."""
+        """No tick begins after this; those that run are waited for. Harmless when stopped already, or never started."""
         self._stopping.set()
+        if not self._due.running:
+            return
         self._due.shutdown(wait=False)
         for _ in self._workers:
             self._queue.put(None)
