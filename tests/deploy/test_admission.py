@@ -385,7 +385,7 @@ def test_only_canaryd_makes_runs_and_records(installed: Installed, controller: K
         "apiVersion": "canaryd.io/v1alpha1",
         "kind": "CanaryRecord",
         "metadata": {"name": mine["metadata"]["name"]},
-        **{"schema": 1, "judge": "1", "version": 1, "data": "eJwDAAAAAAE="},
+        "schema": 1, "judge": "1", "version": 1, "data": "eJwDAAAAAAE=",
     }
     controller.create(CANARY_RECORDS, installed.namespace, record)
     stranger = installed.person("rita", "stranger")

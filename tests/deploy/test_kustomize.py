@@ -21,7 +21,9 @@ AGREED = {"store", "namespaces"}
 def test_the_settings_are_settings_that_there_are(overlay: str) -> None:
     """A misspelt one would stop the container at its start."""
     found = next(
-        one for one in built(DEPLOY / "overlays" / overlay) if one["kind"] == "ConfigMap" and "canaryd.yaml" in one["data"]
+        one
+        for one in built(DEPLOY / "overlays" / overlay)
+        if one["kind"] == "ConfigMap" and "canaryd.yaml" in one["data"]
     )
     assert set(yaml.safe_load(found["data"]["canaryd.yaml"])) <= set(Settings.model_fields) | AGREED
 
