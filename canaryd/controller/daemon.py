@@ -50,10 +50,13 @@ from canaryd.model.run import Run
 from canaryd.settings import Settings
 from canaryd.store.cluster import ClusterStore
 from canaryd.store.folder import FolderJournal
+from canaryd.store.objects import PLAN_LABEL, Traffic
 from canaryd.store.statuses import PlanStatuses, RunStatuses
 
 Object = dict[str, Any]
 
+LOOK = 0.5
+"""Seconds after which a signal is noticed at the latest, and a term that was lost before it began."""
 LISTED_WITHIN = 60.0
 """Seconds in which a new leader waits for its caches before it says why it waits."""
 DRAIN = "canaryd.io/drain"
@@ -118,7 +121,9 @@ class Daemon:
             signal.signal(number, lambda *_: self._ending.set())
         with ExitStack() as stack:
             self.start(stack)
-            self._ending.wait()
+            # Not without a limit: a signal that the kernel gives to another thread does not wake a lock that waits.
+            while not self._ending.wait(LOOK):
+                pass
             log.info("daemon.stopping", in_flight=[run.uid for run in self.in_flight()])
 
     def start(self, stack: ExitStack) -> None:
@@ -143,10 +148,13 @@ class Daemon:
 
     def _begin_term(self, number: int) -> None:
         self._end_retreats()
-        while not self.caches.wait(LISTED_WITHIN):
+        said = time.monotonic()
+        while not self.caches.wait(LOOK):
             if not self.elector.valid():
                 return
-            log.warning("daemon.waits", why=self._unready())
+            if time.monotonic() - said > LISTED_WITHIN:
+                said = time.monotonic()
+                log.warning("daemon.waits", why=self._unready())
         self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._pod)
         self._term.start(number, self._draining)
 
@@ -210,7 +218,7 @@ class Term:
     ) -> None:
         self._caches = caches
         self._kube = kube
-        self._store = ClusterStore(kube, caches.runs, caches.records)
+        self._store = ClusterStore(kube, caches.runs, caches.records, namespaces=tuple(settings.namespaces) or ("",))
         self._runs = RunStatuses(kube, caches.runs)
         self._plan_statuses = PlanStatuses(kube, caches.plans)
         self._events = Events(kube, instance=identity)
@@ -236,6 +244,8 @@ class Term:
         self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken) if folder else None
         self._accepted: dict[str, str] = {}
         self._states: dict[str, str] = {}
+        self._changed: dict[str, str] = {}
+        self._traffic: dict[str, Traffic] = {}
         self._open = ExitStack()
 
     def start(self, number: int, draining: str) -> None:
@@ -244,8 +254,10 @@ class Term:
         for part in (self._runs, self._plan_statuses, self._events):
             part.start()
             open_.callback(part.stop)
+        open_.callback(self._store.flush)
         open_.enter_context(self.canaryd)
         known = [record.run for record in self._store.records()]
+        self._tell_unreadable()
         telemetry.leading(True)
         log.info("daemon.leads", term=number, unfinished=[run.uid for run in known if not run.final])
         self.drain(draining)
@@ -298,7 +310,7 @@ class Term:
             self.canaryd.wake(name)
 
     def _run_deleted(self, namespace: str, found: Object) -> None:
-        plan = (found["metadata"].get("labels") or {}).get("canaryd.io/plan") or ""
+        plan = (found["metadata"].get("labels") or {}).get(PLAN_LABEL) or ""
         self.plans.gone(namespace, plan, found["metadata"]["name"])
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
@@ -308,11 +320,17 @@ class Term:
         return self.canaryd.see(uid)
 
     def _ticked(self, run: Run) -> None:
-        self._runs.show(run, self._break_glass(run))
+        self._show_run(run)
         self.plans.ticked(run)
 
+    def _show_run(self, run: Run) -> None:
+        self._runs.show(run, self._break_glass(run), plan_changed=self._changed.get(run.uid, ""))
+
     def _not_as_decided(self, run: Run, why: str) -> None:
-        self._runs.traffic(run.uid, not why, why or f"{run.split} was seen in the mesh")
+        self._traffic[run.uid] = Traffic(not why, why or f"{run.split} was seen in the mesh")
+        self._show_run(run)
+        self._runs.traffic(run.uid, self._traffic[run.uid].as_decided, self._traffic[run.uid].why)
+        self.plans.changed(run.plan.namespace, run.plan.name)
         if why and (found := self._caches.runs.get(run.plan.namespace, run.uid)):
             self._events.tell(reference(found), "TrafficNotAsDecided", why, warning=True)
 
@@ -323,7 +341,12 @@ class Term:
     def _show(self, standing: Standing) -> None:
         meta, run = standing.text["metadata"], standing.following.run
         glass = self._break_glass(run) if run else ""
-        fields = plan_status(standing, glass)
+        fields = plan_status(standing, glass, self._traffic.get(run.uid) if run else None)
+        if run and (changed := standing.following.reason if standing.following.changed else "") != self._changed.get(
+            run.uid, ""
+        ):
+            self._changed[run.uid] = changed
+            self._show_run(run)
         self._plan_statuses.show(meta.get("namespace") or "", meta["name"], fields)
         reason, message, warning = plan_event(standing)
         key = f"{meta.get('namespace')}/{meta['name']}"
@@ -347,6 +370,13 @@ class Term:
     def _settle(self, namespace: str, name: str, release: str) -> None:
         noted = {"metadata": {"annotations": {SETTLED: release}}}
         self._caches.plans.took(self._kube.patch_merge(CANARY_PLANS, namespace, name, noted))
+
+    def _tell_unreadable(self) -> None:
+        """Runs that nobody ticks, because what was written of them means nothing to this canaryd."""
+        unreadable = self._store.unreadable()
+        for found in self._caches.runs.all():
+            if why := unreadable.get(found["metadata"]["name"]):
+                self._events.tell(reference(found), "RunUnreadable", why, warning=True)
 
     def _tidy(self, run: Run) -> None:
         """Delete a run that is older than what is kept."""

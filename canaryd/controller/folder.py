@@ -81,7 +81,8 @@ class Folder:
     def stop(self) -> None:
         """Nothing is written after this."""
         self._end.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _loop(self) -> None:
         while not self._end.is_set():

@@ -108,7 +108,8 @@ def reference(found: Mapping[str, Any]) -> Object:
 def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | None = None) -> Object:
     """The status of a CanaryPlan; conditions are without their times."""
     following, plan, run = standing.following, standing.plan, standing.following.run
-    shown = plan_status_of(run, break_glass, traffic) if run else {}
+    changed = following.reason if following.changed else ""
+    shown = plan_status_of(run, break_glass, traffic, plan_changed=changed) if run else {}
     status: Object = {**shown, "observedGeneration": standing.text["metadata"].get("generation") or 0}
     if plan is not None:
         status["release"] = plan.spec.release

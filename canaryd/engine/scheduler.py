@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 class Scheduler:
     """
-    Calls ``tick(uid)`` for every run it knows, when due and when woken; or for whatever else has a key and is looked at.
+    Calls ``tick(uid)`` for every run it knows, when due and when woken; or for whatever else is looked at by a key.
 
     ``measured`` says whether its ticks are those that canaryd's metrics speak of.
     """
@@ -53,8 +53,10 @@ class Scheduler:
             worker.start()
 
     def stop(self) -> None:
-        """No tick begins after this; those that run are waited for."""
+        """No tick begins after this; those that run are waited for. Harmless when stopped already, or never started."""
         self._stopping.set()
+        if not self._due.running:
+            return
         self._due.shutdown(wait=False)
         for _ in self._workers:
             self._queue.put(None)

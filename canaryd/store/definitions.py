@@ -341,6 +341,7 @@ def _plan_status() -> Object:
         observedGeneration={"type": "integer", "format": "int64", "description": "The generation that this speaks of."},
         release=_text("The release that this speaks of."),
         run=_text("The CanaryRun that carries it out, or did last."),
+        turnedDown=_text("A release that came while another was in flight, and by onNewRelease: refuse is not run."),
         settled=_struct(
             "The release that was last run to its end.",
             release=_text("The release."),

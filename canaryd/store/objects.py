@@ -412,13 +412,15 @@ def status_of(
     return {key: one for key, one in found.items() if one not in ("", [])}
 
 
-def plan_status_of(run: Run, break_glass: str = "", traffic: Traffic | None = None) -> Object:
+def plan_status_of(
+    run: Run, break_glass: str = "", traffic: Traffic | None = None, *, plan_changed: str = ""
+) -> Object:
     """What the status of a CanaryPlan says of its run, conditions included but without times."""
     found = _where(run) | {
         "release": run.plan.spec.release,
         "run": run.uid,
         "breakGlass": break_glass,
-        "conditions": conditions_of(run, "", traffic),
+        "conditions": conditions_of(run, plan_changed, traffic),
     }
     if run.final and run.outcome and run.ended is not None:
         found["settled"] = {

@@ -239,3 +239,13 @@ def test_a_worker_that_has_died_is_a_fault() -> None:
 def test_a_scheduler_that_was_not_started_has_no_fault() -> None:
     """A standby is healthy."""
     assert Scheduler(lambda uid: None).fault() == ""
+
+
+def test_stopping_twice_or_before_the_start_is_harmless() -> None:
+    """A term that lost its Lease in mid-rollback is stopped in two strides, one that could not begin was never started."""
+    scheduler = Scheduler(lambda _: None, workers=1)
+    scheduler.stop()
+    scheduler = Scheduler(lambda _: None, workers=1)
+    scheduler.start()
+    scheduler.stop()
+    scheduler.stop()
