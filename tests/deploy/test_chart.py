@@ -238,7 +238,6 @@ def test_the_settings_are_settings_that_there_are(helm: Path, tmp_path: Path) ->
     settings = yaml.safe_load(of("ConfigMap", found)["data"]["canaryd.yaml"])
     assert set(settings) <= set(Settings.model_fields) | AGREED
     assert settings["namespaces"] == ["shop"]
-    assert settings["store"] == "cluster"
     assert settings["workers"] == 4
 
 
