@@ -238,7 +238,6 @@ def test_the_settings_are_settings_that_there_are(helm: Path, tmp_path: Path) ->
     settings = yaml.safe_load(of("ConfigMap", found)["data"]["canaryd.yaml"])
     assert set(settings) <= set(Settings.model_fields) | AGREED
     assert settings["namespaces"] == ["shop"]
-    assert settings["store"] == "cluster"
     assert settings["workers"] == 4
 
 
@@ -344,3 +343,14 @@ def test_alerts_and_dashboard_are_the_ones_in_deploy(helm: Path, tmp_path: Path)
     dashboard = of("ConfigMap", found, "canaryd-dashboard")["data"]["canaryd.json"]
     assert json.loads(dashboard) == json.loads((DEPLOY / "grafana/canaryd.json").read_text())
     assert (ROOT / "tools/chart.py").exists()
+
+
+def test_the_page_on_installing_names_values_and_folders_that_there_are() -> None:
+    """What is copied from a page must work."""
+    page = (ROOT / "docs/install.md").read_text()
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    tops = "|".join(values)
+    named = set(re.findall(rf"`((?:{tops})(?:\.[A-Za-z]+)+)", page))
+    assert len(named) > 8
+    assert {one for one in named if not one.startswith("settings.")} <= paths(values)
+    assert not [one for one in re.findall(r"deploy/[a-z/.-]+[a-z]", page) if not (ROOT / one).exists()]

@@ -12,8 +12,8 @@ from canaryd.settings import Settings
 from tests.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, built, composed, kubectl, of
 
 Object = dict[str, Any]
-AGREED = {"store", "namespaces"}
-"""Settings that the controller brings."""
+AGREED = {"namespaces"}
+"""A setting that the controller brings."""
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -92,6 +92,8 @@ MAY: list[tuple[str, str, bool]] = [
     ("get", "configmaps", False),
     ("list", "canaryplans.canaryd.io", True),
     ("create", "canaryplans.canaryd.io", False),
+    ("delete", "canaryplans.canaryd.io", False),
+    ("patch", "canaryplans.canaryd.io", True),
     ("patch", "canaryplans.canaryd.io/status", True),
     ("watch", "canarypolicies.canaryd.io", True),
     ("patch", "canarypolicies.canaryd.io", False),
@@ -127,13 +129,12 @@ def test_the_api_server_grants_the_controller_this(
 def test_the_lease_is_one_in_our_own_namespace(installed: Installed) -> None:
     """Another controller's Lease is none of ours."""
     leases = "leases.coordination.k8s.io"
-    for verb in ("get", "update"):
+    for verb in ("get", "update", "patch", "delete"):
         assert can(installed, CONTROLLER, verb, leases, "canaryd", "canaryd")
         assert not can(installed, CONTROLLER, verb, leases, "canaryd", "another")
         assert not can(installed, CONTROLLER, verb, leases, "kube-system", "canaryd")
     assert can(installed, CONTROLLER, "create", leases, "canaryd")
     assert not can(installed, CONTROLLER, "create", leases, "kube-system")
-    assert not can(installed, CONTROLLER, "delete", leases, "canaryd", "canaryd")
 
 
 ROLES: dict[str, dict[tuple[str, str], bool]] = {

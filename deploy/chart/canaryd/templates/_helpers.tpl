@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "canaryd.settings" -}}
-{{- $own := dict "store" "cluster" -}}
+{{- $own := dict -}}
 {{- if .Values.namespaces -}}
 {{- $_ := set $own "namespaces" .Values.namespaces -}}
 {{- end -}}
