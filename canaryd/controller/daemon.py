@@ -442,7 +442,9 @@ def _has_our_kinds(kube: Kube) -> None:
     try:
         kube.list(CANARY_POLICIES)
     except Unserved as error:
-        raise Rejected("the API server does not know CanaryPlans yet: canaryd crds | kubectl apply -f -") from error
+        raise Rejected(
+            "the API server does not know CanaryPlans yet: canaryd crds | kubectl apply --server-side -f -"
+        ) from error
     except CanarydError as error:
         log.warning("daemon.waits", why=str(error))
 

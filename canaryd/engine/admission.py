@@ -18,7 +18,7 @@ from canaryd.judge.futility import prospect
 from canaryd.model.cells import Cell, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.run import Outcome, Record, Run
+from canaryd.model.run import Outcome, Record, Run, command_line
 from canaryd.model.traffic import NOTHING, Admission
 
 RECENTLY = (300.0, 60.0)
@@ -150,7 +150,7 @@ def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
         return ()
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"
-    return (f"{edited}. To run the new text, abort this run first: canaryd abort {run.plan.name}",)
+    return (f"{edited}. To run the new text, abort this run first: {command_line(run, 'abort')}",)
 
 
 def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:

@@ -72,6 +72,7 @@ def run_object(run: Run) -> Object:
             },
             "created": time_text(run.created),
             "split": _percent(run.started_from),
+            "commands": [],  # so that one patch, add to /spec/commands/-, is right for the first command and all later
         },
     }
 
@@ -459,11 +460,18 @@ def verdict_of(run: Run) -> str:
 
 def why_of(run: Run) -> str:
     """In one sentence: how it ended, why it goes back, or what it waits for."""
+    if run.outcome is Outcome.PROMOTED and not run.unproven:
+        return in_short(run.reason)
     if run.final:
         return run.reason or (run.latch.reason if run.latch else "")
     if run.latch:
         return run.latch.reason
     return run.waiting or (run.hold.why if run.hold else "")
+
+
+def in_short(proof: str) -> str:
+    """The first finding of a proof; the others, with their figures, are in the run's decisions."""
+    return proof.partition(";")[0]
 
 
 def conditions_of(run: Run, plan_changed: str = "", traffic: Traffic | None = None) -> list[Object]:
