@@ -377,6 +377,7 @@ class Term:
         unreadable = self._store.unreadable()
         for found in self._caches.runs.all():
             if why := unreadable.get(found["metadata"]["name"]):
+                self._runs.unreadable(found["metadata"]["namespace"], found["metadata"]["name"], why)
                 self._events.tell(reference(found), "RunUnreadable", why, warning=True)
 
     def _tidy(self, run: Run) -> None:
