@@ -37,6 +37,7 @@ from canaryd.kube import (
     CANARY_RECORDS,
     CANARY_RUNS,
     VIRTUAL_SERVICES,
+    Kind,
     Kube,
     Missing,
     Unserved,
@@ -96,7 +97,7 @@ class Daemon:
             policies=Informer(self._kube, CANARY_POLICIES, on_change=self._on("policy")),
             runs=Informer(self._kube, CANARY_RUNS, namespaces, on_change=self._on("run")),
             records=Informer(self._kube, CANARY_RECORDS, namespaces),
-            routes=Informer(self._kube, _served(self._kube), namespaces, on_change=self._on("route")),
+            routes=Informer(self._kube, _served(self._kube, namespaces[0]), namespaces, on_change=self._on("route")),
         )
         self._pod = os.environ.get("POD_NAME") or socket.gethostname()
         self.elector = Elector(
@@ -376,6 +377,7 @@ class Term:
         unreadable = self._store.unreadable()
         for found in self._caches.runs.all():
             if why := unreadable.get(found["metadata"]["name"]):
+                self._runs.unreadable(found["metadata"]["namespace"], found["metadata"]["name"], why)
                 self._events.tell(reference(found), "RunUnreadable", why, warning=True)
 
     def _tidy(self, run: Run) -> None:
@@ -424,12 +426,12 @@ def lease_place(settings: Settings) -> tuple[str, str]:
     return settings.lease_namespace or os.environ.get("POD_NAMESPACE") or "canaryd", settings.lease
 
 
-def _served(kube: Kube) -> Any:
-    """VirtualServices, in the version that is served."""
+def _served(kube: Kube, namespace: str) -> Kind:
+    """VirtualServices, in the version that is served; ``namespace`` is one that we may list, empty for all."""
     for version in VERSIONS:
         kind = replace(VIRTUAL_SERVICES, version=version)
         try:
-            kube.listed(kind, "default")
+            kube.listed(kind, namespace)
         except Unserved:
             continue
         except CanarydError:

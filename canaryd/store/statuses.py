@@ -232,6 +232,17 @@ class RunStatuses(Statuses):
             if run := self._runs.get(uid):
                 self._again((run.plan.namespace, uid))
 
+    def unreadable(self, namespace: str, uid: str, why: str) -> None:
+        """Show a run that cannot be read: it holds where it is, and says why. What stands there stays."""
+
+        def render() -> Object:
+            present = (self._cache.get(namespace, uid) or {}).get("status") or {}
+            held = objects.condition("Held", True, "UnreadableRecord", why)
+            others = [one for one in present.get("conditions") or () if one["type"] != "Held"]
+            return present | {"phase": "held", "why": why, "conditions": [*others, held]}
+
+        self._show((namespace, uid), render)
+
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind; what is written stays."""
         with self._news:

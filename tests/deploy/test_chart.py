@@ -21,7 +21,7 @@ from canaryd import __version__
 from canaryd.settings import Settings
 from tests.conftest import XDIST_GROUP
 from tests.deploy.manifests import DEPLOY, ROOT, built, documents, kubectl, of
-from tests.deploy.test_kustomize import AGREED, restricted
+from tests.deploy.test_kustomize import restricted
 from tests.envtest.helm import build
 from tools.chart import FILES, copies
 
@@ -236,7 +236,7 @@ def test_the_settings_are_settings_that_there_are(helm: Path, tmp_path: Path) ->
     """And those that the chart sets win."""
     found = rendered(helm, {"namespaces": ["shop"], "settings": {"workers": 4}}, tmp_path)
     settings = yaml.safe_load(of("ConfigMap", found)["data"]["canaryd.yaml"])
-    assert set(settings) <= set(Settings.model_fields) | AGREED
+    assert set(settings) <= set(Settings.model_fields)
     assert settings["namespaces"] == ["shop"]
     assert settings["workers"] == 4
 

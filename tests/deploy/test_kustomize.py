@@ -12,8 +12,6 @@ from canaryd.settings import Settings
 from tests.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, built, composed, kubectl, of
 
 Object = dict[str, Any]
-AGREED = {"namespaces"}
-"""A setting that the controller brings."""
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -24,7 +22,7 @@ def test_the_settings_are_settings_that_there_are(overlay: str) -> None:
         for one in built(DEPLOY / "overlays" / overlay)
         if one["kind"] == "ConfigMap" and "canaryd.yaml" in one["data"]
     )
-    assert set(yaml.safe_load(found["data"]["canaryd.yaml"])) <= set(Settings.model_fields) | AGREED
+    assert set(yaml.safe_load(found["data"]["canaryd.yaml"])) <= set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
