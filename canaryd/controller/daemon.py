@@ -178,7 +178,8 @@ class Daemon:
 
     def _see_lease(self, lease: Object) -> None:
         meta, spec = lease.get("metadata") or {}, lease.get("spec") or {}
-        self._draining = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        by = (meta.get("annotations") or {}).get(DRAIN)
+        self._draining = f"drained by {by}" if by else ""
         if self._term:
             self._term.drain(self._draining)
         if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
