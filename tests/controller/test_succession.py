@@ -1,0 +1,241 @@
+"""
+The leader is killed in each phase, and the other process ends the run the same way.
+
+Two processes stand for election all the time; who is killed is replaced by a new standby.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from canaryd.model.run import Outcome, Phase, Run
+from tests.cli.stage import Process
+from tests.controller.past import Past, record_in
+from tests.controller.stage import Stage
+
+pytestmark = pytest.mark.xdist_group("succession")
+
+TAKE_OVER = 6.0
+"""Seconds: the Lease's three, a look of the standby, and what a busy machine adds."""
+LONG = [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "10m"}]
+
+
+class Pair:
+    """A leader and a standby, and a new release for each test."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self._names = (f"canaryd-{number}" for number in count())
+        self.processes = [self._another(), self._another()]
+        stage.until(lambda: bool(self.holder), "a leader", self.processes[0])
+
+    def _another(self) -> Process:
+        return self.stage.controller(name=next(self._names))
+
+    @property
+    def holder(self) -> str:
+        lease = self.stage.cluster.find("Lease", "canaryd", "canaryd")
+        assert lease is not None
+        return str(lease["spec"].get("holderIdentity") or "")
+
+    @property
+    def leader(self) -> Process:
+        self.stage.until(lambda: any(self._leads(one) for one in self.processes), "a leader", deadline=10)
+        return next(one for one in self.processes if self._leads(one))
+
+    @property
+    def standby(self) -> Process:
+        leader = self.leader
+        return next(one for one in self.processes if one is not leader)
+
+    def _leads(self, process: Process) -> bool:
+        return f'"identity": "{self.holder}"' in process.output and bool(self.holder)
+
+    def lose(self, leader: Process, number: signal.Signals = signal.SIGKILL) -> float:
+        """End the leader; in how many seconds the other one leads."""
+        standby = next(one for one in self.processes if one is not leader)
+        began = time.monotonic()
+        leader.send(number)
+        standby.says('"event": "daemon.leads"', deadline=20)
+        took = time.monotonic() - began
+        leader.kill()
+        self.processes = [standby, self._another()]
+        return took
+
+    def reset(self) -> None:
+        """As before the first release: nothing is left of the last one but time."""
+        stage = self.stage
+        assert stage.api
+        stage.api.faults.clear()
+        for version in ("v1", "v3"):
+            stage.clients.fail(version, 0.002)
+        if stage.cluster.find("CanaryPlan", "default", "reviews"):
+            stage.kubectl("kubectl delete canaryplan/reviews; kubectl delete canaryruns --all")
+        stage.until(lambda: not stage.marked(), "no marker")
+        stage.set_weights(100, 0)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with Stage(tmp_path_factory.mktemp("succession")) as stage:
+        yield Pair(stage)
+
+
+@pytest.fixture
+def pair(house: Pair) -> Pair:
+    house.reset()
+    return house
+
+
+@pytest.fixture
+def past(pair: Pair) -> Past:
+    return Past(pair.stage.cluster)
+
+
+def ended(pair: Pair, past: Past, outcome: Outcome, reason: str = "") -> Run:
+    """What must be so after every succession: one run, its end, its reason, no evidence lost, no weight up."""
+    stage = pair.stage
+    found = stage.ends(process=pair.leader)
+    run = stage.newest()
+    assert run.outcome is outcome, run.reason
+    assert stage.weights() == ((0, 100) if outcome is Outcome.PROMOTED else (100, 0)), str(past)
+    assert found["status"]["why"] == run.reason
+    assert reason in ("", run.reason)
+    past.check()
+    assert {moment.marker.run for moment in past.moments if moment.marker} <= {run.uid}
+    return run
+
+
+def test_pending(pair: Pair, past: Past) -> None:
+    """The canary is not rolled out yet."""
+    stage, ready = pair.stage, {"updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2, "replicas": 2}
+    stage.cluster.set_status("Deployment", "default", "reviews-v3", {**ready, "updatedReplicas": 1})
+    stage.apply()
+    stage.until(lambda: stage.is_at(Phase.PENDING), "pending", pair.leader)
+    assert pair.lose(pair.leader) < TAKE_OVER
+    time.sleep(1)
+    assert stage.weights() == (100, 0)
+    stage.cluster.set_status("Deployment", "default", "reviews-v3", ready)
+    ended(pair, past, Outcome.PROMOTED)
+
+
+@pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.PROMOTING])
+def test_a_patch_upward_is_under_way(pair: Pair, past: Past, phase: Phase) -> None:
+    """Its intent is saved, and the request hangs when its sender dies."""
+    stage = pair.stage
+    assert stage.api
+    faults = stage.api.faults
+    before = faults.hits
+    past.once(record_in(phase), lambda: faults.hang("patch", "virtualservices", 30.0))
+    leader = pair.leader
+    stage.apply()
+    stage.until(lambda: faults.hits > before, "a patch that hangs", leader)
+    assert stage.is_at(phase)
+    assert pair.lose(leader) < TAKE_OVER
+    ended(pair, past, Outcome.PROMOTED)
+
+
+def test_baking(pair: Pair, past: Past) -> None:
+    """The cells go on where they were; none is counted twice, and none is new that was there."""
+    stage, leader = pair.stage, pair.leader
+    stage.apply(steps=[{"weight": 10, "bake": "7s"}, {"weight": 50, "bake": "1s"}])
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", leader)
+    time.sleep(2)
+    assert pair.lose(leader) < TAKE_OVER
+    run = ended(pair, past, Outcome.PROMOTED)
+    places = [(one.segment, one.start) for one in run.cells]
+    assert places == sorted(set(places))
+
+
+def test_held_at_a_gate(pair: Pair, past: Past) -> None:
+    """It waits on, and hears the word that it waits for."""
+    stage, leader = pair.stage, pair.leader
+    gate = {"approve": {"limit": "1h", "otherwise": "rollback"}}
+    stage.apply(steps=[{"weight": 10, "bake": "500ms", "gate": gate}, {"weight": 50, "bake": "1s"}])
+    stage.until(lambda: bool(stage.records()) and stage.newest().hold is not None, "a hold", leader)
+    assert pair.lose(leader) < TAKE_OVER
+    time.sleep(1)
+    assert stage.weights() == (90, 10)
+    ask(stage, '{"commands":[{"verb":"approve","by":"ada"}]}')
+    assert 0 in ended(pair, past, Outcome.PROMOTED).approved
+
+
+def test_held_by_drift(pair: Pair, past: Past) -> None:
+    """What a hand did is left alone by the next leader too."""
+    stage, leader = pair.stage, pair.leader
+    stage.apply(steps=LONG)
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", leader)
+    stage.set_weights(95, 5)
+    stage.until(lambda: stage.newest().hold is not None, "a hold", leader)
+    assert pair.lose(leader) < TAKE_OVER
+    time.sleep(1)
+    assert stage.weights() == (95, 5)
+    ask(stage, '{"abort":{"reason":"enough","by":"ada"}}')
+    ended(pair, past, Outcome.ABORTED, "aborted by ada: enough")
+
+
+def test_watching(pair: Pair, past: Past) -> None:
+    """At 100 %, rollback armed."""
+    stage, leader = pair.stage, pair.leader
+    stage.apply(watch="6s")
+    stage.until(lambda: stage.is_at(Phase.WATCHING), "watching", leader)
+    assert pair.lose(leader) < TAKE_OVER
+    assert stage.is_at(Phase.WATCHING)
+    ended(pair, past, Outcome.PROMOTED)
+
+
+def test_a_rollback_that_is_refused_for_a_while(pair: Pair, past: Past) -> None:
+    """The verdict is remembered, with its sentence."""
+    stage, leader = pair.stage, pair.leader
+    assert stage.api
+    stage.apply(steps=LONG)
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", leader)
+    stage.api.faults.fail("patch", "virtualservices", 500, times=None)
+    stage.clients.fail("v3", 0.3)
+    stage.until(lambda: stage.is_at(Phase.ROLLING_BACK), "rolling back", leader)
+    latch = stage.newest().latch
+    assert latch is not None
+    assert pair.lose(leader) < TAKE_OVER
+    stage.clients.fail("v3", 0.0)  # a latch is not reopened by better figures
+    stage.api.faults.clear()
+    assert latch.reason in ended(pair, past, Outcome.FAILED).reason
+
+
+@pytest.mark.parametrize("faulty", [False, True], ids=["promoted", "rolled back"])
+def test_ended_and_not_released(pair: Pair, past: Past, faulty: bool) -> None:
+    """All is decided; the marker is still there."""
+    stage, leader = pair.stage, pair.leader
+    assert stage.api
+    faults = stage.api.faults
+    stage.clients.fail("v3", 0.3 if faulty else 0.002)
+    final = (Phase.PROMOTED, Phase.ROLLED_BACK)
+    past.once(record_in(*final), lambda: faults.fail("patch", "virtualservices", 500, times=None))
+    stage.apply()
+    stage.until(lambda: bool(stage.records()) and stage.newest().final, "the end", leader)
+    reason = stage.newest().reason
+    assert stage.marked()
+    assert pair.lose(leader) < TAKE_OVER
+    faults.clear()
+    ended(pair, past, Outcome.FAILED if faulty else Outcome.PROMOTED, reason)
+
+
+def test_a_leader_that_is_told_to_end_hands_over_at_once(pair: Pair, past: Past) -> None:
+    """The Lease is given back; nothing waits for it to run out."""
+    stage, leader = pair.stage, pair.leader
+    stage.apply(steps=[{"weight": 10, "bake": "4s"}, {"weight": 50, "bake": "1s"}])
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", leader)
+    pair.standby.says('"event": "daemon.started"')
+    assert pair.lose(leader, signal.SIGTERM) < 2.0
+    ended(pair, past, Outcome.PROMOTED)
+
+
+def ask(stage: Stage, spec: str) -> None:
+    """Write into the spec of the newest run, as kubectl does."""
+    name = stage.run_objects()[-1]["metadata"]["name"]
+    said = stage.kubectl(f"kubectl patch canaryrun {name} --type=merge -p '{{\"spec\":{spec}}}'")
+    assert said.returncode == 0, said.stderr
