@@ -116,9 +116,9 @@ class Canaryd:
         self._retreats.shutdown()
         self._open.close()
 
-    def begin(self, plan: Plan, *, again: bool = False) -> Begun:
+    def begin(self, plan: Plan, *, again: bool = False, uid: str = "") -> Begun:
         """
-        Begin the run of ``plan``, or go on with the unfinished one.
+        Begin the run of ``plan``, or go on with the unfinished one; a new one is named ``uid``, or by chance.
 
         Raises Refused or Settled, and Rejected when another process carries the run out.
         """
@@ -134,6 +134,7 @@ class Canaryd:
                 again=again,
                 kept="" if folder else "canaryrun",
                 mode=self._mode,
+                uid=uid,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)
@@ -145,6 +146,10 @@ class Canaryd:
         if reason and not run.latch:
             self.ask(run.uid, command("abort", reason=reason, by="the plan"))
         return reason
+
+    def load(self, uid: str) -> Run:
+        """The run as it is in the store. Raises what the store raises."""
+        return self._world.store.load(uid).run
 
     def unfinished(self) -> list[Run]:
         """The runs in the store that are to be carried out further, the oldest first."""

@@ -16,6 +16,9 @@ from tests.cli.stage import Stage as CommandStage
 
 LEASE = {"CANARYD_LEASE_SECONDS": "3", "CANARYD_HTTP": "0", "POD_NAMESPACE": "canaryd", "CANARYD_LOG_FORMAT": "json"}
 
+HERE = str(Path(__file__).resolve().parents[2])
+"""Where a process finds this very canaryd, and the drivers among the tests."""
+
 
 class Stage(CommandStage):
     """Use as a context manager."""
@@ -37,7 +40,7 @@ class Stage(CommandStage):
 
     def process(self, module: str, *arguments: str | Path, name: str = "canaryd-0", **environment: str) -> Process:
         """``python -m module arguments`` with everything that a pod of the controller is given."""
-        given = {**LEASE, "POD_NAME": name, "CANARYD_STATE": str(self.folder / name), **environment}
+        given = {**LEASE, "POD_NAME": name, "CANARYD_STATE": str(self.folder / name), "PYTHONPATH": HERE, **environment}
         options = ["--kubeconfig", str(self.kubeconfig), "--prometheus", self.prometheus_url]
         process = Process([*map(str, arguments), *options], self.folder, given, module=module)
         self._started.append(process)
