@@ -174,6 +174,7 @@ class Canaryd:
         """Tick the run no more: it is gone."""
         self._scheduler.remove(uid)
         self._runs.pop(uid, None)
+        self._store.forget(uid)
 
     def wake(self, uid: str) -> None:
         """Tick the run as soon as possible: something that it looks at has changed."""
@@ -204,6 +205,7 @@ class Canaryd:
         self._runs[uid] = run
         self._shown(run)
         if run.final and run.released:
+            self._store.forget(uid)
             self._scheduler.remove(uid)
 
     def _retreats_still(self, uid: str) -> bool:
@@ -243,6 +245,10 @@ class Ears:
         except Unavailable as error:
             log.warning("store.unavailable", run=uid, error=str(error))
             self.hear(uid, command)
+
+    def forget(self, uid: str) -> None:
+        """What was only heard for a run that is not carried out any more."""
+        self._heard.pop(uid, None)
 
     def hear(self, uid: str, command: Command) -> None:
         """Take the command in, without writing it down."""

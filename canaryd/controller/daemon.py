@@ -320,6 +320,7 @@ class Term:
 
     def _run_deleted(self, namespace: str, found: Object) -> None:
         self.plans.gone(namespace, _plan_of(found), found["metadata"]["name"])
+        self._drop(found["metadata"]["name"])
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
                 self._orphans.changed(route)
@@ -390,6 +391,14 @@ class Term:
     def _tidy(self, run: Run) -> None:
         """Delete a run that is older than what is kept."""
         self._kube.delete(CANARY_RUNS, run.plan.namespace, run.uid)
+        self._drop(run.uid)
+
+    def _drop(self, uid: str) -> None:
+        """Keep nothing of a run in mind: a process may lead for months."""
+        self.canaryd.let_go(uid)
+        self._runs.forget(uid)
+        self._changed.pop(uid, None)
+        self._traffic.pop(uid, None)
 
     def _exists(self, namespace: str, uid: str) -> bool:
         try:

@@ -14,8 +14,6 @@ import subprocess
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +22,6 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from canaryd.cluster.informer import Change, Informer
-from canaryd.errors import Unavailable
 from canaryd.kube import (
     CANARY_PLANS,
     CANARY_RECORDS,
@@ -182,7 +179,13 @@ class RealStage(Watched):
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "KUBECONFIG": str(config)}
         assert shutil.which("kubectl"), "no kubectl on PATH"
         return subprocess.run(
-            ["bash", "-c", command], env=environment, input=text, capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", command],
+            env=environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def apply(self, name: str = "reviews", *, by: str = "", **changes: Any) -> Json:

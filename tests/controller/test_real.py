@@ -7,13 +7,11 @@ What the lab's API server cannot tell is seen here: rights, CEL, ValidatingAdmis
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from canaryd.model.run import Outcome, Phase
 from tests.conftest import XDIST_GROUP
 from tests.controller.real import RealStage
 from tests.deploy.conftest import Installed, installed  # noqa: F401  # a fixture
@@ -50,11 +48,14 @@ def test_a_healthy_canary_is_promoted(stage: RealStage) -> None:
     assert stage.plan_object()["metadata"]["annotations"]["canaryd.io/settled"] == "v3"
     name, home = run["metadata"]["name"], stage.namespace
     for command in (
-        f"kubectl get canaryplans,canaryruns -n {home}", f"kubectl get cplan -o wide -n {home}",
-        f"kubectl describe canaryrun {name} -n {home}", f"kubectl events --for canaryrun/{name} -n {home}",
+        f"kubectl get canaryplans,canaryruns -n {home}",
+        f"kubectl get cplan -o wide -n {home}",
+        f"kubectl describe canaryrun {name} -n {home}",
+        f"kubectl events --for canaryrun/{name} -n {home}",
         f"kubectl describe canaryplan reviews -n {home}",
     ):
-        print("$", command); print(stage.kubectl(command).stdout)
+        print("$", command)
+        print(stage.kubectl(command).stdout)
     print(stage.answers())
     assert stage.refused() == {}
     process.send(signal.SIGTERM)
