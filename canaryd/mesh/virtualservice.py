@@ -193,6 +193,8 @@ class IstioMesh:
 
     def _patch(self, kube: Kube, route: Route, operations: list[Object]) -> None:
         kind = self._served(VIRTUAL_SERVICES)
+        # A write that gets no answer may have happened all the same: the next look asks.
+        self._seen.pop((route.namespace, route.virtual_service), None)
         try:
             found = kube.patch_json(kind, route.namespace, route.virtual_service, operations)
         except Missing as error:
