@@ -25,8 +25,10 @@ from canaryd.app import Canaryd, cluster_world
 from canaryd.cluster.elector import Elector
 from canaryd.cluster.events import Events
 from canaryd.cluster.informer import Change, Informer
+from canaryd.cluster.shelf import Shelf
 from canaryd.controller.aftermath import Aftermath
 from canaryd.controller.folder import Folder
+from canaryd.controller.nearby import GATHER, concerned
 from canaryd.controller.orphans import Orphans
 from canaryd.controller.plans import SETTLED, Plans, Standing
 from canaryd.controller.telling import Journals, plan_event, plan_status, reference
@@ -44,6 +46,7 @@ from canaryd.kube import (
     connect,
 )
 from canaryd.mesh.orphans import break_glass
+from canaryd.mesh.slim import CARE
 from canaryd.mesh.virtualservice import VERSIONS
 from canaryd.model.policy import policy_of
 from canaryd.model.problem import Refused
@@ -60,6 +63,13 @@ LOOK = 0.5
 """Seconds after which a signal is noticed at the latest, and a term that was lost before it began."""
 LISTED_WITHIN = 60.0
 """Seconds in which a new leader waits for its caches before it says why it waits."""
+ROUTES_RENEWED = (10, 15)
+"""
+Seconds between two watches of the VirtualServices. Runs look at the weights through this one watch. If it dies without
+a word (a proxy that forgot the connection), drift is seen when the silence is found out: after twenty seconds at most,
+from when on each tick asks the API server again. That costs a controller some five requests a minute, however many
+runs there are; asking for each run at each tick costs some 40 a second with 200 of them.
+"""
 DRAIN = "canaryd.io/drain"
 """On the Lease: who asked that everything be rolled back and nothing begin."""
 
@@ -97,7 +107,13 @@ class Daemon:
             policies=Informer(self._kube, CANARY_POLICIES, on_change=self._on("policy")),
             runs=Informer(self._kube, CANARY_RUNS, namespaces, on_change=self._on("run")),
             records=Informer(self._kube, CANARY_RECORDS, namespaces),
-            routes=Informer(self._kube, _served(self._kube, namespaces[0]), namespaces, on_change=self._on("route")),
+            routes=Informer(
+                self._kube,
+                _served(self._kube, namespaces[0]),
+                namespaces,
+                on_change=self._on("route"),
+                renewed=ROUTES_RENEWED,
+            ),
         )
         self._pod = os.environ.get("POD_NAME") or socket.gethostname()
         self.elector = Elector(
@@ -230,7 +246,9 @@ class Term:
         self._journals = Journals(
             (FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans, self._see
         )
-        world = cluster_world(settings, kube, self._store, self._journals)
+        # Of this term alone: what it begins with was listed in it, and so is not older than what a former leader saw.
+        self._shelf = Shelf(kube, shared=(caches.routes,), on_change=self._nearby, care=CARE)
+        world = cluster_world(settings, kube, self._store, self._journals, self._shelf)
         self.canaryd = Canaryd(world, workers=settings.workers, mode=settings.mode, may=valid, shown=self._ticked)
         self.plans = Plans(
             self.canaryd,
@@ -258,6 +276,7 @@ class Term:
     def start(self, number: int, draining: str) -> None:
         """Go on with what the former leader left, and begin what is new."""
         open_ = self._open
+        open_.callback(self._shelf.stop)
         for part in (self._runs, self._plan_statuses, self._events):
             part.start()
             open_.callback(part.stop)
@@ -317,6 +336,11 @@ class Term:
             self.plans.appeared(namespace, _plan_of(change.object), name)
         elif not _status_only(change):
             self.canaryd.wake(name)
+
+    def _nearby(self, kind: Kind, change: Change) -> None:
+        """Something around the routes of runs has changed: who would see it looks now, and not when it is due."""
+        for run in concerned(self.plans.in_flight(), kind, change, self._shelf):
+            self.canaryd.wake(run.uid, GATHER)
 
     def _run_deleted(self, namespace: str, found: Object) -> None:
         self.plans.gone(namespace, _plan_of(found), found["metadata"]["name"])
