@@ -309,7 +309,9 @@ class Term:
             self.canaryd.wake(name)
 
     def _run_deleted(self, namespace: str, found: Object) -> None:
-        self.plans.gone(namespace, _plan_of(found), found["metadata"]["name"])
+        uid = found["metadata"]["name"]
+        self.plans.gone(namespace, _plan_of(found), uid)
+        self._runs.forget(uid)
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
                 self._orphans.changed(route)

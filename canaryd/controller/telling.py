@@ -77,7 +77,10 @@ class Journals:
         events = entry.get("events")
         if not isinstance(events, list) or not events:
             return
-        plan = self._see(uid).plan
+        try:
+            plan = self._see(uid).plan
+        except KeyError:
+            return  # its object was deleted during the tick
         about = (self._runs.get(plan.namespace, uid), self._plans.get(plan.namespace, plan.name))
         for told, reason in events:
             for found in filter(None, about):

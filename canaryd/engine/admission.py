@@ -68,8 +68,8 @@ def begin(
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
     A run that ended but left its marker in the mesh is unfinished. ``mode`` is the process's: one that only observes
-    makes every run that begins in it observe, to its end. A new run is named ``uid``, or by chance. Raises Refused with every reason why it cannot
-    start, Settled when its release was settled before.
+    makes every run that begins in it observe, to its end. A new run is named ``uid``, or by
+    chance. Raises Refused with every reason why it cannot start, Settled when its release was settled before.
     """
     plan = plan.in_mode(mode)
     former = _of(plan, store.records())

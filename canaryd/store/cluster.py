@@ -64,8 +64,8 @@ class ClusterStore:
     """
     The store port on the Kubernetes API.
 
-    ``namespaces`` are those that the two informers watch; ``("",)`` is all of them. ``may`` says whether this process is
-    (still) the one to begin runs; what it saves of those that there are is guarded by compare-and-swap.
+    ``namespaces`` are those that the two informers watch; ``("",)`` is all of them. ``may`` says whether this process
+    is (still) the one to begin runs; what it saves of those that there are is guarded by compare-and-swap.
     """
 
     def __init__(
