@@ -173,10 +173,12 @@ class Canaryd:
         return list(self._runs.values())
 
     def let_go(self, uid: str) -> None:
-        """Tick the run no more: it is gone."""
+        """Tick the run no more, and keep nothing of it: it is gone."""
         self._scheduler.remove(uid)
         self._runs.pop(uid, None)
         self._store.forget(uid)
+        self._collector.forget(uid)
+        self._reconciler.forget(uid)
 
     def wake(self, uid: str, after: float = 0.0) -> None:
         """Tick the run as soon as possible, or ``after`` so many seconds: something that it looks at has changed."""
@@ -204,6 +206,9 @@ class Canaryd:
         if not self._may() and not self._retreats_still(uid):
             return
         run = self._reconciler.tick(uid)
+        if uid not in self._runs:
+            self._reconciler.forget(uid)
+            return  # let go meanwhile
         self._runs[uid] = run
         self._shown(run)
         if run.final and run.released:

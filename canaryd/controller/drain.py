@@ -51,7 +51,7 @@ def drain(settings: Settings, *, by: str, within: float, keep_runs: bool, say: C
     """
     kube = connect(settings.kubeconfig, settings.context, timeout=settings.timeout)
     namespace, name = lease_place(settings)
-    _mark(kube, namespace, name, by)
+    holder = _mark(kube, namespace, name, by)
     say(f"Lease {namespace}/{name} says that canaryd is drained: nothing begins any more")
     daemon = Daemon(settings.model_copy(update={"http": 0}))
     end, said = time.monotonic() + within, ""
@@ -60,7 +60,7 @@ def drain(settings: Settings, *, by: str, within: float, keep_runs: bool, say: C
         if not daemon.caches.wait(LISTED_WITHIN):
             raise Unavailable("the API server did not list what canaryd works on")
         while (left := _left(daemon.caches)) and time.monotonic() < end:
-            who = "this process" if daemon.elector.leading else daemon.elector.holder or "nobody yet"
+            who = "this process" if daemon.elector.leading else daemon.elector.holder or holder or "nobody yet"
             if (line := f"{left} (carried out by {who})") != said:
                 said = line
                 say(line)
@@ -87,16 +87,18 @@ def undrain(settings: Settings) -> bool:
     return True
 
 
-def _mark(kube: Kube, namespace: str, name: str, by: str) -> None:
+def _mark(kube: Kube, namespace: str, name: str, by: str) -> str:
+    """Leave the word on the Lease; who holds it."""
     annotated = {"metadata": {"annotations": {DRAIN: by}}}
     try:
-        kube.patch_merge(LEASES, namespace, name, annotated)
+        lease = kube.patch_merge(LEASES, namespace, name, annotated)
     except Missing:
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {}}
         try:
             kube.create(LEASES, namespace, {**lease, "metadata": {"name": name, **annotated["metadata"]}})
         except Conflict:
-            kube.patch_merge(LEASES, namespace, name, annotated)
+            lease = kube.patch_merge(LEASES, namespace, name, annotated)
+    return str((lease.get("spec") or {}).get("holderIdentity") or "")
 
 
 def _left(caches: Caches) -> Left:

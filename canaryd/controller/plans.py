@@ -72,6 +72,7 @@ class _Desk:
 
     runs: dict[str, Run]
     strangers: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
     turned_down: str = ""
     settled: str = ""
     refused: str = ""
@@ -165,6 +166,8 @@ class Plans:
     def ticked(self, run: Run) -> None:
         """A run was ticked; called on the tick's thread."""
         key = key_of(run.plan)
+        if run.uid in self._desk(key).deleted:
+            return  # during the tick
         former = self._desk(key).runs.get(run.uid)
         self._desk(key).runs[run.uid] = run
         if is_over(run) and former is not None and not is_over(former) and not run.plan.observes:
@@ -179,9 +182,10 @@ class Plans:
         Its release counts as settled: who deletes a run does not want it again.
         """
         desk = self._desk(f"{namespace}/{plan}")
+        desk.deleted.add(uid)
         run = desk.runs.pop(uid, None)
+        self._canaryd.let_go(uid)
         if run is not None:
-            self._canaryd.let_go(uid)
             if not run.plan.observes and not any(one.created > run.created for one in list(desk.runs.values())):
                 desk.settled = run.plan.spec.release
             self._scheduler.wake(f"{namespace}/{plan}")
@@ -189,6 +193,7 @@ class Plans:
     def appeared(self, namespace: str, plan: str, uid: str) -> None:
         """A run's object was created: by us, or as part of a backup, or by a former leader that did not know better."""
         desk = self._desk(f"{namespace}/{plan}")
+        desk.deleted.discard(uid)
         if uid not in desk.runs:
             desk.strangers.add(uid)
             self._scheduler.add(f"{namespace}/{plan}", RESYNC)
@@ -313,7 +318,7 @@ class Plans:
             self._put_off(desk, plan)
             return replace(standing, problems=desk.refused)
         run = begun.record.run
-        desk.runs[run.uid] = run
+        desk.runs.setdefault(run.uid, run)  # it may have been ticked already
         desk.refused, desk.wait, desk.remarks = "", 0.0, begun.remarks
         for remark in begun.remarks:
             log.info("plan.remark", plan=key, remark=remark)
