@@ -159,3 +159,38 @@ def test_a_run_on_a_laptop_is_left_alone_by_the_cluster_and_waited_for(stage: St
     assert stage.canaryd("abort", stage.run().uid, "--state", stage.state).code == 0
     assert laptop.ended() == Exit.ABORTED, laptop.output
     assert stage.is_so("Promoted", stage.ends(process=process))
+
+
+def test_git_that_reverts_in_mid_run_is_held_and_a_person_resumes(stage: Stage) -> None:
+    """The recipe of docs/gitops.md, as typed: what Git does, what canaryd says, and how the run goes on."""
+    process = stage.controller()
+    stage.apply(steps=LONG)
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", process)
+    stage.set_weights(100, 0)
+    stage.until(lambda: stage.is_so("Held", stage.run_objects()[0]), "a hold", process)
+    run = stage.run_objects()[0]["metadata"]["name"]
+    said = stage.condition("Held", stage.run_objects()[0])
+    resumed = stage.kubectl(
+        f"kubectl patch canaryrun {run} --type=merge "
+        """-p '{"spec":{"commands":[{"verb":"resume","reason":"Git ignores the weights now","by":"ada"}]}}'"""
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    stage.until(lambda: stage.weights() == (90, 10), "the run's weights", process)
+    stage.until(lambda: not stage.is_so("Held", stage.run_objects()[0]), "no hold", process)
+    print(said, stage.run_objects()[0]["status"])
+
+
+def test_after_the_end_git_is_told_by_the_condition_and_the_weights_are_ready_to_commit(stage: Stage) -> None:
+    """Both commands of docs/gitops.md; what the first prints are the weights to commit."""
+    process = stage.controller()
+    stage.apply()
+    stage.ends(process=process)
+    weights = stage.kubectl(
+        "kubectl get virtualservice reviews -o "
+        """jsonpath='{range .spec.http[*].route[*]}{.destination.subset}{" "}{.weight}{"\\n"}{end}'"""
+    )
+    assert weights.stdout.splitlines() == ["v1 0", "v3 100"], weights.stderr
+    stage.set_weights(100, 0)
+    waited = stage.kubectl("kubectl wait canaryplan/reviews --for=condition=TrafficAsDecided=false --timeout=20s")
+    assert waited.returncode == 0, waited.stderr
+    print(stage.condition("TrafficAsDecided", stage.plan_object()))
