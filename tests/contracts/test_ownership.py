@@ -3,8 +3,9 @@ What the tools that keep a VirtualService in Git do to a run, and a run to them:
 
 kubectl is the real one. Argo CD, Flux and Helm are played by the requests that they send, with their names as field
 managers; what they leave out of those requests by a setting is left out here. Sources: Argo CD, controller/sync.go
-(normalizeTargetResources) and gitops-engine, pkg/utils/kube/resource_ops.go; Flux, docs/spec/v1/kustomizations.md;
-Helm 3, pkg/kube/client.go (createPatch: of an object without a compiled-in type, chart against chart); Helm 4, HIP 23.
+(normalizeTargetResources) and gitops-engine, pkg/utils/kube/resource_ops.go; Flux, docs/spec/v1/kustomizations.md and
+ssa/manager_apply.go in fluxcd/pkg; Helm 3, pkg/kube/client.go (createPatch: of an object without a compiled-in type,
+chart against chart); Helm 4, HIP 23.
 """
 
 from __future__ import annotations
@@ -122,12 +123,11 @@ class World:
 
 @dataclass(frozen=True)
 class Tool:
-    """``apply(world, new, old)``: how it brings what is in Git, which was ``old`` before; ``settings`` keep weights."""
+    """``apply(world, new, old)``: how it brings what is in Git, which was ``old`` before (None: nothing yet)."""
 
     name: str
     apply: Callable[[World, Object, Object | None], None]
     in_flight: str
-    settings: Change | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -176,8 +176,13 @@ def difference(old: Object, new: Object) -> Object:
     return patch
 
 
-def respecting(world: World) -> Change:
-    """Argo CD with RespectIgnoreDifferences: a list with something ignored in it is the live one, as a whole."""
+def live(world: World) -> Change:
+    """
+    What is applied has the live spec.http, as a whole.
+
+    So does Argo CD with RespectIgnoreDifferences where anything in a list is ignored; Flux with `spec.ignore` where no
+    other applier owns the field; a chart that looks it up.
+    """
 
     def change(body: Object) -> None:
         body["spec"]["http"] = copy.deepcopy(world.object()["spec"]["http"])
@@ -185,8 +190,8 @@ def respecting(world: World) -> Change:
     return change
 
 
-def ignoring(_: World) -> Change:
-    """Flux with `spec.ignore: [{paths: [/spec/http]}]`, once the field is somebody else's."""
+def left_out(_: World) -> Change:
+    """Flux with `spec.ignore` where another applier owns the field."""
 
     def change(body: Object) -> None:
         body["spec"].pop("http", None)
@@ -204,10 +209,12 @@ TOOLS = [
     Tool("Helm 4", by_helm_4, "refused"),
 ]
 SETTINGS = [
-    (TOOLS[2], respecting),
-    (TOOLS[3], respecting),
-    (TOOLS[4], ignoring),
-    (TOOLS[6], respecting),  # a chart that looks the live weights up
+    pytest.param(TOOLS[2], live, id="Argo CD, RespectIgnoreDifferences"),
+    pytest.param(TOOLS[3], live, id="Argo CD, ServerSideApply and RespectIgnoreDifferences"),
+    pytest.param(TOOLS[4], left_out, id="Flux, spec.ignore strips"),
+    pytest.param(TOOLS[4], live, id="Flux, spec.ignore adopts"),
+    pytest.param(TOOLS[5], live, id="Helm 3, lookup"),
+    pytest.param(TOOLS[6], live, id="Helm 4, lookup"),
 ]
 
 
@@ -275,23 +282,27 @@ def test_what_the_same_manifest_does_in_mid_run(world: World, tool: Tool) -> Non
     assert seen.split == (NOTHING if tool.in_flight == "reverted" else FIVE)
 
 
-@pytest.mark.parametrize(("tool", "settings"), SETTINGS, ids=[tool.name for tool, _ in SETTINGS])
+@pytest.mark.parametrize(("tool", "settings"), SETTINGS)
 def test_with_the_settings_of_the_docs_the_weights_stay(
     world: World, tool: Tool, settings: Callable[[World], Change]
 ) -> None:
     """And what else is in Git gets through; the run goes on, and at its end nothing of it is left."""
-    tool.apply(world, world.git(100, 0), None)
+    before = git = world.git(100, 0)
+    tool.apply(world, git, None)
     world.shift(FIVE, 1)
     for split, seq in ((Split.percent(50), 2), (EVERYTHING, 3)):
         git = world.git(100, 0, labels={"app": "reviews", "commit": str(seq)})
         settings(world)(git)
-        tool.apply(world, git, None)
-        assert world.mesh.look(world.route).split == world.mesh.look(world.route).marker.split  # type: ignore[union-attr]
+        tool.apply(world, git, before)
+        before = git
+        seen = world.mesh.look(world.route)
+        assert seen.marker is not None
+        assert seen.split == seen.marker.split
         assert world.object()["metadata"]["labels"]["commit"] == str(seq)
         world.shift(split, seq)
     world.release()
     settings(world)(git)
-    tool.apply(world, git, None)
+    tool.apply(world, git, before)
     assert world.weights() == [0, 100]
     assert FIELD_MANAGER not in world.managers()
 
@@ -313,7 +324,7 @@ def test_what_its_applier_alone_owns_goes_when_it_is_not_said_any_more(world: Wo
     """Why Flux looks at the owners before it leaves an ignored field out, and why Git must keep spec.http."""
     git = world.git(100, 0)
     by_flux(world, git, None)
-    ignoring(world)(git)
+    left_out(world)(git)
     if world.webhook:
         with pytest.raises(Rejected, match="http, tcp or tls must be provided"):
             by_flux(world, git, None)
