@@ -437,12 +437,13 @@ class Term:
     def _broken(self, file: str, why: str, plan: str) -> None:
         namespace, _, name = plan.partition("/")
         found = self._caches.plans.get(namespace, name) if plan else None
+        said = f"{file}: {'; '.join(why.splitlines())}"
         if found:
-            self._events.tell(reference(found), "PlanFileBroken", f"{file}: {why}", warning=True)
+            self._events.tell(reference(found), "PlanFileBroken", said, warning=True)
         pod, home = os.environ.get("POD_NAME"), os.environ.get("POD_NAMESPACE")
         if pod and home:
             about = {"apiVersion": "v1", "kind": "Pod", "namespace": home, "name": pod}
-            self._events.tell(about, "PlanFileBroken", f"{file}: {why}", warning=True)
+            self._events.tell(about, "PlanFileBroken", said, warning=True)
 
     def _policies(self) -> Mapping[str, Mapping[str, Any]]:
         found = {}

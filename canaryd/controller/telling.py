@@ -124,8 +124,9 @@ def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | No
         status["turnedDown"] = plan.spec.release
     accepted = _accepted(standing)
     if accepted["status"] == "False" and (run is None or run.final):
-        status |= {"phase": "refused", "why": accepted["message"]}
-        status.pop("verdict", None)
+        status |= {"phase": "refused", "why": _first(standing.problems) or accepted["message"]}
+        for of_the_former in ("verdict", "step"):
+            status.pop(of_the_former, None)
     elif run is None:
         status |= {"phase": "pending", "why": accepted["message"]}
     elif following.course in (Course.QUEUE, Course.TURN_DOWN):
@@ -137,9 +138,9 @@ def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | No
 def _accepted(standing: Standing) -> Object:
     following = standing.following
     if standing.plan is None:
-        return condition("Accepted", False, "Invalid", standing.problems)
+        return condition("Accepted", False, "Invalid", "; ".join(standing.problems.splitlines()))
     if standing.problems:
-        return condition("Accepted", False, "Refused", standing.problems)
+        return condition("Accepted", False, "Refused", "; ".join(standing.problems.splitlines()))
     if following.course is Course.TURN_DOWN:
         return condition("Accepted", False, "TurnedDown", following.reason)
     if following.course is Course.QUEUE:
@@ -147,11 +148,17 @@ def _accepted(standing: Standing) -> Object:
     return condition("Accepted", True, "Accepted", "; ".join(filter(None, (following.reason, *standing.remarks))))
 
 
+def _first(problems: str) -> str:
+    """The first of some problems, for where there is room for one; the condition Accepted has them all."""
+    first, *others = problems.splitlines() or [""]
+    return f"{first} (and {len(others)} more, see the condition Accepted)" if others else first
+
+
 def plan_event(standing: Standing) -> tuple[str, str, bool]:
     """The Event that follows from where a plan stands: reason, message, whether it is trouble; empty for none."""
     said = _accepted(standing)
     if said["status"] == "False":
-        return f"Plan{said['reason']}", said["message"], True
+        return f"Plan{said['reason']}", _first(standing.problems) or said["message"], True
     if said["reason"] == "Queued":
         return "PlanQueued", said["message"], False
     return "", "", False

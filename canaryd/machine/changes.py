@@ -29,7 +29,10 @@ def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> De
         sent = written(run, seen, run.split, latch=DRIFT, reason=why)
         held = held_for(sent.run, seen, "drift", why, sticky=True)
         return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
-    return Decision(held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why), events=event)
+    held = held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why)
+    if mesh.split is not None and writable:
+        held = replace(held, waiting=f"{why}; to set it again: {command_line(run, 'resume')}")
+    return Decision(held, events=event)
 
 
 def _drift(run: Run, mesh: Sighting) -> str:
