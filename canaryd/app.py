@@ -116,9 +116,9 @@ class Canaryd:
         self._retreats.shutdown()
         self._open.close()
 
-    def begin(self, plan: Plan, *, again: bool = False) -> Begun:
+    def begin(self, plan: Plan, *, again: bool = False, uid: str = "") -> Begun:
         """
-        Begin the run of ``plan``, or go on with the unfinished one.
+        Begin the run of ``plan``, or go on with the unfinished one; a new one is named ``uid``, or by chance.
 
         Raises Refused or Settled, and Rejected when another process carries the run out.
         """
@@ -134,6 +134,7 @@ class Canaryd:
                 again=again,
                 kept="" if folder else "canaryrun",
                 mode=self._mode,
+                uid=uid,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)
@@ -145,6 +146,10 @@ class Canaryd:
         if reason and not run.latch:
             self.ask(run.uid, command("abort", reason=reason, by="the plan"))
         return reason
+
+    def load(self, uid: str) -> Run:
+        """The run as it is in the store. Raises what the store raises."""
+        return self._world.store.load(uid).run
 
     def unfinished(self) -> list[Run]:
         """The runs in the store that are to be carried out further, the oldest first."""
@@ -169,6 +174,7 @@ class Canaryd:
         """Tick the run no more: it is gone."""
         self._scheduler.remove(uid)
         self._runs.pop(uid, None)
+        self._store.forget(uid)
 
     def wake(self, uid: str) -> None:
         """Tick the run as soon as possible: something that it looks at has changed."""
@@ -199,6 +205,7 @@ class Canaryd:
         self._runs[uid] = run
         self._shown(run)
         if run.final and run.released:
+            self._store.forget(uid)
             self._scheduler.remove(uid)
 
     def _retreats_still(self, uid: str) -> bool:
@@ -238,6 +245,10 @@ class Ears:
         except Unavailable as error:
             log.warning("store.unavailable", run=uid, error=str(error))
             self.hear(uid, command)
+
+    def forget(self, uid: str) -> None:
+        """What was only heard for a run that is not carried out any more."""
+        self._heard.pop(uid, None)
 
     def hear(self, uid: str, command: Command) -> None:
         """Take the command in, without writing it down."""

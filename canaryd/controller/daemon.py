@@ -156,7 +156,8 @@ class Daemon:
             if time.monotonic() - said > LISTED_WITHIN:
                 said = time.monotonic()
                 log.warning("daemon.waits", why=self._unready())
-        self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._pod)
+        elector = self.elector
+        self._term = Term(self._settings, self._kube, self.caches, elector.valid, elector.held, self._folder, self._pod)
         self._term.start(number, self._draining)
 
     def _end_term(self, reason: str) -> None:
@@ -214,14 +215,17 @@ class Term:
         kube: Kube,
         caches: Caches,
         valid: Callable[[], bool],
+        held: Callable[[], bool],
         folder: Path | None,
         identity: str,
     ) -> None:
         self._caches = caches
         self._kube = kube
-        self._store = ClusterStore(kube, caches.runs, caches.records, namespaces=tuple(settings.namespaces) or ("",))
-        self._runs = RunStatuses(kube, caches.runs)
-        self._plan_statuses = PlanStatuses(kube, caches.plans)
+        self._store = ClusterStore(
+            kube, caches.runs, caches.records, namespaces=tuple(settings.namespaces) or ("",), may=valid
+        )
+        self._runs = RunStatuses(kube, caches.runs, may=held)
+        self._plan_statuses = PlanStatuses(kube, caches.plans, may=held)
         self._events = Events(kube, instance=identity)
         self._journals = Journals(
             (FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans, self._see
@@ -242,7 +246,9 @@ class Term:
         )
         self._aftermath = Aftermath(self.plans.last_runs, self._not_as_decided)
         self._orphans = Orphans(world.mesh, caches.routes, self._exists, world.clock, tell=self._orphaned, may=valid)
-        self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken) if folder else None
+        self._folder: Folder | None = None
+        if folder:
+            self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken, may=valid)
         self._accepted: dict[str, str] = {}
         self._states: dict[str, str] = {}
         self._changed: dict[str, str] = {}
@@ -307,12 +313,14 @@ class Term:
                 self._orphans.changed(change.object)
         elif change.kind == "removed":
             self._run_deleted(namespace, change.object)
+        elif change.kind == "added":
+            self.plans.appeared(namespace, _plan_of(change.object), name)
         elif not _status_only(change):
             self.canaryd.wake(name)
 
     def _run_deleted(self, namespace: str, found: Object) -> None:
-        plan = (found["metadata"].get("labels") or {}).get(PLAN_LABEL) or ""
-        self.plans.gone(namespace, plan, found["metadata"]["name"])
+        self.plans.gone(namespace, _plan_of(found), found["metadata"]["name"])
+        self._drop(found["metadata"]["name"])
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
                 self._orphans.changed(route)
@@ -377,11 +385,20 @@ class Term:
         unreadable = self._store.unreadable()
         for found in self._caches.runs.all():
             if why := unreadable.get(found["metadata"]["name"]):
+                self._runs.unreadable(found["metadata"]["namespace"], found["metadata"]["name"], why)
                 self._events.tell(reference(found), "RunUnreadable", why, warning=True)
 
     def _tidy(self, run: Run) -> None:
         """Delete a run that is older than what is kept."""
         self._kube.delete(CANARY_RUNS, run.plan.namespace, run.uid)
+        self._drop(run.uid)
+
+    def _drop(self, uid: str) -> None:
+        """Keep nothing of a run in mind: a process may lead for months."""
+        self.canaryd.let_go(uid)
+        self._runs.forget(uid)
+        self._changed.pop(uid, None)
+        self._traffic.pop(uid, None)
 
     def _exists(self, namespace: str, uid: str) -> bool:
         try:
@@ -443,9 +460,16 @@ def _has_our_kinds(kube: Kube) -> None:
     try:
         kube.list(CANARY_POLICIES)
     except Unserved as error:
-        raise Rejected("the API server does not know CanaryPlans yet: canaryd crds | kubectl apply -f -") from error
+        raise Rejected(
+            "the API server does not know CanaryPlans yet: canaryd crds | kubectl apply --server-side -f -"
+        ) from error
     except CanarydError as error:
         log.warning("daemon.waits", why=str(error))
+
+
+def _plan_of(run: Object) -> str:
+    """The name of the plan that a CanaryRun is of."""
+    return str((run["metadata"].get("labels") or {}).get(PLAN_LABEL) or "")
 
 
 def _status_only(change: Change) -> bool:

@@ -17,7 +17,7 @@ from canaryd.engine.ports import Journal
 from canaryd.errors import CanarydError
 from canaryd.model.decision import Told
 from canaryd.model.run import Run
-from canaryd.store.objects import Traffic, condition, plan_status_of
+from canaryd.store.objects import Traffic, condition, in_short, plan_status_of
 
 Object = dict[str, Any]
 log = structlog.get_logger()
@@ -37,6 +37,8 @@ TROUBLE = frozenset(
     }
 )
 """What is told as a Warning; the rest is Normal."""
+PROOFS = frozenset({Told.PASSED, Told.PROMOTING, Told.PROMOTED})
+"""What is told with every figure of the evidence; an Event says the first, the run's decisions have them all."""
 
 
 class Tells(Protocol):
@@ -77,11 +79,13 @@ class Journals:
         events = entry.get("events")
         if not isinstance(events, list) or not events:
             return
-        plan = self._see(uid).plan
+        run = self._see(uid)
+        plan = run.plan
         about = (self._runs.get(plan.namespace, uid), self._plans.get(plan.namespace, plan.name))
         for told, reason in events:
+            said = in_short(reason) if Told(told) in PROOFS and not run.unproven else reason
             for found in filter(None, about):
-                self._events.tell(reference(found), reason_of(told), reason, warning=Told(told) in TROUBLE)
+                self._events.tell(reference(found), reason_of(told), said, warning=Told(told) in TROUBLE)
 
 
 def reason_of(told: str) -> str:
@@ -121,6 +125,8 @@ def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | No
         status.pop("verdict", None)
     elif run is None:
         status |= {"phase": "pending", "why": accepted["message"]}
+    elif following.course in (Course.QUEUE, Course.TURN_DOWN):
+        status["why"] = accepted["message"]  # beside the new release; what its run waits for stands with the run
     status["conditions"] = [accepted, *(status.get("conditions") or [])]
     return status
 

@@ -17,6 +17,9 @@ from tests.cli.stage import Stage as CommandStage
 
 LEASE = {"CANARYD_LEASE_SECONDS": "3", "CANARYD_HTTP": "0", "POD_NAMESPACE": "canaryd", "CANARYD_LOG_FORMAT": "json"}
 
+HERE = str(Path(__file__).resolve().parents[2])
+"""Where a process finds this very canaryd, and the drivers among the tests."""
+
 
 class Watched(ABC):
     """What a stage knows of the objects on its API server."""
@@ -92,7 +95,7 @@ class Stage(CommandStage, Watched):
 
     def process(self, module: str, *arguments: str | Path, name: str = "canaryd-0", **environment: str) -> Process:
         """``python -m module arguments`` with everything that a pod of the controller is given."""
-        given = {**LEASE, "POD_NAME": name, "CANARYD_STATE": str(self.folder / name), **environment}
+        given = {**LEASE, "POD_NAME": name, "CANARYD_STATE": str(self.folder / name), "PYTHONPATH": HERE, **environment}
         options = ["--kubeconfig", str(self.kubeconfig), "--prometheus", self.prometheus_url]
         process = Process([*map(str, arguments), *options], self.folder, given, module=module)
         self._started.append(process)

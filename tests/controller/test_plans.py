@@ -12,6 +12,7 @@ from canaryd.controller.following import Course
 from canaryd.controller.plans import Plans, Standing
 from canaryd.engine.admission import Begun, Settled
 from canaryd.errors import CanarydError, Unavailable
+from canaryd.kube import Missing
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
@@ -32,7 +33,10 @@ class Written:
         self.woken: list[str] = []
         self.answer: CanarydError | None = None
 
-    def begin(self, plan: Plan) -> Begun:
+    def load(self, uid: str) -> Run:
+        raise Missing(uid)
+
+    def begin(self, plan: Plan, *, uid: str) -> Begun:
         if self.answer:
             raise self.answer
         self.begun.append(plan.spec.release)
