@@ -179,7 +179,8 @@ class Daemon:
 
     def _see_lease(self, lease: Object) -> None:
         meta, spec = lease.get("metadata") or {}, lease.get("spec") or {}
-        self._draining = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        by = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        self._draining = by and f"canaryd is drained by {by}; `canaryd drain --undo` lets releases begin again"
         if self._term:
             self._term.drain(self._draining)
         if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
