@@ -36,6 +36,7 @@ from canaryd.kube import (
     CANARY_POLICIES,
     CANARY_RECORDS,
     CANARY_RUNS,
+    LEASES,
     VIRTUAL_SERVICES,
     Kind,
     Kube,
@@ -62,6 +63,8 @@ LISTED_WITHIN = 60.0
 """Seconds in which a new leader waits for its caches before it says why it waits."""
 DRAIN = "canaryd.io/drain"
 """On the Lease: who asked that everything be rolled back and nothing begin."""
+FOR_GOOD = "canaryd.io/drain-for-good"
+"""Beside it: canaryd is being taken out of the cluster, so that the word must not outlive the last process."""
 
 log = structlog.get_logger()
 
@@ -137,6 +140,7 @@ class Daemon:
             cache.start()
             stack.callback(cache.stop)
         stack.callback(self._end_retreats)
+        stack.callback(self._take_lease_away)
         self.elector.start()
         stack.callback(self.elector.stop)
         log.info("daemon.started", identity=self.elector.identity, namespaces=self._settings.namespaces or "all")
@@ -185,6 +189,23 @@ class Daemon:
             self._term.drain(self._draining)
         if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
             threading.Thread(target=self._end_retreats, name="end-retreats", daemon=True).start()
+
+    def _take_lease_away(self) -> None:
+        """
+        Delete the Lease that says that canaryd goes for good, if nobody holds it.
+
+        It would outlive us, and a canaryd that is installed later would obey it: nothing would ever begin.
+        """
+        namespace, name = lease_place(self._settings)
+        try:
+            lease = self._kube.get(LEASES, namespace, name)
+            meta, spec = lease["metadata"], lease.get("spec") or {}
+            if FOR_GOOD in (meta.get("annotations") or {}) and not spec.get("holderIdentity"):
+                self._kube.delete(LEASES, namespace, name, uid=meta["uid"], version=meta["resourceVersion"])
+        except Missing:
+            return
+        except CanarydError as error:
+            log.warning("lease.not_taken_away", lease=f"{namespace}/{name}", error=str(error))
 
     # -- what the watches say
 

@@ -7,6 +7,7 @@ What the lab's API server cannot tell is seen here: rights, CEL, ValidatingAdmis
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from canaryd.kube import CANARY_PLANS
+from canaryd.kube import CANARY_PLANS, LEASES, Missing
 from canaryd.model.run import Outcome, Phase
 from tests.conftest import XDIST_GROUP
 from tests.controller.real import RealStage
@@ -203,19 +204,29 @@ def test_a_standby_of_the_same_account_takes_over(stage: RealStage) -> None:
 
 @pytest.mark.parametrize("alone", [False, True], ids=["beside a controller", "after it is gone"])
 def test_drain_with_its_own_account(stage: RealStage, alone: bool) -> None:
-    """What runs is rolled back, and nothing of ours is left."""
+    """What runs is rolled back, and nothing of ours is left; a canaryd that is installed later is free to begin."""
     stage.drain_account()
     process = stage.controller()
     stage.apply(steps=LONG)
     stage.until(lambda: stage.weights() == (90, 10), "10 %", process)
     if alone:
         process.kill()
-    drain = stage.process("drain", "--within", "40", account="canaryd-drain")
+    drain = stage.process("drain", "--within", "40", "--for-good", account="canaryd-drain")
     assert drain.ended() == 0, drain.output
     assert "nothing of canaryd's is left" in drain.output
     assert stage.weights() == (100, 0)
     assert not stage.virtual_service()["metadata"].get("annotations")
     assert stage.run_objects() == []
+    if not alone:
+        stage.until(lambda: "canaryd is drained by" in str(stage.plan_object()["status"]), "why it rests", process)
+        assert stage.refused() == {}
+        process.send(signal.SIGTERM)
+        assert process.ended() == 0, process.output
+    with pytest.raises(Missing):
+        stage.admin.get(LEASES, "canaryd", "canaryd")
+    process = stage.controller(name="canaryd-1")
+    stage.apply(release="v4")
+    assert stage.is_so("Promoted", stage.ends(process=process))
 
 
 def test_an_installation_for_one_namespace_sees_nothing_else(stage: RealStage, tmp_path: Path) -> None:
