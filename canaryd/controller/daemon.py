@@ -38,6 +38,7 @@ from canaryd.kube import (
     CANARY_POLICIES,
     CANARY_RECORDS,
     CANARY_RUNS,
+    LEASES,
     VIRTUAL_SERVICES,
     Kind,
     Kube,
@@ -72,6 +73,8 @@ runs there are; asking for each run at each tick costs some 40 a second with 200
 """
 DRAIN = "canaryd.io/drain"
 """On the Lease: who asked that everything be rolled back and nothing begin."""
+FOR_GOOD = "canaryd.io/drain-for-good"
+"""Beside it: canaryd is being taken out of the cluster, so that the word must not outlive the last process."""
 
 log = structlog.get_logger()
 
@@ -153,6 +156,7 @@ class Daemon:
             cache.start()
             stack.callback(cache.stop)
         stack.callback(self._end_retreats)
+        stack.callback(self._take_lease_away)
         self.elector.start()
         stack.callback(self.elector.stop)
         log.info("daemon.started", identity=self.elector.identity, namespaces=self._settings.namespaces or "all")
@@ -195,11 +199,29 @@ class Daemon:
 
     def _see_lease(self, lease: Object) -> None:
         meta, spec = lease.get("metadata") or {}, lease.get("spec") or {}
-        self._draining = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        by = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        self._draining = by and f"canaryd is drained by {by}; `canaryd drain --undo` lets releases begin again"
         if self._term:
             self._term.drain(self._draining)
         if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
             threading.Thread(target=self._end_retreats, name="end-retreats", daemon=True).start()
+
+    def _take_lease_away(self) -> None:
+        """
+        Delete the Lease that says that canaryd goes for good, if nobody holds it.
+
+        It would outlive us, and a canaryd that is installed later would obey it: nothing would ever begin.
+        """
+        namespace, name = lease_place(self._settings)
+        try:
+            lease = self._kube.get(LEASES, namespace, name)
+            meta, spec = lease["metadata"], lease.get("spec") or {}
+            if FOR_GOOD in (meta.get("annotations") or {}) and not spec.get("holderIdentity"):
+                self._kube.delete(LEASES, namespace, name, uid=meta["uid"], version=meta["resourceVersion"])
+        except Missing:
+            return
+        except CanarydError as error:
+            log.warning("lease.not_taken_away", lease=f"{namespace}/{name}", error=str(error))
 
     # -- what the watches say
 

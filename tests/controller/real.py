@@ -1,7 +1,7 @@
 """
 The stage on a real API server, with canaryd's manifests in force.
 
-Nothing there makes pods of Deployments, so what the lab's controller makes of them is copied, statuses too. The clients'
+Nothing there makes pods of Deployments: what the lab's controller makes of them is copied, statuses too. The clients'
 counters follow the weights that a watch of this process sees.
 """
 
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import subprocess
 import time
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +25,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from canaryd.cluster.informer import Change, Informer
+from canaryd.controller.daemon import DRAIN
 from canaryd.kube import (
     CANARY_PLANS,
     CANARY_RECORDS,
@@ -45,7 +49,8 @@ from canaryd.model.run import Run
 from canaryd.store.objects import record_of
 from tests.cli.stage import PLAN, Clients, Json, Process
 from tests.controller.stage import LEASE, Watched
-from tests.deploy.conftest import Installed
+from tests.deploy.conftest import Installed, apply
+from tests.deploy.manifests import DEPLOY, built
 from tests.metrics.recorded import Recorded
 
 REPLICA_SETS = Kind("apps", "v1", "replicasets")
@@ -58,6 +63,8 @@ KINDS = {
     "Pod": PODS,
 }
 """Of what reviews consists, owners before what they own."""
+REFUSALS = ("400", "401", "403", "422")
+ROLE = ("ClusterRole", "canaryd")
 SERVERS_OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
 
 
@@ -66,6 +73,7 @@ class RealStage(Watched):
 
     def __init__(self, installed: Installed, folder: Path) -> None:
         self.namespace = f"shop-{uuid.uuid4().hex[:6]}"
+        self._namespaces = [self.namespace]
         self.installed = replace(installed, namespace=self.namespace, folder=folder)
         self.folder = folder
         self.admin: Kube = installed.admin
@@ -75,6 +83,7 @@ class RealStage(Watched):
         self.prometheus = Recorded(self.clients.book)
         self._routes = Informer(self.admin, VIRTUAL_SERVICES, (self.namespace,), on_change=self._see)
         self._ports: dict[str, int] = {}
+        self._controllers: dict[str, Process] = {}
         self._started: list[Process] = []
 
     def __enter__(self) -> Self:
@@ -92,9 +101,10 @@ class RealStage(Watched):
             process.kill()
         self._routes.stop()
         self.prometheus.close()
-        for kind in (CANARY_PLANS, CANARY_RUNS, CANARY_RECORDS, VIRTUAL_SERVICES):
-            for found in self.admin.list(kind, self.namespace):
-                self.admin.delete(kind, self.namespace, found["metadata"]["name"])
+        for namespace in self._namespaces:  # which stay, because nothing there collects garbage
+            for kind in (CANARY_PLANS, CANARY_RUNS, CANARY_RECORDS, VIRTUAL_SERVICES):
+                for found in self.admin.list(kind, namespace):
+                    self.admin.delete(kind, namespace, found["metadata"]["name"])
 
     def furnish(self, namespace: str, weights: dict[str, int] | None = None) -> None:
         """Reviews in ``namespace``."""
@@ -128,11 +138,10 @@ class RealStage(Watched):
             self.moments.append((time.monotonic(), _weights(change.object)[1]))
 
     def _give_lease_back(self) -> None:
-        """The first leader of a test need not wait for a killed one's time to run out."""
-        try:
-            self.admin.patch_merge(LEASES, "canaryd", "canaryd", {"spec": {"holderIdentity": ""}})
-        except Missing:
-            pass
+        """The first leader of a test need not wait for a killed one's time to run out, nor obey a former drain."""
+        given = {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}, "metadata": {"annotations": {DRAIN: None}}}
+        with suppress(Missing):
+            self.admin.patch_merge(LEASES, "canaryd", "canaryd", given)
 
     # -- processes
 
@@ -146,7 +155,9 @@ class RealStage(Watched):
             "CANARYD_STATE": str(self.folder / name),
             **environment,
         }
-        return self.process("controller", "--prometheus", self.prometheus.url, account=account, environment=given)
+        arguments = ("controller", "--prometheus", self.prometheus.url)
+        self._controllers[name] = self.process(*arguments, account=account, environment=given)
+        return self._controllers[name]
 
     def process(self, *arguments: str, account: str, environment: dict[str, str] | None = None) -> Process:
         """``canaryd arguments`` with the token of a service account of ours."""
@@ -167,9 +178,69 @@ class RealStage(Watched):
             if sample.name == "canaryd_kube_requests_total"
         }
 
-    def refused(self, name: str = "canaryd-0") -> dict[tuple[str, str, str], int]:
-        """Those of them that were refused, for want of rights or by a policy or schema."""
-        return {asked: times for asked, times in self.answers(name).items() if asked[2] in ("400", "401", "403", "422")}
+    def refused(self) -> dict[tuple[str, str, str], int]:
+        """What was refused to the controllers that run, for want of rights or by a policy or schema."""
+        running = [name for name, process in self._controllers.items() if process.running]
+        return {asked: times for name in running for asked, times in self.answers(name).items() if asked[2] in REFUSALS}
+
+    # -- ways of installing
+
+    def drain_account(self) -> None:
+        """The account that the chart's hook runs with, bound as the chart binds it."""
+        account = "--serviceaccount=canaryd:canaryd-drain"
+        for command in (
+            "kubectl create serviceaccount canaryd-drain -n canaryd",
+            f"kubectl create clusterrolebinding canaryd-drain --clusterrole=canaryd {account}",
+            f"kubectl create clusterrolebinding canaryd-policies-drain --clusterrole=canaryd-policies {account}",
+            f"kubectl create rolebinding canaryd-leader-drain --role=canaryd-leader {account} -n canaryd",
+        ):
+            done = self.kubectl(command)
+            assert done.returncode == 0 or "already exists" in done.stderr, done.stderr
+
+    def another_namespace(self) -> str:
+        """A namespace with reviews and a plan for it, which nobody carries out."""
+        other = f"{self.namespace}-other"
+        assert self.kubectl(f"kubectl create namespace {other}").returncode == 0
+        self.furnish(other)
+        self.admin.create(CANARY_PLANS, other, {**PLAN, "metadata": {"name": "reviews", "namespace": other}})
+        self._namespaces.append(other)
+        return other
+
+    @contextmanager
+    def namespaced(self) -> Iterator[None]:
+        """Installed by the namespaced overlay, with our namespace in the place of its example's."""
+        deploy = self.folder / "deploy"
+        shutil.copytree(DEPLOY, deploy)
+        overlay = deploy / "overlays" / "namespaced"
+        for file in overlay.glob("*.yaml"):
+            file.write_text(re.sub(r"\bshop\b", self.namespace, file.read_text()))
+        ours = [one for one in built(overlay) if one["kind"] != "CustomResourceDefinition"]
+        everywhere = [
+            one for one in built(DEPLOY / "overlays/cluster-wide") if one["kind"] != "CustomResourceDefinition"
+        ]
+        apply(self.installed.config, ours)
+        assert self.kubectl("kubectl delete clusterrolebinding/canaryd clusterrole/canaryd").returncode == 0
+        try:
+            yield
+        finally:
+            apply(self.installed.config, everywhere)
+
+    @contextmanager
+    def without_right(self, resource: str, verb: str) -> Iterator[None]:
+        """The cluster-wide role lacks a right for a while."""
+        [role] = [
+            one for one in built(DEPLOY / "overlays/cluster-wide") if (one["kind"], one["metadata"]["name"]) == ROLE
+        ]
+        less = copy.deepcopy(role)
+        for rule in less["rules"]:
+            if rule["resources"] == [resource]:
+                rule["verbs"].remove(verb)
+        assert less != role
+        apply(self.installed.config, [less])
+        try:
+            yield
+        finally:
+            apply(self.installed.config, [role])
 
     # -- people
 
@@ -208,6 +279,11 @@ class RealStage(Watched):
         )
 
     # -- objects
+
+    def set_route(self, *route: Json) -> None:
+        """By hand: the only entry's destinations."""
+        operations = [{"op": "replace", "path": "/spec/http/0/route", "value": list(route)}]
+        self.admin.patch_json(VIRTUAL_SERVICES, self.namespace, bookinfo.SERVICE, operations)
 
     def virtual_service(self) -> Json:
         return self.admin.get(VIRTUAL_SERVICES, self.namespace, bookinfo.SERVICE)
