@@ -27,7 +27,7 @@ Json = dict[str, Any]
 NAMESPACE = "canaryd"
 POD = "canaryd-0"
 LEASE = "canaryd"
-LEASE_SECONDS = 6
+LEASE_SECONDS = 9
 """How long a killed one's Lease still holds: production's 15 s would be a long time at the lab's pace."""
 LONGEST_WAIT = 10.0
 """Seconds between two starts at most."""
@@ -127,7 +127,7 @@ class Controller:
         if keeper is not None:
             keeper.join()
         if self._child is not None:
-            self._child.stop(patience=15.0)
+            self._child.stop()
 
     def kill(self) -> int:
         """SIGKILL; another one is started. Which process it was. Raises Unavailable when none runs."""

@@ -210,6 +210,13 @@ class Lab:
         self.controller.start()
         return self.controller
 
+    def stop_controller(self) -> None:
+        """Take the controller away. Its kinds, plans and runs stay, as in a cluster."""
+        if self.controller is not None:
+            self.controller.stop()
+            self.prometheus.scrape_canaryd(None)
+            self.controller = None
+
     def stop(self) -> None:
         """Stop every part, last started first. The directory stays."""
         self._parts.close()
