@@ -432,6 +432,13 @@ def heard(kind: str, namespace: str = "") -> None:
     _contact.labels(kind, namespace or "*").set_to_current_time()
 
 
+@_harmless
+def silent(kind: str, namespace: str = "") -> None:
+    """Nobody watches ``kind`` in ``namespace`` any more."""
+    with suppress(KeyError):  # it may never have heard of anything
+        _contact.remove(kind, namespace or "*")
+
+
 # -- what the controller tells
 
 

@@ -25,8 +25,10 @@ from canaryd.app import Canaryd, cluster_world
 from canaryd.cluster.elector import Elector
 from canaryd.cluster.events import Events
 from canaryd.cluster.informer import Change, Informer
+from canaryd.cluster.shelf import Shelf
 from canaryd.controller.aftermath import Aftermath
 from canaryd.controller.folder import Folder
+from canaryd.controller.nearby import GATHER, concerned
 from canaryd.controller.orphans import Orphans
 from canaryd.controller.plans import SETTLED, Plans, Standing
 from canaryd.controller.telling import Journals, plan_event, plan_status, reference
@@ -36,6 +38,7 @@ from canaryd.kube import (
     CANARY_POLICIES,
     CANARY_RECORDS,
     CANARY_RUNS,
+    LEASES,
     VIRTUAL_SERVICES,
     Kind,
     Kube,
@@ -44,6 +47,7 @@ from canaryd.kube import (
     connect,
 )
 from canaryd.mesh.orphans import break_glass
+from canaryd.mesh.slim import CARE
 from canaryd.mesh.virtualservice import VERSIONS
 from canaryd.model.policy import policy_of
 from canaryd.model.problem import Refused
@@ -60,8 +64,17 @@ LOOK = 0.5
 """Seconds after which a signal is noticed at the latest, and a term that was lost before it began."""
 LISTED_WITHIN = 60.0
 """Seconds in which a new leader waits for its caches before it says why it waits."""
+ROUTES_RENEWED = (10, 15)
+"""
+Seconds between two watches of the VirtualServices. Runs look at the weights through this one watch. If it dies without
+a word (a proxy that forgot the connection), drift is seen when the silence is found out: after twenty seconds at most,
+from when on each tick asks the API server again. That costs a controller some five requests a minute, however many
+runs there are; asking for each run at each tick costs some 40 a second with 200 of them.
+"""
 DRAIN = "canaryd.io/drain"
 """On the Lease: who asked that everything be rolled back and nothing begin."""
+FOR_GOOD = "canaryd.io/drain-for-good"
+"""Beside it: canaryd is being taken out of the cluster, so that the word must not outlive the last process."""
 
 log = structlog.get_logger()
 
@@ -97,7 +110,13 @@ class Daemon:
             policies=Informer(self._kube, CANARY_POLICIES, on_change=self._on("policy")),
             runs=Informer(self._kube, CANARY_RUNS, namespaces, on_change=self._on("run")),
             records=Informer(self._kube, CANARY_RECORDS, namespaces),
-            routes=Informer(self._kube, _served(self._kube, namespaces[0]), namespaces, on_change=self._on("route")),
+            routes=Informer(
+                self._kube,
+                _served(self._kube, namespaces[0]),
+                namespaces,
+                on_change=self._on("route"),
+                renewed=ROUTES_RENEWED,
+            ),
         )
         self._pod = os.environ.get("POD_NAME") or socket.gethostname()
         self.elector = Elector(
@@ -137,6 +156,7 @@ class Daemon:
             cache.start()
             stack.callback(cache.stop)
         stack.callback(self._end_retreats)
+        stack.callback(self._take_lease_away)
         self.elector.start()
         stack.callback(self.elector.stop)
         log.info("daemon.started", identity=self.elector.identity, namespaces=self._settings.namespaces or "all")
@@ -156,7 +176,8 @@ class Daemon:
             if time.monotonic() - said > LISTED_WITHIN:
                 said = time.monotonic()
                 log.warning("daemon.waits", why=self._unready())
-        self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._pod)
+        elector = self.elector
+        self._term = Term(self._settings, self._kube, self.caches, elector.valid, elector.held, self._folder, self._pod)
         self._term.start(number, self._draining)
 
     def _end_term(self, reason: str) -> None:
@@ -178,12 +199,29 @@ class Daemon:
 
     def _see_lease(self, lease: Object) -> None:
         meta, spec = lease.get("metadata") or {}, lease.get("spec") or {}
-        by = (meta.get("annotations") or {}).get(DRAIN)
-        self._draining = f"drained by {by}" if by else ""
+        by = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        self._draining = by and f"canaryd is drained by {by}; `canaryd drain --undo` lets releases begin again"
         if self._term:
             self._term.drain(self._draining)
         if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
             threading.Thread(target=self._end_retreats, name="end-retreats", daemon=True).start()
+
+    def _take_lease_away(self) -> None:
+        """
+        Delete the Lease that says that canaryd goes for good, if nobody holds it.
+
+        It would outlive us, and a canaryd that is installed later would obey it: nothing would ever begin.
+        """
+        namespace, name = lease_place(self._settings)
+        try:
+            lease = self._kube.get(LEASES, namespace, name)
+            meta, spec = lease["metadata"], lease.get("spec") or {}
+            if FOR_GOOD in (meta.get("annotations") or {}) and not spec.get("holderIdentity"):
+                self._kube.delete(LEASES, namespace, name, uid=meta["uid"], version=meta["resourceVersion"])
+        except Missing:
+            return
+        except CanarydError as error:
+            log.warning("lease.not_taken_away", lease=f"{namespace}/{name}", error=str(error))
 
     # -- what the watches say
 
@@ -215,19 +253,24 @@ class Term:
         kube: Kube,
         caches: Caches,
         valid: Callable[[], bool],
+        held: Callable[[], bool],
         folder: Path | None,
         identity: str,
     ) -> None:
         self._caches = caches
         self._kube = kube
-        self._store = ClusterStore(kube, caches.runs, caches.records, namespaces=tuple(settings.namespaces) or ("",))
-        self._runs = RunStatuses(kube, caches.runs)
-        self._plan_statuses = PlanStatuses(kube, caches.plans)
+        self._store = ClusterStore(
+            kube, caches.runs, caches.records, namespaces=tuple(settings.namespaces) or ("",), may=valid
+        )
+        self._runs = RunStatuses(kube, caches.runs, may=held)
+        self._plan_statuses = PlanStatuses(kube, caches.plans, may=held)
         self._events = Events(kube, instance=identity)
         self._journals = Journals(
             (FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans, self._see
         )
-        world = cluster_world(settings, kube, self._store, self._journals)
+        # Of this term alone: what it begins with was listed in it, and so is not older than what a former leader saw.
+        self._shelf = Shelf(kube, shared=(caches.routes,), on_change=self._nearby, care=CARE)
+        world = cluster_world(settings, kube, self._store, self._journals, self._shelf)
         self.canaryd = Canaryd(world, workers=settings.workers, mode=settings.mode, may=valid, shown=self._ticked)
         self.plans = Plans(
             self.canaryd,
@@ -243,7 +286,9 @@ class Term:
         )
         self._aftermath = Aftermath(self.plans.last_runs, self._not_as_decided)
         self._orphans = Orphans(world.mesh, caches.routes, self._exists, world.clock, tell=self._orphaned, may=valid)
-        self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken) if folder else None
+        self._folder: Folder | None = None
+        if folder:
+            self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken, may=valid)
         self._accepted: dict[str, str] = {}
         self._states: dict[str, str] = {}
         self._changed: dict[str, str] = {}
@@ -253,6 +298,7 @@ class Term:
     def start(self, number: int, draining: str) -> None:
         """Go on with what the former leader left, and begin what is new."""
         open_ = self._open
+        open_.callback(self._shelf.stop)
         for part in (self._runs, self._plan_statuses, self._events):
             part.start()
             open_.callback(part.stop)
@@ -308,12 +354,19 @@ class Term:
                 self._orphans.changed(change.object)
         elif change.kind == "removed":
             self._run_deleted(namespace, change.object)
+        elif change.kind == "added":
+            self.plans.appeared(namespace, _plan_of(change.object), name)
         elif not _status_only(change):
             self.canaryd.wake(name)
 
+    def _nearby(self, kind: Kind, change: Change) -> None:
+        """Something around the routes of runs has changed: who would see it looks now, and not when it is due."""
+        for run in concerned(self.plans.in_flight(), kind, change, self._shelf):
+            self.canaryd.wake(run.uid, GATHER)
+
     def _run_deleted(self, namespace: str, found: Object) -> None:
-        plan = (found["metadata"].get("labels") or {}).get(PLAN_LABEL) or ""
-        self.plans.gone(namespace, plan, found["metadata"]["name"])
+        self.plans.gone(namespace, _plan_of(found), found["metadata"]["name"])
+        self._drop(found["metadata"]["name"])
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
                 self._orphans.changed(route)
@@ -384,6 +437,14 @@ class Term:
     def _tidy(self, run: Run) -> None:
         """Delete a run that is older than what is kept."""
         self._kube.delete(CANARY_RUNS, run.plan.namespace, run.uid)
+        self._drop(run.uid)
+
+    def _drop(self, uid: str) -> None:
+        """Keep nothing of a run in mind: a process may lead for months."""
+        self.canaryd.let_go(uid)
+        self._runs.forget(uid)
+        self._changed.pop(uid, None)
+        self._traffic.pop(uid, None)
 
     def _exists(self, namespace: str, uid: str) -> bool:
         try:
@@ -451,6 +512,11 @@ def _has_our_kinds(kube: Kube) -> None:
         ) from error
     except CanarydError as error:
         log.warning("daemon.waits", why=str(error))
+
+
+def _plan_of(run: Object) -> str:
+    """The name of the plan that a CanaryRun is of."""
+    return str((run["metadata"].get("labels") or {}).get(PLAN_LABEL) or "")
 
 
 def _status_only(change: Change) -> bool:

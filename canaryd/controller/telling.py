@@ -79,7 +79,10 @@ class Journals:
         events = entry.get("events")
         if not isinstance(events, list) or not events:
             return
-        run = self._see(uid)
+        try:
+            run = self._see(uid)
+        except KeyError:
+            return  # its object was deleted during the tick
         plan = run.plan
         about = (self._runs.get(plan.namespace, uid), self._plans.get(plan.namespace, plan.name))
         for told, reason in events:

@@ -62,13 +62,14 @@ def begin(
     again: bool = False,
     kept: Literal["", "canaryrun"] = "",
     mode: Literal["active", "observe"] = "active",
+    uid: str = "",
 ) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
     A run that ended but left its marker in the mesh is unfinished. ``mode`` is the process's: one that only observes
-    makes every run that begins in it observe, to its end. Raises Refused with every reason why it cannot
-    start, Settled when its release was settled before.
+    makes every run that begins in it observe, to its end. A new run is named ``uid``, or by chance. Raises Refused with
+    every reason why it cannot start, Settled when its release was settled before.
     """
     plan = plan.in_mode(mode)
     former = _of(plan, store.records())
@@ -87,7 +88,7 @@ def begin(
         raise Refused(problems)
     now = clock.now()
     outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
-    record = store.save(Record(_new(plan, admission, now, kept)))
+    record = store.save(Record(_new(plan, admission, now, kept, uid)))
     return Begun(record, resumed=False, remarks=(*admission.remarks, *outlook))
 
 
@@ -195,10 +196,10 @@ def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics,
     return ()
 
 
-def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"]) -> Run:
+def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"], uid: str) -> Run:
     split = NOTHING if plan.observes else admission.split  # who only observes may find anything, and moves none of it
     return Run(
-        uid=f"{plan.name}-{uuid4().hex[:8]}",
+        uid=uid or f"{plan.name}-{uuid4().hex[:8]}",
         plan=plan,
         route=admission.route,
         created=now,

@@ -10,10 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 
 import structlog
+from apscheduler.jobstores.base import ConflictingIdError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from canaryd import telemetry
@@ -79,8 +81,17 @@ class Scheduler:
         if self._due.get_job(uid):
             self._due.remove_job(uid)
 
-    def wake(self, uid: str) -> None:
-        """Tick ``uid`` as soon as possible; if it is being ticked, once more afterwards."""
+    def wake(self, uid: str, after: float = 0.0) -> None:
+        """
+        Tick ``uid`` as soon as possible, or ``after`` so many seconds; if it is being ticked then, once more afterward.
+
+        Wakes with the same delay are one: the first says when.
+        """
+        if after > 0:
+            with suppress(ConflictingIdError):
+                due = datetime.now(UTC) + timedelta(seconds=after)
+                self._due.add_job(self.wake, "date", run_date=due, args=[uid], id=f"{uid} after {after:g}")
+            return
         with self._lock:
             if uid not in self._known or uid in self._queued:
                 return

@@ -37,6 +37,8 @@ FULL_CELLS = 80
 """The newest cells, kept with all that was counted; twenty minutes in cells of 15 s."""
 MOST_CELLS = 12_000
 """Cells of a run beyond which the oldest go; two days in cells of 15 s."""
+KEPT_CELLS = 2_000
+"""Cells of a run that is over: some 34 KiB."""
 RESTORED_AFTER = 120.0
 """Seconds between the run's beginning and its object's creation after which the object must come from a backup."""
 PLAN_LABEL = f"{GROUP}/plan"
@@ -253,6 +255,15 @@ def thinned(run: Run) -> Run:
     if cells is run.cells and thick == cut:
         return run
     return replace(run, cells=(*cells[:thick], *map(_thin, cells[thick:cut]), *cells[cut:]))
+
+
+def put_away(run: Run) -> Run:
+    """
+    A run that is over, as it is kept: how it went, and nothing that only a next cell would need.
+
+    Hundreds of plans keep ten runs each, in the API server and in the memory of leader and standby.
+    """
+    return replace(run, cells=tuple(map(_thin, run.cells[-KEPT_CELLS:])), judged=None, past=None)
 
 
 def _few(run: Run) -> tuple[Cell | Gap, ...]:

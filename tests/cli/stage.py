@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
 from canaryd.cli import app
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
-from canaryd.lab.kubernetes.cluster import Change
 from canaryd.lab.workloads import install
 from canaryd.metrics import promql
 from canaryd.model.run import Run
@@ -59,24 +59,28 @@ PLAN: Json = {
 
 
 class Clients:
-    """Those who call reviews: ``RPS`` requests a second, divided as the VirtualService says."""
+    """
+    Those who call reviews: ``RPS`` requests a second, divided as the VirtualService says.
 
-    def __init__(self, cluster: Cluster) -> None:
+    ``see`` is to be told of each object as it changes.
+    """
+
+    def __init__(self, namespace: str = bookinfo.NAMESPACE) -> None:
+        self._namespace = namespace
         self.failing: dict[str, float] = {"v1": 0.002, "v3": 0.002}
         self._shares: dict[str, float] = {"v1": 1.0, "v3": 0.0}
         self._meters = {(version, bad): Meter() for version in ("v1", "v3") for bad in (False, True)}
         self.book = Book(scrape=SCRAPE, born=time.time() - 90, series=list(self._series()))
         self._turn(self.book.born)
         self._turn(time.time())
-        cluster.subscribe(self._see)
 
     def fail(self, version: str, share: float) -> None:
         """From now on that share of the version's answers are 500."""
         self.failing[version] = share
         self._turn(time.time())
 
-    def _see(self, change: Change) -> None:
-        found = change.object
+    def see(self, found: Json) -> None:
+        """Divide as ``found`` says, if it is the VirtualService of reviews."""
         if found["kind"] != "VirtualService" or found["metadata"]["name"] != bookinfo.SERVICE:
             return
         route = (found["spec"].get("http") or [{}])[0].get("route") or []
@@ -97,10 +101,10 @@ class Clients:
             labels = {
                 "reporter": "source",
                 "source_workload": "productpage-v1",
-                "source_workload_namespace": "default",
-                "destination_service": bookinfo.HOST,
+                "source_workload_namespace": self._namespace,
+                "destination_service": bookinfo.HOST.replace(".default.", f".{self._namespace}."),
                 "destination_workload": bookinfo.workload(version),
-                "destination_workload_namespace": "default",
+                "destination_workload_namespace": self._namespace,
                 "request_protocol": "http",
                 "response_code": "500" if bad else "200",
                 "response_flags": "-",
@@ -149,7 +153,8 @@ class Stage:
         self.state = folder / "state"
         self.cluster = Cluster()
         install(self.cluster, bookinfo.objects())
-        self.clients = Clients(self.cluster)
+        self.clients = Clients()
+        self.cluster.subscribe(lambda change: self.clients.see(change.object))
         self.prometheus = Recorded(self.clients.book)
         self.prometheus_url = self.prometheus.url
         self._denied = denied
@@ -250,7 +255,8 @@ class Stage:
     def kubectl(self, command: str) -> subprocess.CompletedProcess[str]:
         """A command line that canaryd gave as a remedy, carried out by the real kubectl."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
-        assert shutil.which("kubectl"), "no kubectl on PATH"
+        if shutil.which("kubectl") is None:
+            pytest.skip("no kubectl on PATH")
         return subprocess.run(
             ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=False
         )
@@ -291,6 +297,10 @@ class Process:
     @property
     def output(self) -> str:
         return self._log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def running(self) -> bool:

@@ -242,7 +242,7 @@ def test_a_scheduler_that_was_not_started_has_no_fault() -> None:
 
 
 def test_stopping_twice_or_before_the_start_is_harmless() -> None:
-    """A term that lost its Lease in mid-rollback is stopped in two strides, one that could not begin was never started."""
+    """A term that lost its Lease in mid-rollback is stopped in two strides; one that could not begin never started."""
     scheduler = Scheduler(lambda _: None, workers=1)
     scheduler.stop()
     scheduler = Scheduler(lambda _: None, workers=1)
