@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 
 import structlog
@@ -70,8 +71,14 @@ class Scheduler:
             self._known.discard(uid)
             self._every.pop(uid, None)
             self._next.pop(uid, None)
-        if self._due.get_job(uid):
-            self._due.remove_job(uid)
+        for job in (uid, _once(uid)):
+            if self._due.get_job(job):
+                self._due.remove_job(job)
+
+    def wake_in(self, uid: str, seconds: float) -> None:
+        """Tick ``uid`` once more in so many seconds, whatever else makes it tick; a later call replaces this one."""
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        self._due.add_job(self.wake, "date", run_date=at, args=[uid], id=_once(uid), replace_existing=True)
 
     def wake(self, uid: str) -> None:
         """Tick ``uid`` as soon as possible; if it is being ticked, once more afterwards."""
@@ -132,3 +139,8 @@ class Scheduler:
                 self._again.discard(uid)
             if again:
                 self.wake(uid)
+
+
+def _once(uid: str) -> str:
+    """The name of the job that wakes a run once."""
+    return f"{uid} once"
