@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: crds envtest bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
+.PHONY: crds envtest helm chart bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,12 @@ rules: $(STAMP) ## plants violations of the rules in a copy of the code; each mu
 
 kills: $(STAMP) ## 200 kills by failpoint on real adapters: nothing is lost, and every end is as without them
 	$(BIN)/python -m tests.kills.trial 200
+
+helm: ## Helm from Go modules, once, so that the chart is linted and rendered in tests (needs Go)
+	@$(PYTHON) tests/envtest/helm/build.py
+
+chart: $(STAMP) ## the files in deploy/chart that are copies, anew
+	$(BIN)/python tools/chart.py
 
 reference: $(STAMP) ## docs/plan-reference.md and docs/scenario-reference.md, anew from the models
 	$(BIN)/python tools/reference.py

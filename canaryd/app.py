@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import structlog
 
+from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission
 from canaryd.engine.admission import Begun
 from canaryd.engine.collector import Collector
@@ -25,6 +26,7 @@ from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
 from canaryd.kube import Kube, connect
+from canaryd.machine import UNREADY_FOR
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.sources import Sources
 from canaryd.model.plan import Plan
@@ -53,9 +55,9 @@ class World:
     clock: Clock
 
 
-def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal) -> World:
-    """The adapters of a controller, whose runs live in the cluster itself."""
-    return World(IstioMesh(kube), Sources(settings), store, journal, SystemClock())
+def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal, shelf: Shelf | None = None) -> World:
+    """The adapters of a controller, whose runs live in the cluster itself; ``shelf`` is what its runs look at."""
+    return World(IstioMesh(kube, shelf), Sources(settings), store, journal, SystemClock())
 
 
 def world(settings: Settings) -> World:
@@ -174,12 +176,13 @@ class Canaryd:
         """Tick the run no more, and keep nothing of it: it is gone."""
         self._scheduler.remove(uid)
         self._runs.pop(uid, None)
+        self._store.forget(uid)
         self._collector.forget(uid)
         self._reconciler.forget(uid)
 
-    def wake(self, uid: str) -> None:
-        """Tick the run as soon as possible: something that it looks at has changed."""
-        self._scheduler.wake(uid)
+    def wake(self, uid: str, after: float = 0.0) -> None:
+        """Tick the run as soon as possible, or ``after`` so many seconds: something that it looks at has changed."""
+        self._scheduler.wake(uid, after)
 
     def stuck(self) -> str:
         """Which tick has been going on for so long that this process had better begin anew; empty where none has."""
@@ -209,7 +212,10 @@ class Canaryd:
         self._runs[uid] = run
         self._shown(run)
         if run.final and run.released:
+            self._store.forget(uid)
             self._scheduler.remove(uid)
+        elif run.unready_since is not None and run.latch is None:
+            self._scheduler.wake(uid, UNREADY_FOR)  # seen so twice, the canary is dead; the due time may be far
 
     def _retreats_still(self, uid: str) -> bool:
         """
@@ -248,6 +254,10 @@ class Ears:
         except Unavailable as error:
             log.warning("store.unavailable", run=uid, error=str(error))
             self.hear(uid, command)
+
+    def forget(self, uid: str) -> None:
+        """What was only heard for a run that is not carried out any more."""
+        self._heard.pop(uid, None)
 
     def hear(self, uid: str, command: Command) -> None:
         """Take the command in, without writing it down."""

@@ -42,6 +42,8 @@ FIELD_MANAGER = "canaryd"
 PAGE = 500
 SILENCE = 90.0
 """Seconds without a byte after which a watch is given up; a server sends a bookmark about every minute."""
+OVERDUE = 5.0
+"""Seconds after the end that was asked for after which a watch is given up, too: the server should have ended it."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -170,7 +172,8 @@ class Kube:
         what = f"WATCH {kind.path(namespace)}"
         url = self._url(kind.path(namespace), asked | _selecting(labels))
         with telemetry.kube_request("WATCH", kind.path(namespace)) as request, self._translated(what):
-            answer = _within(self._timeout, lambda: self._stream(url, what, request))
+            silence = min(SILENCE, seconds + OVERDUE)
+            answer = _within(self._timeout, lambda: self._stream(url, what, request, silence))
             return Watch(self, answer, what, lambda: telemetry.heard(kind.plural, namespace))
 
     def create(self, kind: Kind, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
@@ -318,9 +321,9 @@ class Kube:
                 headers[setting["key"]] = setting["value"]
         return headers
 
-    def _stream(self, url: str, what: str, request: telemetry.Asked) -> Any:
-        """The answer to a watch, unread."""
-        limits = urllib3.Timeout(connect=self._timeout, read=SILENCE)
+    def _stream(self, url: str, what: str, request: telemetry.Asked, silence: float) -> Any:
+        """The answer to a watch, unread; reading fails after ``silence`` seconds without a byte."""
+        limits = urllib3.Timeout(connect=self._timeout, read=silence)
         pool = self._api.rest_client.pool_manager  # its own `request` reads the answer to the end in some versions
         # Never back into the pool: who closes the watch at that moment would cut another request's connection.
         headers = self._headers() | {"Connection": "close"}
@@ -353,7 +356,7 @@ class Watch:
 
     Types are ADDED, MODIFIED, DELETED and BOOKMARK, whose object has nothing but a version to go on from. Ends when the
     server ends it, or when :meth:`close` is called, by any thread. Raises Expired when the version to go on from is too
-    old, Unavailable when the connection breaks or nothing came for :data:`SILENCE` seconds.
+    old, Unavailable when the connection breaks or nothing came for :data:`SILENCE` seconds, or not even its end.
     """
 
     def __init__(self, kube: Kube, answer: Any, what: str, heard: Callable[[], None]) -> None:

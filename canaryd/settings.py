@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -301,7 +302,10 @@ def read_settings(file: Path | None = None, **said: Any) -> Settings:
     try:
         return Read(**{name: value for name, value in said.items() if value is not None})
     except ValidationError as error:
-        raise Refused(_problem(fault) for fault in error.errors(include_url=False)) from None  # it repeats every value
+        problems = [_problem(fault) for fault in error.errors(include_url=False)]
+        if said.get("prometheus") is not None:  # what was typed has another name than what is in the file
+            problems = [replace(one, path="--prometheus") if one.path == "prometheus.url" else one for one in problems]
+        raise Refused(problems) from None  # pydantic's error repeats every value
     except SettingsError as error:
         name = str(error).partition('field "')[2].partition('"')[0]
         raise Refused([Problem(name or "the environment", "", "JSON that can be read", SEE)]) from None

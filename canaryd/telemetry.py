@@ -145,7 +145,10 @@ _RUN: Final = {
     "canaryd_run_phase": (("phase",), "1 for the phase that the run is in, 0 for the others."),
     "canaryd_run_step": ((), "The step of the plan, counted from 1."),
     "canaryd_run_steps": ((), "How many steps the plan has."),
-    "canaryd_run_weight_ratio": ((), "The share of traffic that canaryd wants the canary to have, 0 to 1."),
+    "canaryd_run_weight_ratio": (
+        (),
+        "The share of traffic that canaryd gives the canary, 0 to 1; 0 where it only observes.",
+    ),
     "canaryd_run_active": ((), "1 until the run has ended and its marker is out of the mesh, then 0."),
     "canaryd_run_held": (("kind",), "1 for the kind of hold that lies over the run, 0 for the others."),
     "canaryd_run_harm_ratio": ((), "Evidence of harm, all checks together, over its bound: at 1 the run goes back."),
@@ -227,11 +230,14 @@ class Runs(Collector):
         self._lock = threading.Lock()
         self._shown: dict[tuple[str, str], _Shown] = {}
         self._accepted: dict[tuple[str, str], tuple[str, int]] = {}
+        self._showing = True
 
     def observed(self, run: Run, now: float) -> None:
         """Show ``run`` as it is after a tick at ``now``."""
         place = (run.plan.namespace, run.plan.name)
         with self._lock:
+            if not self._showing:
+                return
             former = self._shown.get(place)
             shown = self._of(run, now, pending=self._pending(run, place))
             if former and former.state == shown.state:
@@ -252,9 +258,14 @@ class Runs(Collector):
             if shown := self._shown.get((namespace, plan)):
                 self._shown[namespace, plan] = replace(shown, active=False, pending_since=None, seen=self._clock())
 
-    def clear(self) -> None:
-        """Show nothing: another process carries the runs out."""
+    def show(self, showing: bool) -> None:
+        """
+        Show from now on what is observed, or nothing: another process carries the runs out.
+
+        A former leader may still roll back what is latched; of that the next leader tells, for it is the one who stays.
+        """
         with self._lock:
+            self._showing = showing
             self._shown.clear()
             self._accepted.clear()
 
@@ -286,7 +297,7 @@ class Runs(Collector):
             phase=run.phase,
             step=run.step + 1,
             steps=len(run.plan.spec.steps),
-            weight=run.split.share,
+            weight=0.0 if run.plan.spec.mode == "observe" else run.split.share,
             hold=hold.kind if hold else None,
             evidence=tuple(
                 (one.check, one.harm / one.harm_bound, one.proof / one.proof_bound if one.proof_bound else None)
@@ -321,7 +332,12 @@ REGISTRY.register(RUNS)
 
 @_harmless
 def observed(run: Run, events: Sequence[Event], now: float) -> None:
-    """A tick at ``now`` (Unix seconds) left ``run`` as it is, and told ``events``."""
+    """
+    A tick at ``now`` (Unix seconds) left ``run`` as it is, and told ``events``.
+
+    A new leader says so, without events, of each plan's last run, ended ones too: its predecessor may have died before
+    a scrape saw the end.
+    """
     RUNS.observed(run, now)
     for event in events:
         if event.told is Told.PASSED:
@@ -416,6 +432,13 @@ def heard(kind: str, namespace: str = "") -> None:
     _contact.labels(kind, namespace or "*").set_to_current_time()
 
 
+@_harmless
+def silent(kind: str, namespace: str = "") -> None:
+    """Nobody watches ``kind`` in ``namespace`` any more."""
+    with suppress(KeyError):  # it may never have heard of anything
+        _contact.remove(kind, namespace or "*")
+
+
 # -- what the controller tells
 
 
@@ -423,13 +446,12 @@ def heard(kind: str, namespace: str = "") -> None:
 def leading(is_leader: bool) -> None:
     """Whether this process carries runs out from now on; where it does not, it shows none."""
     _leader.set(float(is_leader))
-    if not is_leader:
-        RUNS.clear()
+    RUNS.show(is_leader)
 
 
 @_harmless
 def lease(transitions: int) -> None:
-    """This process took or renewed the Lease just now; ``transitions`` is its leaseTransitions."""
+    """This process took or renewed the Lease just now (not: read it); ``transitions`` is its leaseTransitions."""
     _transitions.set(transitions)
     _renewed.set_to_current_time()
 

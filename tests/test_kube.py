@@ -17,10 +17,12 @@ from canaryd.kube import (
     PODS,
     SERVICES,
     VIRTUAL_SERVICES,
+    Expired,
     Forbidden,
     Kind,
     Missing,
     Right,
+    Throttled,
     Unserved,
     connect,
 )
@@ -211,6 +213,83 @@ def test_something_else_answers(tmp_path: Path) -> None:
         threading.Thread(target=page, daemon=True).start()
         with pytest.raises(Unavailable, match="does not speak JSON"):
             at(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path).get(PODS, "default", "a")
+
+
+# -- watches
+
+
+def test_a_watch_tells_what_happens(server: ApiServer, tmp_path: Path) -> None:
+    """From a version on, until its time is over."""
+    kube = at(server.address, tmp_path)
+    since = kube.listed(CONFIG_MAPS, "default")[1]
+    server.cluster.apply(config_map("c"))
+    events = list(kube.watch(CONFIG_MAPS, "default", since=since, seconds=1))
+    assert [one["type"] for one in events if one["type"] != "BOOKMARK"] == ["ADDED"]
+    assert events[0]["object"]["metadata"]["name"] == "c"
+
+
+def test_another_thread_ends_a_watch_at_once(server: ApiServer, tmp_path: Path) -> None:
+    """Where nothing comes, and without an error."""
+    kube = at(server.address, tmp_path)
+    watch = kube.watch(CONFIG_MAPS, "default", since=kube.listed(CONFIG_MAPS, "default")[1], seconds=60)
+    ended: list[float] = []
+
+    def follow() -> None:
+        list(watch)
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    time.sleep(0.3)
+    closed = time.monotonic()
+    watch.close()
+    thread.join(5)
+    assert ended
+    assert ended[0] - closed < 0.5
+    watch.close()
+    assert list(watch) == []
+
+
+def test_a_watch_that_ended_leaves_the_pool_alone(server: ApiServer, tmp_path: Path) -> None:
+    """Closing it late must not cut the connection of a request that came after it."""
+    kube = at(server.address, tmp_path)
+    for _ in range(3):
+        watch = kube.watch(CONFIG_MAPS, "default", since=kube.listed(CONFIG_MAPS, "default")[1], seconds=1)
+        with watch:
+            list(watch)
+        kube.list(CONFIG_MAPS, "default")
+
+
+def test_a_version_that_is_forgotten_is_told_apart(server: ApiServer, tmp_path: Path) -> None:
+    """In the stream, where HTTP said 200, and as the answer."""
+    kube = at(server.address, tmp_path)
+    with pytest.raises(Expired):
+        list(kube.watch(CONFIG_MAPS, "default", since="1", seconds=1))
+    server.faults.fail("watch", "configmaps", 410)
+    with pytest.raises(Expired):
+        kube.watch(CONFIG_MAPS, "default", since="1", seconds=1)
+
+
+def test_a_busy_server_says_when_to_come_again(tmp_path: Path) -> None:
+    """Priority and fairness answer in plain text; the seconds are in the header alone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nConnection: close\r\n"
+                    connection.sendall(head + b"Content-Length: 4\r\n\r\nbusy")
+
+        threading.Thread(target=refuse, daemon=True).start()
+        kube = at(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path)
+        with pytest.raises(Throttled, match="busy") as refusal:
+            kube.get(PODS, "default", "a")
+        assert refusal.value.after == 7
+        with pytest.raises(Throttled) as refusal:
+            kube.watch(PODS, "default", since="1", seconds=1)
+        assert refusal.value.after == 7
 
 
 # -- kubeconfig

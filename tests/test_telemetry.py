@@ -37,7 +37,7 @@ PLACE = {"namespace": "default", "plan": "reviews"}
 @pytest.fixture(autouse=True)
 def _of_no_other_test() -> None:
     """Every run of these tests has one name, and what was told of the last is not told of the next."""
-    telemetry.RUNS.clear()
+    telemetry.RUNS.show(True)
 
 
 def named(name: str) -> Any:
@@ -107,6 +107,13 @@ def test_a_check_that_proves_nothing_has_no_proof() -> None:
     reading = replace(evidence(segment=1).readings[0], harm_bound=40.0, proof_bound=0.0)
     seen.observe(replace(new_run(short_plan()), evidence=evidence(segment=1, readings=(reading,))))
     assert seen.value("evidence_ratio", check="errors", of="proof") is None
+
+
+def test_a_run_that_only_observes_gives_the_canary_nothing() -> None:
+    """Nobody is to be woken for traffic that was never moved."""
+    seen = Seen()
+    seen.observe(replace(new_run(short_plan(mode="observe")), split=percent(25)))
+    assert (seen.value("weight_ratio"), seen.value("active")) == (0, 1)
 
 
 def test_a_hold_is_told_by_its_kind() -> None:
@@ -238,7 +245,11 @@ def test_a_process_that_leads_no_longer_shows_no_run() -> None:
     telemetry.observed(new_run(short_plan()), (), START)
     assert (exported("canaryd_leader"), exported("canaryd_run_step", **PLACE)) == (1, 1)
     telemetry.leading(False)
+    telemetry.observed(new_run(short_plan()), (), START)
     assert (exported("canaryd_leader"), exported("canaryd_run_step", **PLACE)) == (0, 0)
+    telemetry.leading(True)
+    telemetry.observed(new_run(short_plan()), (), START)
+    assert (exported("canaryd_leader"), exported("canaryd_run_step", **PLACE)) == (1, 1)
 
 
 # -- where it is told from
@@ -498,8 +509,11 @@ def test_a_probe_that_cannot_be_answered_is_not_passed(server: telemetry.Server,
 
 def test_head_has_no_body_and_other_paths_are_not_found(server: telemetry.Server) -> None:
     """As HTTP has it."""
-    status, body, headers = asked(server, "/healthz", "HEAD")
-    assert (status, body, headers["Content-Length"]) == (200, b"", "3")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"HEAD /healthz HTTP/1.0\r\n\r\n")
+        with connection.makefile("rb") as answer:
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert (b" 200 OK" in head, b"Content-Length: 3" in head, body) == (True, True, b"")
     assert asked(server, "/")[0] == 404
     assert asked(server, "/healthz?verbose")[0] == 200
     assert asked(server, "/metrics", "POST")[0] == 501

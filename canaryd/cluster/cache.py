@@ -79,6 +79,12 @@ class Cache:
             found = self._told | {key: ahead for key, (ahead, _) in self._ahead.items()}
         return [found[key] for key in sorted(found)]
 
+    def within(self, namespace: str) -> list[Object]:
+        """Those of one namespace, in no order."""
+        with self._lock:
+            found = self._told | {key: ahead for key, (ahead, _) in self._ahead.items()} if self._ahead else self._told
+            return [one for key, one in found.items() if key[0] == namespace]
+
     def fresh(self, seconds: float) -> bool:
         """Whether something was heard of the server (a list, an event, a bookmark) in every namespace since."""
         now = self._clock()

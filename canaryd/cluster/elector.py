@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from canaryd import telemetry
 from canaryd.errors import CanarydError, Conflict
 from canaryd.kube import LEASES, Kube, Missing, Object, Throttled
 
@@ -270,6 +271,7 @@ class Elector:
             if not ours and self._stopping.is_set():
                 return self._retry
             self._renewed, self._ours = began, True
+            telemetry.lease(term)
             if not ours:
                 self._term, self._state = term, _State.TAKEN
             self._changed.notify_all()

@@ -37,6 +37,14 @@ SLOW = 30.0
 """Seconds between two trials, at most, while a person has to act (rights, a kind that is not installed)."""
 LAST_WORDS = 2.0
 """Seconds that a stop waits for threads that are in the middle of a request or a callback."""
+FRESH = 90.0
+"""Seconds of silence after which what is known is no longer believed; a server sends a bookmark about every minute."""
+RENEWED = (240, 480)
+"""Between how many seconds a watch is begun anew, by chance, so that not all end together."""
+SLACK = 5.0
+"""Seconds that a bookmark, and the next watch, may be late."""
+CATCH_UP = 1.0
+"""Seconds after a failure that a new watch is given to tell of what happened meanwhile, before it is believed."""
 
 
 class Informer:
@@ -45,6 +53,11 @@ class Informer:
 
     ``on_change`` is called for one change at a time, in the server's order, by a thread of the informer; what it raises
     is logged. It hears of our own writes too, when the watch does.
+
+    ``renewed`` says within how many seconds each watch ends and the next begins. A server sends a bookmark two seconds
+    before the end that was asked for, so that this is also how soon a watch is found out that has died in silence.
+    Source: apiserver, pkg/storage/cacher/cache_watcher.go, nextBookmarkTime. ``slim`` makes of an object what is kept
+    of it; it must leave the metadata's names, uid, labels and version.
     """
 
     def __init__(
@@ -55,12 +68,19 @@ class Informer:
         *,
         on_change: Callable[[Change], None] | None = None,
         labels: Mapping[str, str] | None = None,
+        renewed: tuple[int, int] = RENEWED,
+        slim: Callable[[Object], Object] = lambda found: found,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kind = kind
-        named = tuple(dict.fromkeys(namespaces))
-        self._cache = Cache(named, labels or {}, on_change, clock)
-        self._followers = [_Follower(kube, kind, namespace, labels or {}, self._cache, clock) for namespace in named]
+        self.namespaces = tuple(dict.fromkeys(namespaces))
+        self._patience = min(FRESH, renewed[1] + SLACK)
+        self._slim = slim
+        self._cache = Cache(self.namespaces, labels or {}, on_change, clock)
+        self._followers = [
+            _Follower(kube, kind, namespace, labels or {}, self._cache, clock, renewed, slim)
+            for namespace in self.namespaces
+        ]
 
     def start(self) -> None:
         for one in self._followers:
@@ -87,9 +107,20 @@ class Informer:
         """All of them, by namespace and name."""
         return self._cache.all()
 
+    def within(self, namespace: str) -> list[Object]:
+        """Those of one namespace, in no order."""
+        return self._cache.within(namespace)
+
     def fresh(self, seconds: float) -> bool:
         """Whether a list, an event or a bookmark came from every namespace within the last ``seconds``."""
         return self._cache.fresh(seconds)
+
+    def live(self) -> bool:
+        """
+        Whether what is known may be taken for what is: all is listed and watched, and no watch has been silent for
+        longer than a living one would be.
+        """
+        return all(one.is_watching for one in self._followers) and self._cache.fresh(self._patience)
 
     def took(self, found: Object) -> None:
         """
@@ -97,7 +128,7 @@ class Informer:
 
         An older state than what is known, and one of an object that was deleted since, changes nothing.
         """
-        self._cache.took(found)
+        self._cache.took(self._slim(found))
 
 
 class _Follower:
@@ -111,11 +142,18 @@ class _Follower:
         labels: Mapping[str, str],
         cache: Cache,
         clock: Callable[[], float],
+        renewed: tuple[int, int] = RENEWED,
+        slim: Callable[[Object], Object] = lambda found: found,
     ) -> None:
+        self._renewed, self._slim = renewed, slim
         self._kube, self._kind, self._namespace, self._labels = kube, kind, namespace, labels
         self._cache, self._clock = cache, clock
         self._since = ""
+        self._live_from = float("inf")
+        self._failing = False
+        self._closed = float("-inf")
         self._opened: float | None = None
+        self._fruitful = False
         self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -123,6 +161,12 @@ class _Follower:
         self._said: set[str] = set()
         name = f"informer-{kind.plural}-{namespace or 'all'}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether there is a watch, or was one until just now that has ended as it should."""
+        now = self._clock()
+        return now >= self._live_from and (self._watch is not None or now - self._closed < 2 * FLOOR)
 
     def start(self) -> None:
         self._thread.start()
@@ -143,12 +187,23 @@ class _Follower:
 
     def turn(self) -> float:
         """List if need be, watch as long as it lasts; how long to wait before the next turn. Raises nothing."""
-        self._opened = None
+        wait = self._tried()
+        if self._failing:
+            self._live_from = float("inf")
+        if self._lived() >= LIVED and not self._fruitful:
+            # Not even a bookmark. So does a server answer whose store was restored from a backup: our version is in its
+            # future, and it would stay silent until it gets there (seen on kube-apiserver 1.35).
+            self._since = ""
+        return wait
+
+    def _tried(self) -> float:
+        self._opened, self._fruitful = None, False
         try:
             if not self._since:
                 self._list()
             self._follow()
         except (Forbidden, Unserved) as error:
+            self._failing = True
             self._since = ""
             self._say(error)
             return random.uniform(SLOW / 2, SLOW)  # noqa: S311  # spreads load, guards nothing
@@ -168,13 +223,15 @@ class _Follower:
 
     def _list(self) -> None:
         found, since = self._kube.listed(self._kind, self._namespace, labels=self._labels)
-        self._cache.relisted(self._namespace, found, since)
+        self._cache.relisted(self._namespace, [self._slim(one) for one in found], since)
         self._since = since
 
     def _follow(self) -> None:
-        seconds = random.randint(240, 480)  # noqa: S311  # so that not all watches end together
+        seconds = random.randint(*self._renewed)  # noqa: S311  # so that not all watches end together
         watch = self._kube.watch(self._kind, self._namespace, since=self._since, seconds=seconds, labels=self._labels)
         self._opened = self._clock()
+        self._live_from = min(self._live_from, self._opened + (CATCH_UP if self._failing else 0.0))
+        self._failing = False
         with self._lock:
             self._watch = watch
             if self._stopping.is_set():  # close() may have looked before there was one
@@ -183,18 +240,21 @@ class _Follower:
             for event in watch:
                 if self._stopping.is_set():
                     return
-                self._cache.happened(self._namespace, event)
-                self._since = version_of(event.get("object") or {}) or self._since
+                self._fruitful = True
+                found = event.get("object") or {}
+                self._cache.happened(self._namespace, event | {"object": self._slim(found)} if found else event)
+                self._since = version_of(found) or self._since
         finally:
             watch.close()
             with self._lock:
-                self._watch = None
+                self._watch, self._closed = None, self._clock()
 
     def _lived(self) -> float:
         """For how long the watch of this turn was open."""
         return 0.0 if self._opened is None else self._clock() - self._opened
 
     def _failed(self, error: Exception) -> float:
+        self._failing = True
         if self._lived() >= LIVED:
             self._works()
         wait = self._backoff.after(error)

@@ -25,8 +25,10 @@ from canaryd.app import Canaryd, cluster_world
 from canaryd.cluster.elector import Elector
 from canaryd.cluster.events import Events
 from canaryd.cluster.informer import Change, Informer
+from canaryd.cluster.shelf import Shelf
 from canaryd.controller.aftermath import Aftermath
 from canaryd.controller.folder import Folder
+from canaryd.controller.nearby import GATHER, concerned
 from canaryd.controller.orphans import Orphans
 from canaryd.controller.plans import SETTLED, Plans, Standing
 from canaryd.controller.telling import Journals, plan_event, plan_status, reference
@@ -36,13 +38,16 @@ from canaryd.kube import (
     CANARY_POLICIES,
     CANARY_RECORDS,
     CANARY_RUNS,
+    LEASES,
     VIRTUAL_SERVICES,
+    Kind,
     Kube,
     Missing,
     Unserved,
     connect,
 )
 from canaryd.mesh.orphans import break_glass
+from canaryd.mesh.slim import CARE
 from canaryd.mesh.virtualservice import VERSIONS
 from canaryd.model.policy import policy_of
 from canaryd.model.problem import Refused
@@ -50,7 +55,7 @@ from canaryd.model.run import Run
 from canaryd.settings import Settings
 from canaryd.store.cluster import ClusterStore
 from canaryd.store.folder import FolderJournal
-from canaryd.store.objects import PLAN_LABEL
+from canaryd.store.objects import PLAN_LABEL, Traffic
 from canaryd.store.statuses import PlanStatuses, RunStatuses
 
 Object = dict[str, Any]
@@ -59,8 +64,17 @@ LOOK = 0.5
 """Seconds after which a signal is noticed at the latest, and a term that was lost before it began."""
 LISTED_WITHIN = 60.0
 """Seconds in which a new leader waits for its caches before it says why it waits."""
+ROUTES_RENEWED = (10, 15)
+"""
+Seconds between two watches of the VirtualServices. Runs look at the weights through this one watch. If it dies without
+a word (a proxy that forgot the connection), drift is seen when the silence is found out: after twenty seconds at most,
+from when on each tick asks the API server again. That costs a controller some five requests a minute, however many
+runs there are; asking for each run at each tick costs some 40 a second with 200 of them.
+"""
 DRAIN = "canaryd.io/drain"
 """On the Lease: who asked that everything be rolled back and nothing begin."""
+FOR_GOOD = "canaryd.io/drain-for-good"
+"""Beside it: canaryd is being taken out of the cluster, so that the word must not outlive the last process."""
 
 log = structlog.get_logger()
 
@@ -96,7 +110,13 @@ class Daemon:
             policies=Informer(self._kube, CANARY_POLICIES, on_change=self._on("policy")),
             runs=Informer(self._kube, CANARY_RUNS, namespaces, on_change=self._on("run")),
             records=Informer(self._kube, CANARY_RECORDS, namespaces),
-            routes=Informer(self._kube, _served(self._kube), namespaces, on_change=self._on("route")),
+            routes=Informer(
+                self._kube,
+                _served(self._kube, namespaces[0]),
+                namespaces,
+                on_change=self._on("route"),
+                renewed=ROUTES_RENEWED,
+            ),
         )
         self._pod = os.environ.get("POD_NAME") or socket.gethostname()
         self.elector = Elector(
@@ -136,6 +156,7 @@ class Daemon:
             cache.start()
             stack.callback(cache.stop)
         stack.callback(self._end_retreats)
+        stack.callback(self._take_lease_away)
         self.elector.start()
         stack.callback(self.elector.stop)
         log.info("daemon.started", identity=self.elector.identity, namespaces=self._settings.namespaces or "all")
@@ -161,6 +182,7 @@ class Daemon:
 
     def _end_term(self, reason: str) -> None:
         term, self._term = self._term, None
+        telemetry.leading(False)
         if term is None:
             return
         log.warning("daemon.term_ended", why=reason)
@@ -177,11 +199,29 @@ class Daemon:
 
     def _see_lease(self, lease: Object) -> None:
         meta, spec = lease.get("metadata") or {}, lease.get("spec") or {}
-        self._draining = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        by = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        self._draining = by and f"canaryd is drained by {by}; `canaryd drain --undo` lets releases begin again"
         if self._term:
             self._term.drain(self._draining)
         if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
             threading.Thread(target=self._end_retreats, name="end-retreats", daemon=True).start()
+
+    def _take_lease_away(self) -> None:
+        """
+        Delete the Lease that says that canaryd goes for good, if nobody holds it.
+
+        It would outlive us, and a canaryd that is installed later would obey it: nothing would ever begin.
+        """
+        namespace, name = lease_place(self._settings)
+        try:
+            lease = self._kube.get(LEASES, namespace, name)
+            meta, spec = lease["metadata"], lease.get("spec") or {}
+            if FOR_GOOD in (meta.get("annotations") or {}) and not spec.get("holderIdentity"):
+                self._kube.delete(LEASES, namespace, name, uid=meta["uid"], version=meta["resourceVersion"])
+        except Missing:
+            return
+        except CanarydError as error:
+            log.warning("lease.not_taken_away", lease=f"{namespace}/{name}", error=str(error))
 
     # -- what the watches say
 
@@ -228,7 +268,9 @@ class Term:
         self._journals = Journals(
             (FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans, self._see
         )
-        world = cluster_world(settings, kube, self._store, self._journals)
+        # Of this term alone: what it begins with was listed in it, and so is not older than what a former leader saw.
+        self._shelf = Shelf(kube, shared=(caches.routes,), on_change=self._nearby, care=CARE)
+        world = cluster_world(settings, kube, self._store, self._journals, self._shelf)
         self.canaryd = Canaryd(world, workers=settings.workers, mode=settings.mode, may=valid, shown=self._ticked)
         self.plans = Plans(
             self.canaryd,
@@ -238,6 +280,7 @@ class Term:
             unreadable=self._store.unreadable,
             settle=self._settle,
             tidy=self._tidy,
+            forget=self._forget,
             mode=settings.mode,
             history=settings.run_history,
         )
@@ -247,16 +290,23 @@ class Term:
         if folder:
             self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken, may=valid)
         self._accepted: dict[str, str] = {}
+        self._states: dict[str, str] = {}
+        self._changed: dict[str, str] = {}
+        self._traffic: dict[str, Traffic] = {}
         self._open = ExitStack()
 
     def start(self, number: int, draining: str) -> None:
         """Go on with what the former leader left, and begin what is new."""
         open_ = self._open
+        open_.callback(self._shelf.stop)
         for part in (self._runs, self._plan_statuses, self._events):
             part.start()
             open_.callback(part.stop)
+        open_.callback(self._store.flush)
         open_.enter_context(self.canaryd)
         known = [record.run for record in self._store.records()]
+        self._tell_unreadable()
+        telemetry.leading(True)
         log.info("daemon.leads", term=number, unfinished=[run.uid for run in known if not run.final])
         self.drain(draining)
         self.plans.start(known)
@@ -267,6 +317,7 @@ class Term:
             self._folder.start()
             open_.callback(self._folder.stop)
         for run in self.plans.last_runs():
+            telemetry.observed(run, (), time.time())
             self._aftermath.look(run, self._caches.routes.get(run.route.namespace, run.route.virtual_service))
 
     def drain(self, why: str) -> None:
@@ -308,10 +359,14 @@ class Term:
         elif not _status_only(change):
             self.canaryd.wake(name)
 
+    def _nearby(self, kind: Kind, change: Change) -> None:
+        """Something around the routes of runs has changed: who would see it looks now, and not when it is due."""
+        for run in concerned(self.plans.in_flight(), kind, change, self._shelf):
+            self.canaryd.wake(run.uid, GATHER)
+
     def _run_deleted(self, namespace: str, found: Object) -> None:
-        uid = found["metadata"]["name"]
-        self.plans.gone(namespace, _plan_of(found), uid)
-        self._runs.forget(uid)
+        self.plans.gone(namespace, _plan_of(found), found["metadata"]["name"])
+        self._drop(found["metadata"]["name"])
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
                 self._orphans.changed(route)
@@ -320,11 +375,17 @@ class Term:
         return self.canaryd.see(uid)
 
     def _ticked(self, run: Run) -> None:
-        self._runs.show(run, self._break_glass(run))
+        self._show_run(run)
         self.plans.ticked(run)
 
+    def _show_run(self, run: Run) -> None:
+        self._runs.show(run, self._break_glass(run), plan_changed=self._changed.get(run.uid, ""))
+
     def _not_as_decided(self, run: Run, why: str) -> None:
-        self._runs.traffic(run.uid, not why, why or f"{run.split} was seen in the mesh")
+        self._traffic[run.uid] = Traffic(not why, why or f"{run.split} was seen in the mesh")
+        self._show_run(run)
+        self._runs.traffic(run.uid, self._traffic[run.uid].as_decided, self._traffic[run.uid].why)
+        self.plans.changed(run.plan.namespace, run.plan.name)
         if why and (found := self._caches.runs.get(run.plan.namespace, run.uid)):
             self._events.tell(reference(found), "TrafficNotAsDecided", why, warning=True)
 
@@ -335,21 +396,55 @@ class Term:
     def _show(self, standing: Standing) -> None:
         meta, run = standing.text["metadata"], standing.following.run
         glass = self._break_glass(run) if run else ""
-        fields = plan_status(standing, glass)
+        fields = plan_status(standing, glass, self._traffic.get(run.uid) if run else None)
+        if run and (changed := standing.following.reason if standing.following.changed else "") != self._changed.get(
+            run.uid, ""
+        ):
+            self._changed[run.uid] = changed
+            self._show_run(run)
         self._plan_statuses.show(meta.get("namespace") or "", meta["name"], fields)
         reason, message, warning = plan_event(standing)
         key = f"{meta.get('namespace')}/{meta['name']}"
         if reason and self._accepted.get(key) != message:
             self._events.tell(reference(standing.text), reason, message, warning=warning)
         self._accepted[key] = message
+        self._states[key] = "invalid" if standing.plan is None else "refused" if warning else "accepted"
+        self._count_plans()
+
+    def _forget(self, key: str) -> None:
+        self._accepted.pop(key, None)
+        self._states.pop(key, None)
+        self._count_plans()
+        telemetry.plan_gone(*key.split("/", 1))
+
+    def _count_plans(self) -> None:
+        states = list(self._states.values())
+        counts = {state: states.count(state) for state in ("accepted", "refused", "invalid")}
+        telemetry.plans(**counts)
 
     def _settle(self, namespace: str, name: str, release: str) -> None:
         noted = {"metadata": {"annotations": {SETTLED: release}}}
         self._caches.plans.took(self._kube.patch_merge(CANARY_PLANS, namespace, name, noted))
 
+    def _tell_unreadable(self) -> None:
+        """Runs that nobody ticks, because what was written of them means nothing to this canaryd."""
+        unreadable = self._store.unreadable()
+        for found in self._caches.runs.all():
+            if why := unreadable.get(found["metadata"]["name"]):
+                self._runs.unreadable(found["metadata"]["namespace"], found["metadata"]["name"], why)
+                self._events.tell(reference(found), "RunUnreadable", why, warning=True)
+
     def _tidy(self, run: Run) -> None:
         """Delete a run that is older than what is kept."""
         self._kube.delete(CANARY_RUNS, run.plan.namespace, run.uid)
+        self._drop(run.uid)
+
+    def _drop(self, uid: str) -> None:
+        """Keep nothing of a run in mind: a process may lead for months."""
+        self.canaryd.let_go(uid)
+        self._runs.forget(uid)
+        self._changed.pop(uid, None)
+        self._traffic.pop(uid, None)
 
     def _exists(self, namespace: str, uid: str) -> bool:
         try:
@@ -364,12 +459,13 @@ class Term:
     def _broken(self, file: str, why: str, plan: str) -> None:
         namespace, _, name = plan.partition("/")
         found = self._caches.plans.get(namespace, name) if plan else None
+        said = f"{file}: {'; '.join(why.splitlines())}"
         if found:
-            self._events.tell(reference(found), "PlanFileBroken", f"{file}: {why}", warning=True)
+            self._events.tell(reference(found), "PlanFileBroken", said, warning=True)
         pod, home = os.environ.get("POD_NAME"), os.environ.get("POD_NAMESPACE")
         if pod and home:
             about = {"apiVersion": "v1", "kind": "Pod", "namespace": home, "name": pod}
-            self._events.tell(about, "PlanFileBroken", f"{file}: {why}", warning=True)
+            self._events.tell(about, "PlanFileBroken", said, warning=True)
 
     def _policies(self) -> Mapping[str, Mapping[str, Any]]:
         found = {}
@@ -393,12 +489,12 @@ def lease_place(settings: Settings) -> tuple[str, str]:
     return settings.lease_namespace or os.environ.get("POD_NAMESPACE") or "canaryd", settings.lease
 
 
-def _served(kube: Kube) -> Any:
-    """VirtualServices, in the version that is served."""
+def _served(kube: Kube, namespace: str) -> Kind:
+    """VirtualServices, in the version that is served; ``namespace`` is one that we may list, empty for all."""
     for version in VERSIONS:
         kind = replace(VIRTUAL_SERVICES, version=version)
         try:
-            kube.listed(kind, "default")
+            kube.listed(kind, namespace)
         except Unserved:
             continue
         except CanarydError:
@@ -411,7 +507,9 @@ def _has_our_kinds(kube: Kube) -> None:
     try:
         kube.list(CANARY_POLICIES)
     except Unserved as error:
-        raise Rejected("the API server does not know CanaryPlans yet: canaryd crds | kubectl apply -f -") from error
+        raise Rejected(
+            "the API server does not know CanaryPlans yet: canaryd crds | kubectl apply --server-side -f -"
+        ) from error
     except CanarydError as error:
         log.warning("daemon.waits", why=str(error))
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from canaryd import telemetry
 from canaryd.errors import CanarydError
 from canaryd.kube import CANARY_PLANS, GROUP, Kube
 from canaryd.model.plan import Plan
@@ -76,11 +77,6 @@ class Folder:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="plans-folder", daemon=True)
 
-    @property
-    def broken(self) -> int:
-        """How many files could not be made a plan at the last reading."""
-        return len(self._told)
-
     def start(self) -> None:
         self._thread.start()
 
@@ -124,6 +120,7 @@ class Folder:
                 log.warning("plan_file.broken", file=name, why=why, plan=self._held.get(name, ""))
                 self._tell(name, why, self._held.get(name, ""))
         self._told = broken
+        telemetry.plan_files_broken(len(broken))
         if wanted and not broken:
             self._prune(wanted)
 

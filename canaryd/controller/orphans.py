@@ -62,7 +62,7 @@ class Orphans:
         self._tell = tell
         self._may = may
         self._told: dict[str, str] = {}
-        self._scheduler = Scheduler(self._look, workers=1)
+        self._scheduler = Scheduler(self._look, workers=1, measured=False)
 
     def start(self) -> None:
         """Look at every VirtualService once."""

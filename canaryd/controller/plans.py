@@ -88,8 +88,9 @@ class Plans:
 
     ``show`` is given where each plan stands after a look. ``settle`` notes in a plan (namespace, name) the release that
     was run to its end, or whose run was deleted. ``tidy`` deletes a run that has ended and is older than the
-    ``history`` that is kept. ``mode`` is the process's. ``unreadable`` names runs whose record cannot be read, with
-    the reason: while a plan has one, nothing of it begins.
+    ``history`` that is kept. ``forget`` is told the key of a plan that is gone with its last run. ``mode`` is the
+    process's. ``unreadable`` names runs whose record cannot be read, with the reason: while a plan has one, nothing of
+    it begins.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Plans:
         unreadable: Callable[[], Mapping[str, str]] = dict,
         settle: Callable[[str, str, str], None] = lambda *_: None,
         tidy: Callable[[Run], None] = lambda _: None,
+        forget: Callable[[str], None] = lambda _: None,
         mode: Literal["active", "observe"] = "active",
         history: int = HISTORY,
         first_wait: float = FIRST_WAIT,
@@ -114,13 +116,14 @@ class Plans:
         self._unreadable = unreadable
         self._settle = settle
         self._tidy = tidy
+        self._forget = forget
         self._mode: Literal["active", "observe"] = mode
         self._history = history
         self._first_wait = first_wait
         self._desks: dict[str, _Desk] = {}
         self._lock = Lock()
         self._draining = ""
-        self._scheduler = Scheduler(self.look, workers=workers)
+        self._scheduler = Scheduler(self.look, workers=workers, measured=False)
 
     def start(self, known: list[Run]) -> None:
         """Go on with what a former leader left unfinished among the ``known`` runs, and look at every plan."""
@@ -232,6 +235,7 @@ class Plans:
                 self._scheduler.remove(key)
                 with self._lock:
                     self._desks.pop(key, None)
+                self._forget(key)
             return
         try:
             plan = plan_of(_content(found), f"CanaryPlan {key}", self._policies()).in_mode(self._mode)
@@ -344,7 +348,7 @@ class Plans:
         same = desk.of == plan.digest and desk.wait
         desk.wait = min(2 * desk.wait, LONGEST_WAIT) if same else self._first_wait
         desk.of, desk.again = plan.digest, time.monotonic() + desk.wait
-        self._scheduler.wake_in(key, desk.wait + 0.1)  # a little later, so that it is time by then
+        self._scheduler.wake(key, desk.wait + 0.1)  # a little later, so that it is time by then
 
     @staticmethod
     def _say_refused(key: str, desk: _Desk, why: str) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 
 import structlog
+from apscheduler.jobstores.base import ConflictingIdError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from canaryd import telemetry
@@ -25,10 +27,15 @@ log = structlog.get_logger()
 
 
 class Scheduler:
-    """Calls ``tick(uid)`` for every run it knows, when due and when woken."""
+    """
+    Calls ``tick(uid)`` for every run it knows, when due and when woken; or for whatever else is looked at by a key.
 
-    def __init__(self, tick: Callable[[str], object], *, workers: int = 8) -> None:
+    ``measured`` says whether its ticks are those that canaryd's metrics speak of.
+    """
+
+    def __init__(self, tick: Callable[[str], object], *, workers: int = 8, measured: bool = True) -> None:
         self._tick = tick
+        self._measured: Callable[[float], AbstractContextManager[object]] = telemetry.tick if measured else nullcontext
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._queued: dict[str, float] = {}
@@ -71,17 +78,20 @@ class Scheduler:
             self._known.discard(uid)
             self._every.pop(uid, None)
             self._next.pop(uid, None)
-        for job in (uid, _once(uid)):
-            if self._due.get_job(job):
-                self._due.remove_job(job)
+        if self._due.get_job(uid):
+            self._due.remove_job(uid)
 
-    def wake_in(self, uid: str, seconds: float) -> None:
-        """Tick ``uid`` once more in so many seconds, whatever else makes it tick; a later call replaces this one."""
-        at = datetime.now(UTC) + timedelta(seconds=seconds)
-        self._due.add_job(self.wake, "date", run_date=at, args=[uid], id=_once(uid), replace_existing=True)
+    def wake(self, uid: str, after: float = 0.0) -> None:
+        """
+        Tick ``uid`` as soon as possible, or ``after`` so many seconds; if it is being ticked then, once more afterward.
 
-    def wake(self, uid: str) -> None:
-        """Tick ``uid`` as soon as possible; if it is being ticked, once more afterwards."""
+        Wakes with the same delay are one: the first says when.
+        """
+        if after > 0:
+            with suppress(ConflictingIdError):
+                due = datetime.now(UTC) + timedelta(seconds=after)
+                self._due.add_job(self.wake, "date", run_date=due, args=[uid], id=f"{uid} after {after:g}")
+            return
         with self._lock:
             if uid not in self._known or uid in self._queued:
                 return
@@ -128,7 +138,7 @@ class Scheduler:
                 late = self._late(uid)
                 self._running[uid] = time.monotonic()
             try:
-                with telemetry.tick(late):
+                with self._measured(late):
                     self._tick(uid)
             except Exception:
                 # One run's fault must not end the worker that other runs need; the next due time tries again.
@@ -139,8 +149,3 @@ class Scheduler:
                 self._again.discard(uid)
             if again:
                 self.wake(uid)
-
-
-def _once(uid: str) -> str:
-    """The name of the job that wakes a run once."""
-    return f"{uid} once"

@@ -12,10 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from canaryd.errors import Conflict, Rejected
+import structlog
+
+from canaryd.cluster.shelf import Shelf
+from canaryd.errors import CanarydError, Conflict, Rejected
 from canaryd.kube import (
     DEPLOYMENTS,
     DESTINATION_RULES,
+    FIELD_MANAGER,
     PODS,
     SERVICES,
     VIRTUAL_SERVICES,
@@ -27,8 +31,10 @@ from canaryd.kube import (
     Unserved,
 )
 from canaryd.mesh.admission import ROOT_NAMESPACE, Surroundings, admission, sides_of, subsets_of
+from canaryd.mesh.entries import annotations_of
 from canaryd.mesh.hosts import fully_qualified, service_of
-from canaryd.mesh.weights import Guard, release_patch, split_of, weight_patch
+from canaryd.mesh.ownership import disown_patch
+from canaryd.mesh.weights import Guard, guarded, marker_key, release_patch, restore_patch, split_of, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
@@ -43,12 +49,22 @@ ROLLOUTS = Kind("argoproj.io", "v1alpha1", "rollouts")
 RETREAT_LIMIT = 5.0
 """Seconds that each of the two requests of a retreat may take."""
 
+log = structlog.get_logger()
+
 
 class IstioMesh:
-    """The port ``Mesh`` on VirtualServices."""
+    """
+    The port ``Mesh`` on VirtualServices.
 
-    def __init__(self, kube: Kube, *, retreat_limit: float = RETREAT_LIMIT) -> None:
+    With a ``shelf`` a look at what has not changed costs no request. It is asked only for what is looked at: whatever
+    guards a write is read from the API server itself.
+    """
+
+    def __init__(self, kube: Kube, shelf: Shelf | None = None, *, retreat_limit: float = RETREAT_LIMIT) -> None:
         self._kube = kube
+        self._shelf = shelf
+        self._near: Kube | Shelf = shelf or kube
+        self._seen: dict[tuple[str, str], str] = {}
         self._retreats = kube.another(timeout=retreat_limit)
         self._version = VERSIONS[0]
 
@@ -78,8 +94,21 @@ class IstioMesh:
         return replace(admitted, remarks=(*admitted.remarks, *self._rehearse(plan, found, admitted)))
 
     def look(self, route: Route) -> Sighting:
-        """The weights and the marker as they are now."""
-        return split_of(self._read(self._kube, route), route)
+        """
+        The weights and the marker as they are now.
+
+        From the shelf comes only that nothing has changed since the API server was asked last, or answered a write of
+        ours. What has changed is asked of the server itself. So a cache that lags, as that of a process that has just
+        begun to lead may, cannot show a state that this process knows to be over, which would be taken for drift.
+        """
+        key = (route.namespace, route.virtual_service)
+        if self._shelf:
+            near = self._shelf.peek(self._served(VIRTUAL_SERVICES), *key)
+            if near is not None and _version(near) == self._seen.get(key):
+                return split_of(near, route)
+        found = self._read(self._kube, route)
+        self._seen[key] = _version(found)
+        return split_of(found, route)
 
     def shift(self, route: Route, marker: Marker, seen: Sighting) -> None:
         """
@@ -112,31 +141,52 @@ class IstioMesh:
         self._patch(self._retreats, route, weight_patch(found, route, marker, Guard.DESTINATIONS))
 
     def release(self, route: Route, run: str) -> None:
-        """Take our marker, and a destination that we inserted, out of the object. No marker of ``run``: nothing."""
+        """
+        Take our marker, and a destination that we inserted, out of the object. No marker of ``run``: nothing.
+
+        With the last marker goes our entry in managedFields, in the same guarded patch; where the API server will not
+        have that, the marker goes without it. An entry that outlived its marker is taken out where that can be done.
+        """
         try:
             found = self._get(self._kube, route.namespace, route.virtual_service)
         except Missing:
             return
+        if operations := restore_patch(found, route, run):
+            found = self._patch(self._kube, route, operations)
+        disown = disown_patch(found, route.plan, FIELD_MANAGER)
         if operations := release_patch(found, route, run):
-            self._patch(self._kube, route, operations)
+            try:
+                self._patch(self._kube, route, [*operations, *disown])
+            except (Conflict, Rejected) as error:
+                if not disown:
+                    raise
+                self._patch(self._kube, route, operations)  # what somebody wrote meanwhile stops this one, too
+                log.warning("mesh.still_in_managed_fields", virtual_service=str(route), why=str(error))
+        elif disown and marker_key(route.plan) not in annotations_of(found):
+            try:
+                self._patch(self._kube, route, [*guarded(found), *disown])
+            except CanarydError as error:
+                log.warning("mesh.still_in_managed_fields", virtual_service=str(route), why=str(error))
+        self._seen.pop((route.namespace, route.virtual_service), None)
 
     def sides(self, route: Route) -> Sides:
         """The pods behind both versions now."""
         services, pods, deployments, rules = [], [], [], []
+        subsets = any(version.subset for version in (route.stable, route.canary))
         seen: set[tuple[str, str]] = set()
         for version in (route.stable, route.canary):
             name, home = service_of(version.host, route.namespace)
             if not name or (home, name) in seen:
                 continue
             seen.add((home, name))
-            rules += self._rules(version.host, route.namespace)
+            rules += self._rules(version.host, route.namespace) if subsets else []
             try:
-                service = self._kube.get(SERVICES, home, name)
+                service = self._near.get(SERVICES, home, name)
             except Missing:
                 continue
             services.append(service)
-            pods += self._kube.list(PODS, home, labels=(service.get("spec") or {}).get("selector") or {})
-            deployments += self._kube.list(DEPLOYMENTS, home)
+            pods += self._near.list(PODS, home, labels=(service.get("spec") or {}).get("selector") or {})
+            deployments += self._near.list(DEPLOYMENTS, home)
         around = Surroundings(services=services, pods=pods, deployments=deployments, destination_rules=rules)
         return sides_of(route, around)
 
@@ -167,23 +217,32 @@ class IstioMesh:
                 "or abort the run"
             ) from error
 
-    def _patch(self, kube: Kube, route: Route, operations: list[Object]) -> None:
-        kind = replace(VIRTUAL_SERVICES, version=self._version)
+    def _patch(self, kube: Kube, route: Route, operations: list[Object]) -> Object:
+        kind = self._served(VIRTUAL_SERVICES)
+        # A write that gets no answer may have happened all the same: the next look asks.
+        self._seen.pop((route.namespace, route.virtual_service), None)
         try:
-            kube.patch_json(kind, route.namespace, route.virtual_service, operations)
+            found = kube.patch_json(kind, route.namespace, route.virtual_service, operations)
         except Missing as error:
             raise Rejected(f"{route} is gone, and with it the weights") from error
+        if self._shelf:
+            self._shelf.took(kind, found)
+            self._seen[route.namespace, route.virtual_service] = _version(found)
+        return found
 
     def _list(self, kind: Kind, namespace: str = "") -> list[Object]:
-        served = replace(kind, version=self._version) if kind.group == VIRTUAL_SERVICES.group else kind
-        return self._kube.list(served, namespace)
+        return self._kube.list(self._served(kind), namespace)
+
+    def _served(self, kind: Kind) -> Kind:
+        """In the version that is served, of Istio's kinds."""
+        return replace(kind, version=self._version) if kind.group == VIRTUAL_SERVICES.group else kind
 
     def _rules(self, host: str, namespace: str) -> list[Object]:
         """The DestinationRules that decide over ``host``: of the first namespace that has one."""
         _, home = service_of(host, namespace)
         for place in dict.fromkeys((namespace, home, ROOT_NAMESPACE)):
             try:
-                rules = self._list(DESTINATION_RULES, place)
+                rules = self._near.list(self._served(DESTINATION_RULES), place)
             except Forbidden:
                 continue
             if subsets_of(host, namespace, rules)[1]:

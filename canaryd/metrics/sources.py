@@ -7,7 +7,7 @@ counts of another Prometheus would be another measurement. But it has to be ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from canaryd.errors import CanarydError, Rejected
@@ -22,15 +22,15 @@ PATH = "spec.analysis.prometheus"
 
 class Sources:
     """
-    The port ``Metrics`` over the Prometheus of ``settings``. ``make`` gives the adapter of one of them.
+    The port ``Metrics`` over the Prometheus of ``settings``.
 
     Raises Rejected where one of them cannot be used: each has a URL, and the environment variables that it names.
     """
 
-    def __init__(self, settings: Settings, make: Callable[..., Prometheus] = Prometheus) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._named = settings.prometheuses
-        self._adapters = {"": make(settings.prometheus, timeout=settings.timeout)} | {
-            name: make(source, name=name, timeout=settings.timeout) for name, source in self._named.items()
+        self._adapters = {"": Prometheus(settings.prometheus, timeout=settings.timeout)} | {
+            name: Prometheus(source, name=name, timeout=settings.timeout) for name, source in self._named.items()
         }
 
     def choose(self, plan: Plan) -> str:

@@ -100,7 +100,9 @@ class ClusterStore:
     def save(self, record: Record) -> Record:
         """As the port says; a save of nothing but cells is kept in memory for a minute, and has the same version."""
         uid = record.run.uid
-        record = replace(record, run=objects.thinned(replace(record.run, kept="canaryrun")))
+        run = replace(record.run, kept="canaryrun")
+        over = run.final and run.released
+        record = replace(record, run=objects.put_away(run) if over else objects.thinned(run))
         if record.version == 0:
             return self._create(record)
         held = self._held.get(uid)

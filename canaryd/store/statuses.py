@@ -129,9 +129,13 @@ class Statuses:
         with self._news:
             while True:
                 now = time.monotonic()
-                waiting = [(shown.due, key) for key, shown in self._shown.items() if shown.dirty]
+                waiting = [
+                    (shown.due, key)
+                    for key, shown in self._shown.items()
+                    if shown.dirty and not (self._ends and shown.failures)
+                ]
                 due = min(waiting, default=None)
-                if due is not None and (due[0] <= now or (self._ends and not self._shown[due[1]].failures)):
+                if due is not None and (self._ends or due[0] <= now):
                     shown = self._shown[due[1]]
                     shown.dirty = False
                     return due[1], shown
@@ -236,6 +240,17 @@ class RunStatuses(Statuses):
             self._traffic[uid] = Traffic(as_decided, why)
             if run := self._runs.get(uid):
                 self._again((run.plan.namespace, uid))
+
+    def unreadable(self, namespace: str, uid: str, why: str) -> None:
+        """Show a run that cannot be read: it holds where it is, and says why. What stands there stays."""
+
+        def render() -> Object:
+            present = (self._cache.get(namespace, uid) or {}).get("status") or {}
+            held = objects.condition("Held", True, "UnreadableRecord", why)
+            others = [one for one in present.get("conditions") or () if one["type"] != "Held"]
+            return present | {"phase": "held", "why": why, "conditions": [*others, held]}
+
+        self._show((namespace, uid), render)
 
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind; what is written stays."""

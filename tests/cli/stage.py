@@ -26,7 +26,6 @@ from typer.testing import CliRunner
 from canaryd.cli import app
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
-from canaryd.lab.kubernetes.cluster import Change
 from canaryd.lab.workloads import install
 from canaryd.metrics import promql
 from canaryd.model.run import Run
@@ -62,14 +61,15 @@ class Clients:
     """
     Those who call a service: ``RPS`` requests a second, divided as an entry of a VirtualService says.
 
-    ``entry`` is its name; empty for the first one. ``book`` is another's, where Prometheus scrapes both.
+    ``see`` is to be told of each object as it changes. ``entry`` is the entry's name; empty for the first one. ``book``
+    is another's, where Prometheus scrapes both.
     """
 
     def __init__(
         self,
-        cluster: Cluster,
-        service: str = bookinfo.SERVICE,
         namespace: str = bookinfo.NAMESPACE,
+        *,
+        service: str = bookinfo.SERVICE,
         virtual_service: str = bookinfo.SERVICE,
         entry: str = "",
         book: Book | None = None,
@@ -83,15 +83,14 @@ class Clients:
         self.book.series.extend(self._series())
         self._turn(self.book.born)
         self._turn(time.time())
-        cluster.subscribe(self._see)
 
     def fail(self, version: str, share: float) -> None:
         """From now on that share of the version's answers are 500."""
         self.failing[version] = share
         self._turn(time.time())
 
-    def _see(self, change: Change) -> None:
-        found = change.object
+    def see(self, found: Json) -> None:
+        """Divide as ``found`` says, if it is the VirtualService."""
         about = found["metadata"]
         if found["kind"] != "VirtualService" or about["name"] != self._virtual_service:
             return
@@ -116,7 +115,7 @@ class Clients:
             labels = {
                 "reporter": "source",
                 "source_workload": "productpage-v1",
-                "source_workload_namespace": "default",
+                "source_workload_namespace": self._namespace,
                 "destination_service": f"{self._service}.{self._namespace}.svc.cluster.local",
                 "destination_workload": f"{self._service}-{version}",
                 "destination_workload_namespace": self._namespace,
@@ -168,7 +167,8 @@ class Stage:
         self.state = folder / "state"
         self.cluster = Cluster()
         install(self.cluster, bookinfo.objects())
-        self.clients = Clients(self.cluster)
+        self.clients = Clients()
+        self.cluster.subscribe(lambda change: self.clients.see(change.object))
         self.prometheus = Recorded(self.clients.book)
         self.prometheus_url = self.prometheus.url
         self._denied = denied

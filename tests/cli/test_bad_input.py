@@ -305,7 +305,7 @@ def test_a_prometheus_without_the_hosts_requests_is_refused(stage: Stage) -> Non
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--prometheus", "prometheus:9090"], ["--prometheus", "got 'prometheus:9090'", "http://"]),
+        (["--prometheus", "prometheus:9090"], ["--prometheus", "prometheus:9090", "http://"]),
         (["--kubeconfig", "/nowhere/config"], ["no kubeconfig at /nowhere/config", "--kubeconfig"]),
         (["--context", "prod"], ["there is no context prod", "canaryd-lab", "kubectl config get-contexts"]),
         (["--config", "/nowhere/canaryd.yaml"], ["--config", "/nowhere/canaryd.yaml", "config/canaryd.yaml"]),

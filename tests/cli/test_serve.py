@@ -165,3 +165,21 @@ def test_two_files_with_one_plan_do_not_fight(stage: Stage, plans: Path, daemon:
     daemon.scan()
     daemon.scan()
     assert [run.plan.spec.release for run in stage.runs()] == ["v3"]
+
+
+def test_policies_are_read_again_and_mend_a_plan_that_was_refused(stage: Stage, plans: Path) -> None:
+    """The plan's own text is as it was; a broken policy is told, and those before it go on."""
+    policies = stage.folder / "policies"
+    policies.mkdir()
+    write(stage, **{"from": "careful"})
+    process = stage.start("serve", plans, "--policies", policies)
+    process.says("plan.refused")
+    assert "there: none" in process.output
+    policy = "kind: CanaryPolicy\nmetadata: {name: careful}\nspec: {watch: 100ms}\n"
+    (policies / "careful.yaml").write_text(policy)
+    process.says("run.started")
+    (policies / "broken.yaml").write_text("kind: CanaryPolicy\nmetadata: {name: b}\nspec: {wach: 1s}\n")
+    process.says("policies.refused")
+    process.says("run.promoted")
+    assert "did you mean watch?" in process.output
+    assert "Traceback" not in process.output

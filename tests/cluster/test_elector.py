@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -178,7 +180,9 @@ def test_a_term_that_was_over_does_not_come_back(world: World) -> None:
     """A renewal after the deadline begins a new term, when the old one has been stopped."""
     first = leading(world)
     world.now += DEADLINE
+    written = len(world.log)
     first.ask()
+    assert len(world.log) == written
     assert not first.elector.valid()
     first.call()
     first.ask()
@@ -253,6 +257,21 @@ def test_what_fails_to_start_gives_the_lease_back(world: World) -> None:
     assert second.elector.valid()
 
 
+def test_without_its_callbacks_the_process_is_ended(world: World) -> None:
+    """Otherwise the Lease would be renewed for ever, and nobody would act."""
+    put(world, dict(RELEASED))
+    first = world.all[0]
+
+    def leave(term: int) -> None:
+        raise SystemExit
+
+    first.elector._on_started = leave
+    first.ask()
+    with pytest.raises(SystemExit):
+        first.elector._call()
+    assert [who for who, _ in world.deaths] == ["a"]
+
+
 def test_a_lost_answer_is_found_again(world: World) -> None:
     """The Lease is ours, and nobody told us: it is taken up at the next trial."""
     put(world, dict(RELEASED))
@@ -321,6 +340,17 @@ def test_a_failing_on_lease_is_its_own_affair(world: World) -> None:
 # -- words and numbers
 
 
+@pytest.fixture
+def far_west(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose local time is not UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_west")
 def test_times_are_utc_with_six_digits() -> None:
     """A microsecond of zero is written too, and nobody's local time."""
     west = timezone(timedelta(hours=-5))

@@ -8,6 +8,7 @@ The adapter runs against the lab's API server, and against a real one with Istio
 from __future__ import annotations
 
 import copy
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,17 +17,19 @@ from typing import Any
 
 import pytest
 
+from canaryd.cluster.shelf import Shelf
 from canaryd.engine.ports import Mesh
 from canaryd.errors import Conflict, Rejected, Unavailable
 from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, Unserved, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.mesh.admission import Surroundings
+from canaryd.mesh.slim import CARE
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.mesh.weights import Guard, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Refused
 from canaryd.model.traffic import NOTHING, Entry, Marker, Route, Split
-from tests.conftest import REAL
+from tests.conftest import REAL, XDIST_GROUP
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import (
     V1,
@@ -136,8 +139,9 @@ class InMemory(World):
 class OnApi(World):
     """The adapter on an API server; ``emulator`` is None on a real one."""
 
-    def __init__(self, kube: Kube, emulator: ApiServer | None, *entries: Object) -> None:
+    def __init__(self, kube: Kube, emulator: ApiServer | None, *entries: Object, shelf: bool = False) -> None:
         self.kube, self.emulator = kube, emulator
+        self.shelf = Shelf(kube, care=CARE) if shelf else None
         self.namespace = f"canaryd-test-{uuid.uuid4().hex[:8]}"
         self._send("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         self._create(virtual_service(*entries, namespace=self.namespace))
@@ -145,7 +149,26 @@ class OnApi(World):
             for one in around(self.namespace):
                 versions = {"Deployment": "apps/v1", "DestinationRule": "networking.istio.io/v1"}
                 emulator.cluster.apply({"apiVersion": versions.get(one["kind"], "v1"), **one})
-        self.mesh = IstioMesh(kube)
+        self.mesh = IstioMesh(kube, self.shelf)
+        if self.shelf:
+            self.mesh.look(self.route)
+            self.mesh.sides(self.route)
+            self._heard()
+
+    def _heard(self) -> None:
+        """Wait until the shelf knows what has just been done by others: its watch tells of it a moment later."""
+        end = time.monotonic() + 10
+        while self.shelf and not self._is_heard(self.shelf):
+            assert time.monotonic() < end, "the watch does not tell"
+            time.sleep(0.01)
+
+    def _is_heard(self, shelf: Shelf) -> bool:
+        try:
+            version = self.object()["metadata"]["resourceVersion"]
+        except Missing:
+            return shelf.known(VIRTUAL_SERVICES, self.namespace, "reviews") is None
+        near = shelf.peek(VIRTUAL_SERVICES, self.namespace, "reviews")
+        return near is not None and near["metadata"]["resourceVersion"] == version
 
     def object(self) -> Object:
         return self.kube.get(VIRTUAL_SERVICES, self.namespace, "reviews")
@@ -154,21 +177,27 @@ class OnApi(World):
         found = self.object()
         change(found)
         self._send("PUT", VIRTUAL_SERVICES.path(self.namespace, "reviews"), found)
+        self._heard()
 
     def send(self, operations: list[Object]) -> None:
         self.kube.patch_json(VIRTUAL_SERVICES, self.namespace, "reviews", operations)
 
     def delete(self) -> None:
         self._send("DELETE", VIRTUAL_SERVICES.path(self.namespace, "reviews"))
+        self._heard()
 
     def fail(self, call: str, *, after: bool) -> None:
         if self.emulator is None:
             pytest.skip("a real API server takes no orders to fail")
+        if self.shelf and call == "look":
+            pytest.skip("a look at what has not changed asks nobody; tests/cluster/test_shelf.py has the other looks")
         verb = "get" if call == "look" else "patch"
         self.emulator.faults.reset(verb, "virtualservices", after_write=after)
 
     def close(self) -> None:
         self._send("DELETE", f"/api/v1/namespaces/{self.namespace}")
+        if self.shelf:
+            self.shelf.stop()
 
     def _create(self, found: Object) -> None:
         found["metadata"].pop("resourceVersion", None)
@@ -184,15 +213,20 @@ def emulator() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "emulator", REAL])
+REAL_SHELF = pytest.param("real-shelf", marks=XDIST_GROUP)
+
+
+@pytest.fixture(params=["memory", "emulator", "shelf", REAL, REAL_SHELF])
 def world_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., World]]:
     """Makes the world from the http entries of `reviews`."""
     made: list[OnApi] = []
 
     def on_api(*entries: Object) -> World:
-        if request.param == "emulator":
+        shelf = request.param in ("shelf", "real-shelf")
+        if request.param in ("emulator", "shelf"):
             server = request.getfixturevalue("emulator")
-            world = OnApi(connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5), server, *entries)
+            kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5)
+            world = OnApi(kube, server, *entries, shelf=shelf)
         else:
             kube = connect(str(request.getfixturevalue("real_api")))
             try:
@@ -201,7 +235,7 @@ def world_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
                 pytest.skip("this API server has no Istio CRDs (networking.istio.io/v1)")
             except Missing:
                 pass
-            world = OnApi(kube, None, *entries)
+            world = OnApi(kube, None, *entries, shelf=shelf)
         made.append(world)
         return world
 
@@ -503,6 +537,16 @@ def test_a_plan_at_fifty_fifty_is_refused_and_nothing_is_changed(peopled: World)
     assert peopled.object() == before
 
 
+def test_a_plan_that_observes_sends_no_patch_not_even_a_rehearsal(peopled: World) -> None:
+    """Who only may read can observe."""
+    peopled.weigh(70, 30)
+    before = peopled.object()
+    peopled.fail("shift", after=False)
+    answer = peopled.mesh.admit(peopled.plan().in_mode("observe"))
+    assert any("30 %" in remark for remark in answer.remarks)
+    assert peopled.object() == before
+
+
 def test_an_unknown_object_is_refused(peopled: World) -> None:
     """With the path in the plan."""
     with pytest.raises(Refused, match=r"spec\.target\.virtualService"):
@@ -515,6 +559,39 @@ def test_sides_are_the_pods_of_now(peopled: World) -> None:
     assert sides == peopled.mesh.admit(peopled.plan()).sides
     assert sides.canary.hashes == ("abc",)
     assert sides.canary.rolled_out
+
+
+def test_a_look_at_what_has_not_changed_asks_nobody(peopled: World) -> None:
+    """Neither a look nor the pods cost a request, and our own write is seen without one."""
+    if not isinstance(peopled, OnApi) or peopled.shelf is None or peopled.emulator is None:
+        pytest.skip("only the shelf spares requests, and only the lab's server counts them")
+    until(lambda: all(peopled.shelf.watched().values()))
+    shift(peopled, FIVE)
+    before = len(peopled.emulator.requests)
+    for _ in range(10):
+        assert peopled.mesh.look(peopled.route).marker == marker(FIVE)
+        assert peopled.mesh.sides(peopled.route).canary.ready == 2
+    assert [one for one in peopled.emulator.requests[before:] if one.verb != "watch"] == []
+
+
+def test_a_shelf_that_lags_shows_no_state_that_is_over(peopled: World) -> None:
+    """Its watch has not told of our write and never took the answer: the server is asked, and nothing looks lost."""
+    if not isinstance(peopled, OnApi) or peopled.shelf is None:
+        pytest.skip("nothing lags without a shelf")
+    old = peopled.object()
+    shift(peopled, FIVE)
+    peopled.shelf.peek = lambda *_: old  # type: ignore[method-assign]
+    assert peopled.mesh.look(peopled.route).split == FIVE
+    another = IstioMesh(peopled.kube, peopled.shelf)  # of a process that has just begun to lead
+    assert another.look(peopled.route).split == FIVE
+    assert another.look(peopled.route).split == FIVE
+
+
+def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
 
 
 def test_hosts_are_fully_qualified(world: World) -> None:

@@ -16,8 +16,9 @@ def test_two_plans_on_two_entries_of_one_gateway_both_run(stage: Stage) -> None:
     add_ratings(stage)
     stage.cluster.remove("VirtualService", "default", "reviews")
     stage.cluster.apply(shop())
-    Clients(stage.cluster, "reviews", virtual_service="shop", entry="reviews", book=emptied(stage))
-    Clients(stage.cluster, "ratings", virtual_service="shop", entry="ratings", book=stage.clients.book)
+    book = emptied(stage)
+    for name in ("reviews", "ratings"):
+        follow(stage, Clients(service=name, virtual_service="shop", entry=name, book=book))
     stage.cluster.apply(shop())
     process = stage.controller()
     for name in ("reviews", "ratings"):
@@ -84,8 +85,12 @@ def neighbour(stage: Stage, namespace: str) -> None:
     stage.cluster.apply(bookinfo.namespace(namespace))
     kinds = ("Service", "DestinationRule", "VirtualService", "Deployment", "ServiceAccount")
     found = [one for one in bookinfo.objects() if one["kind"] in kinds and "reviews" in one["metadata"]["name"]]
-    Clients(stage.cluster, namespace=namespace, book=stage.clients.book)
+    follow(stage, Clients(namespace, book=stage.clients.book))
     install(stage.cluster, [{**one, "metadata": {**one["metadata"], "namespace": namespace}} for one in found])
+
+
+def follow(stage: Stage, clients: Clients) -> None:
+    stage.cluster.subscribe(lambda change: clients.see(change.object))
 
 
 def add_ratings(stage: Stage) -> None:

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from canaryd.kube import Kind, Kube, connect
-from tests.deploy.manifests import DEPLOY, kubectl
+from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
+from tests.conftest import REAL
+from tests.deploy.manifests import DEPLOY, ROOT, kubectl
 
 Object = dict[str, Any]
 TAKES_EFFECT = 30.0
@@ -97,6 +99,32 @@ def installed(real_api: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                     found.admin.delete(policy, "", one["metadata"]["name"])
         until(lambda: not refuses(found, "CanaryRun", RUN))
         until(lambda: not refuses(found, "CanaryRecord", RECORD))
+
+
+@pytest.fixture(scope="module")
+def operated(real_api: Path) -> Path:
+    """A real API server that the manifests are for; see :func:`furnish`."""
+    return furnish(real_api)
+
+
+@pytest.fixture(scope="module", params=["emulated", REAL])
+def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same, and the lab's API server, which there always is."""
+    if request.param == "real":
+        yield request.getfixturevalue("operated")
+        return
+    with ApiServer(Cluster()) as server:
+        yield furnish(kubeconfig(server.address, tmp_path_factory.mktemp("emulated") / "kubeconfig"))
+
+
+def furnish(config: Path) -> Path:
+    """Add the namespaces, which a dry run does not make, and the Prometheus operator's kinds."""
+    for namespace in ("canaryd", "canaryd-chart", "shop"):
+        kubectl("create", "namespace", namespace, config=config)
+    done = kubectl("apply", "--server-side", "-f", str(ROOT / "tests/deploy/operator.yaml"), config=config)
+    assert done.returncode == 0, done.stderr
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", config=config)
+    return config
 
 
 def apply(config: Path, objects: list[Object]) -> None:

@@ -65,12 +65,13 @@ def edited(asked: Kube, found: Object, change: Change) -> Object:
     wanted = copy.deepcopy(found)
     change(wanted)
     spec = {"op": "replace", "path": "/spec", "value": wanted["spec"]}
-    operations = [spec]
-    for part in ("labels", "annotations", "ownerReferences", "finalizers"):
-        if wanted["metadata"].get(part) != found["metadata"].get(part):
-            operations.append({"op": "add", "path": f"/metadata/{part}", "value": wanted["metadata"].get(part)})
+    parts = ("labels", "annotations", "ownerReferences", "finalizers")
+    changed = [part for part in parts if wanted["metadata"].get(part) != found["metadata"].get(part)]
+    meta_operations = [
+        {"op": "add", "path": f"/metadata/{part}", "value": wanted["metadata"].get(part)} for part in changed
+    ]
     meta = found["metadata"]
-    return asked.patch_json(VIRTUAL_SERVICES, meta["namespace"], meta["name"], operations)
+    return asked.patch_json(VIRTUAL_SERVICES, meta["namespace"], meta["name"], [spec, *meta_operations])
 
 
 def http(found: Object, entry: int = 0) -> Object:
@@ -227,7 +228,7 @@ def test_no_other_destination_is_taken_out(
 
 
 def test_a_whole_run_of_the_adapter_passes(installed: Installed, controller: Kube) -> None:
-    """The rules against the code itself: first step with insertion, retreat, release, on a service without subset too."""
+    """The rules against the code itself: first step with insertion, retreat, release; a canary without subset too."""
     for canary in (Version("reviews", "v3"), Version("reviews-next")):
         found = virtual_service(installed, {"name": "all", "route": [to("v1")]})
         name = found["metadata"]["name"]
@@ -385,7 +386,10 @@ def test_only_canaryd_makes_runs_and_records(installed: Installed, controller: K
         "apiVersion": "canaryd.io/v1alpha1",
         "kind": "CanaryRecord",
         "metadata": {"name": mine["metadata"]["name"]},
-        **{"schema": 1, "judge": "1", "version": 1, "data": "eJwDAAAAAAE="},
+        "schema": 1,
+        "judge": "1",
+        "version": 1,
+        "data": "eJwDAAAAAAE=",
     }
     controller.create(CANARY_RECORDS, installed.namespace, record)
     stranger = installed.person("rita", "stranger")

@@ -9,21 +9,20 @@ import pytest
 import yaml
 
 from canaryd.settings import Settings
-from tests.conftest import XDIST_GROUP
-from tests.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, ROOT, built, composed, kubectl, of
+from tests.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, built, composed, kubectl, of
 
 Object = dict[str, Any]
-AGREED = {"store", "namespaces"}
-"""Settings that the controller brings."""
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_settings_are_settings_that_there_are(overlay: str) -> None:
     """A misspelt one would stop the container at its start."""
     found = next(
-        one for one in built(DEPLOY / "overlays" / overlay) if one["kind"] == "ConfigMap" and "canaryd.yaml" in one["data"]
+        one
+        for one in built(DEPLOY / "overlays" / overlay)
+        if one["kind"] == "ConfigMap" and "canaryd.yaml" in one["data"]
     )
-    assert set(yaml.safe_load(found["data"]["canaryd.yaml"])) <= set(Settings.model_fields) | AGREED
+    assert set(yaml.safe_load(found["data"]["canaryd.yaml"])) <= set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -110,26 +109,15 @@ CHOICES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def operated(real_api: Path) -> Path:
-    """The API server with the namespaces, which a dry run does not make, and the Prometheus operator's kinds."""
-    for namespace in ("canaryd", "shop"):
-        kubectl("create", "namespace", namespace, config=real_api)
-    kubectl("apply", "--server-side", "-f", str(ROOT / "tests/deploy/operator.yaml"), config=real_api)
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", config=real_api)
-    return real_api
-
-
-@XDIST_GROUP
 @pytest.mark.parametrize(("overlay", "components"), CHOICES)
-def test_an_api_server_takes_it(overlay: str, components: tuple[str, ...], operated: Path, tmp_path: Path) -> None:
+def test_an_api_server_takes_it(overlay: str, components: tuple[str, ...], anywhere: Path, tmp_path: Path) -> None:
     """Every overlay, alone, with each component, and with all: strictly validated, as a dry run."""
     if "monitoring" in components and (lacking := needs("rules/prometheusrule.yaml", "grafana/canaryd.json")):
         pytest.skip(f"deploy/ has no {' and no '.join(lacking)}")
     objects = built(composed(tmp_path, overlay, *components))
     done = kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"),
-        config=operated,
+        config=anywhere,
         text=yaml.safe_dump_all(objects),
     )
     assert done.returncode == 0, done.stderr

@@ -259,8 +259,7 @@ def test_a_run_is_woken_once_at_a_later_moment() -> None:
     try:
         for uid in ("a", "gone"):
             scheduler.add(uid, every=60.0)
-            scheduler.wake_in(uid, 60.0)
-            scheduler.wake_in(uid, 0.4)
+            scheduler.wake(uid, after=0.4)
         eventually(lambda: set(ticks) == {"a", "gone"})
         scheduler.remove("gone")
         eventually(lambda: ticks.count("a") == 2)

@@ -330,6 +330,23 @@ def test_an_abort_is_sticky_and_a_second_one_is_heard_all_the_same(place: Place)
     assert place.kube.get(CANARY_RUNS, NAMESPACE, "run-1")["spec"]["abort"] == {"id": "a"}
 
 
+def test_two_first_commands_at_the_same_moment_are_both_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each creates the list; the second must not write over the first."""
+    one, other = place(), place()
+    one.store.save(fresh())
+    other.look()
+    patch, asked = place.kube.patch_json, [Command("b", "resume")]
+
+    def late(*arguments: Any) -> Any:
+        if asked:
+            other.store.ask("run-1", asked.pop())
+        return patch(*arguments)
+
+    monkeypatch.setattr(place.kube, "patch_json", late)
+    one.store.ask("run-1", Command("a", "approve"))
+    assert [command.id for command in one.store.commands("run-1")] == ["b", "a"]
+
+
 def test_a_command_is_sent_again_while_others_write(place: Place) -> None:
     """A status is written at any moment."""
     one = place()
