@@ -178,13 +178,13 @@ def test_git_that_reverts_in_mid_run_is_held_and_a_person_resumes(stage: Stage) 
     stage.apply(steps=LONG)
     stage.until(lambda: stage.is_at(Phase.BAKING), "baking", process)
     run = stage.run_objects()[0]["metadata"]["name"]
-    for command in (
-        f"""kubectl patch canaryrun {run} --type=merge -p '{{"spec":{{"commands":[{RESUME}]}}}}'""",
-        f"""kubectl patch canaryrun {run} --type=json -p '[{{"op":"add","path":"/spec/commands/-","value":{RESUME}}}]'""",
+    for patch in (
+        f"""--type=merge -p '{{"spec":{{"commands":[{RESUME}]}}}}'""",
+        f"""--type=json -p '[{{"op":"add","path":"/spec/commands/-","value":{RESUME}}}]'""",
     ):
         stage.set_weights(100, 0)
         held_by_drift(stage, process, run)
-        resumed = stage.kubectl(command)
+        resumed = stage.kubectl(f"kubectl patch canaryrun {run} {patch}")
         assert resumed.returncode == 0, resumed.stderr
         stage.until(lambda: stage.weights() == (90, 10), "the run's weights", process)
         stage.until(lambda: not stage.is_so("Held", stage.run_objects()[0]), "no hold", process)
