@@ -315,7 +315,7 @@ class Plans:
             return replace(standing, following=replace(following, course=Course.REST, reason=str(settled)))
         except CanarydError as error:
             self._say_refused(key, desk, str(error))
-            self._put_off(desk, plan)
+            self._put_off(key, desk, plan)
             return replace(standing, problems=desk.refused)
         run = begun.record.run
         desk.runs.setdefault(run.uid, run)  # it may have been ticked already
@@ -344,10 +344,11 @@ class Plans:
         """Whether this text was refused, and it is not yet time to try it again."""
         return bool(desk.refused) and desk.of == plan.digest and time.monotonic() < desk.again
 
-    def _put_off(self, desk: _Desk, plan: Plan) -> None:
+    def _put_off(self, key: str, desk: _Desk, plan: Plan) -> None:
         same = desk.of == plan.digest and desk.wait
         desk.wait = min(2 * desk.wait, LONGEST_WAIT) if same else self._first_wait
         desk.of, desk.again = plan.digest, time.monotonic() + desk.wait
+        self._scheduler.wake(key, desk.wait + 0.1)  # a little later, so that it is time by then
 
     @staticmethod
     def _say_refused(key: str, desk: _Desk, why: str) -> None:

@@ -60,17 +60,28 @@ PLAN: Json = {
 
 class Clients:
     """
-    Those who call reviews: ``RPS`` requests a second, divided as the VirtualService says.
+    Those who call a service: ``RPS`` requests a second, divided as an entry of a VirtualService says.
 
-    ``see`` is to be told of each object as it changes.
+    ``see`` is to be told of each object as it changes. ``entry`` is the entry's name; empty for the first one. ``book``
+    is another's, where Prometheus scrapes both.
     """
 
-    def __init__(self, namespace: str = bookinfo.NAMESPACE) -> None:
-        self._namespace = namespace
+    def __init__(
+        self,
+        namespace: str = bookinfo.NAMESPACE,
+        *,
+        service: str = bookinfo.SERVICE,
+        virtual_service: str = bookinfo.SERVICE,
+        entry: str = "",
+        book: Book | None = None,
+    ) -> None:
+        self._service, self._namespace = service, namespace
+        self._virtual_service, self._entry = virtual_service, entry
         self.failing: dict[str, float] = {"v1": 0.002, "v3": 0.002}
         self._shares: dict[str, float] = {"v1": 1.0, "v3": 0.0}
         self._meters = {(version, bad): Meter() for version in ("v1", "v3") for bad in (False, True)}
-        self.book = Book(scrape=SCRAPE, born=time.time() - 90, series=list(self._series()))
+        self.book = book or Book(scrape=SCRAPE, born=time.time() - 90)
+        self.book.series.extend(self._series())
         self._turn(self.book.born)
         self._turn(time.time())
 
@@ -80,10 +91,14 @@ class Clients:
         self._turn(time.time())
 
     def see(self, found: Json) -> None:
-        """Divide as ``found`` says, if it is the VirtualService of reviews."""
-        if found["kind"] != "VirtualService" or found["metadata"]["name"] != bookinfo.SERVICE:
+        """Divide as ``found`` says, if it is the VirtualService."""
+        about = found["metadata"]
+        if found["kind"] != "VirtualService" or about["name"] != self._virtual_service:
             return
-        route = (found["spec"].get("http") or [{}])[0].get("route") or []
+        entries = [one for one in found["spec"].get("http") or [] if self._entry in ("", one.get("name"))]
+        if about["namespace"] != self._namespace or not entries:
+            return
+        route = entries[0].get("route") or []
         weights = {one["destination"].get("subset"): one.get("weight", 0) for one in route}
         if len(route) == 1:
             weights = dict.fromkeys(weights, 1)
@@ -102,8 +117,8 @@ class Clients:
                 "reporter": "source",
                 "source_workload": "productpage-v1",
                 "source_workload_namespace": self._namespace,
-                "destination_service": bookinfo.HOST.replace(".default.", f".{self._namespace}."),
-                "destination_workload": bookinfo.workload(version),
+                "destination_service": f"{self._service}.{self._namespace}.svc.cluster.local",
+                "destination_workload": f"{self._service}-{version}",
                 "destination_workload_namespace": self._namespace,
                 "request_protocol": "http",
                 "response_code": "500" if bad else "200",

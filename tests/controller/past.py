@@ -25,8 +25,8 @@ class Moment:
     marker: Marker | None
 
     def __str__(self) -> str:
-        who = f"{self.marker.run} {self.marker.seq}{' ' + self.marker.latch if self.marker.latch else ''}"
-        return f"{self.weight} % ({who if self.marker else 'no marker'})" if self.marker else f"{self.weight} %"
+        who = f" ({self.marker.run} {self.marker.seq} {self.marker.latch})" if self.marker else ""
+        return f"{self.weight} %{who}"
 
 
 @dataclass

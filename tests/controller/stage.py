@@ -15,7 +15,7 @@ from canaryd.store.objects import record_of
 from tests.cli.stage import PLAN, Json, Process, wait_for
 from tests.cli.stage import Stage as CommandStage
 
-LEASE = {"CANARYD_LEASE_SECONDS": "3", "CANARYD_HTTP": "0", "POD_NAMESPACE": "canaryd", "CANARYD_LOG_FORMAT": "json"}
+LEASE = {"CANARYD_LEASE_SECONDS": "15", "CANARYD_HTTP": "0", "POD_NAMESPACE": "canaryd", "CANARYD_LOG_FORMAT": "json"}
 
 HERE = str(Path(__file__).resolve().parents[2])
 """Where a process finds this very canaryd, and the drivers among the tests."""

@@ -138,7 +138,7 @@ def test_a_deleted_run_leaves_no_traffic_behind(stage: Stage) -> None:
 
 def test_orphans_of_a_downtime_are_found_at_the_start(stage: Stage) -> None:
     """Who deletes runs while canaryd is away."""
-    process = stage.controller()
+    process = stage.controller(CANARYD_LEASE_SECONDS="3")
     stage.apply(steps=LONG)
     stage.until(lambda: stage.weights() == (90, 10), "10 %", process)
     process.kill()

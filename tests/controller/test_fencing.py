@@ -99,9 +99,9 @@ def test_a_stopped_note_does_not_make_the_older_release_the_settled_one(stage: S
 
 def pair(stage: Stage, point: str, n: int) -> tuple[Process, Process]:
     """One that will stop itself, which leads, and its standby."""
-    old = stage.process("tests.controller.driver", point, str(n), name="canaryd-0")
+    old = stage.process("tests.controller.driver", point, str(n), name="canaryd-0", CANARYD_LEASE_SECONDS="3")
     old.says('"event": "daemon.leads"')
-    new = stage.controller(name="canaryd-1")
+    new = stage.controller(name="canaryd-1", CANARYD_LEASE_SECONDS="3")
     new.says('"event": "daemon.started"')
     return old, new
 

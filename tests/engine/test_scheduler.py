@@ -249,3 +249,42 @@ def test_stopping_twice_or_before_the_start_is_harmless() -> None:
     scheduler.start()
     scheduler.stop()
     scheduler.stop()
+
+
+def test_a_run_is_woken_once_at_a_later_moment() -> None:
+    """A plan that was refused is tried again when it is time, and not at the next due look; never after it is gone."""
+    ticks: list[str] = []
+    scheduler = Scheduler(ticks.append, workers=1)
+    scheduler.start()
+    try:
+        for uid in ("a", "gone"):
+            scheduler.add(uid, every=60.0)
+            scheduler.wake(uid, after=0.4)
+        eventually(lambda: set(ticks) == {"a", "gone"})
+        scheduler.remove("gone")
+        eventually(lambda: ticks.count("a") == 2)
+        time.sleep(0.3)
+        assert (ticks.count("a"), ticks.count("gone")) == (2, 1)
+    finally:
+        scheduler.stop()
+
+
+def test_a_wake_that_is_to_come_later_comes_once() -> None:
+    """A rollout changes many pods in a moment: who looks after each of them looks once."""
+    ticks: list[float] = []
+    with running(lambda _: ticks.append(time.monotonic())) as scheduler:
+        scheduler.add("a", every=3600)
+        eventually(lambda: len(ticks) == 1)
+        began = time.monotonic()
+        for _ in range(20):
+            scheduler.wake("a", 0.3)
+        eventually(lambda: len(ticks) == 2)
+        assert ticks[1] - began >= 0.3
+        time.sleep(0.5)
+        assert len(ticks) == 2
+        scheduler.wake("a", 0.3)
+        eventually(lambda: len(ticks) == 3)
+        scheduler.wake("a", 0.2)
+        scheduler.remove("a")
+        time.sleep(0.5)
+        assert len(ticks) == 3
