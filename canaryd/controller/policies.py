@@ -2,8 +2,8 @@
 The CanaryPolicies as plans are laid over them.
 
 A policy that somebody broke is told once, and its last good text goes on. Where there never was one, a broken policy
-counts as missing; but not ``default``: what is stricter in it than canaryd's own defaults would be lost on every plan, so
-that no plan is read until it is mended.
+counts as missing; but not ``default``: what is stricter in it than canaryd's own defaults would be lost on every plan,
+so that no plan is read until it is mended.
 """
 
 from __future__ import annotations
