@@ -248,7 +248,7 @@ PLANTS = (
     # rule 7: nothing blocks a rollback
     machine("no way back ignored", "    if why := no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
     machine("retreat in flight taken for granted", "    return run.split == NOTHING and run.arrived_at is not None\n", "    return True\n"),
-    machine("final without settle", ">= run.settle\n", ">= 0\n"),
+    machine("final without settle", ">= run.settle:\n", ">= 0:\n"),
     Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        return guarded", "    if guard:\n        return guarded", (WEIGHTS,)),
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),

@@ -145,7 +145,9 @@ def _accepted(standing: Standing) -> Object:
         return condition("Accepted", False, "TurnedDown", following.reason)
     if following.course is Course.QUEUE:
         return condition("Accepted", True, "Queued", following.reason)
-    return condition("Accepted", True, "Accepted", "; ".join(filter(None, (following.reason, *standing.remarks))))
+    over = following.run is not None and following.run.final
+    remarks = () if over else standing.remarks  # they spoke of what was ahead
+    return condition("Accepted", True, "Accepted", "; ".join(filter(None, (following.reason, *remarks))))
 
 
 def _first(problems: str) -> str:

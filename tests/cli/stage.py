@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
@@ -269,7 +270,8 @@ class Stage:
     def kubectl(self, command: str) -> subprocess.CompletedProcess[str]:
         """A command line that canaryd gave as a remedy, carried out by the real kubectl."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
-        assert shutil.which("kubectl"), "no kubectl on PATH"
+        if shutil.which("kubectl") is None:
+            pytest.skip("no kubectl on PATH")
         return subprocess.run(
             ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=False
         )

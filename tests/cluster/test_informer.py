@@ -158,7 +158,7 @@ def test_backoff_doubles_and_obeys() -> None:
 
 
 class Script:
-    """Watches that live for a while by the clock, tell events, and end or break."""
+    """Watches that tell events (a number lets seconds pass), live for a while by the clock, and end or break."""
 
     def __init__(self, clock: Clock, *watches: tuple[float, list[Any], bool]) -> None:
         self.clock, self.watches = clock, list(watches)
@@ -181,7 +181,11 @@ class _Played:
         self.clock, self.lives, self.events, self.breaks = clock, lives, events, breaks
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self.events
+        for event in self.events:
+            if isinstance(event, float):
+                self.clock.now += event
+            else:
+                yield event
         self.clock.now += self.lives
         if self.breaks:
             raise self.error("cut")
@@ -192,6 +196,24 @@ class _Played:
 def follower(clock: Clock, *watches: tuple[float, list[Any], bool]) -> tuple[_Follower, Script]:
     kube = Script(clock, *watches)
     return _Follower(kube, KIND, "", {}, Cache(("",), {}, None, clock), clock), kube  # type: ignore[arg-type]
+
+
+def test_what_is_known_is_believed_while_it_is_watched(clock: Clock) -> None:
+    """Not before the first watch; after a failure only when the next one had time to tell what was missed."""
+    seen: list[tuple[float, bool]] = []
+    added = [{"type": "ADDED", "object": thing(name, 8 + number)} for number, name in enumerate("abcd")]
+    cut = [added[0]], [added[1], 0.5, added[2], 0.5, added[3]]
+    kube = Script(clock, (300, cut[0], True), (300, cut[1], False))
+    cache = Cache(("",), {}, lambda _: seen.append((clock.now, one.is_watching)), clock)
+    one = _Follower(kube, KIND, "", {}, cache, clock)  # type: ignore[arg-type]
+    assert not one.is_watching
+    one.turn()
+    assert not one.is_watching
+    one.turn()
+    assert seen == [(0.0, True), (300.0, False), (300.5, False), (301.0, True)]
+    assert one.is_watching
+    clock.now += 2
+    assert not one.is_watching
 
 
 BOOKMARK = {"type": "BOOKMARK", "object": thing("", 8)}

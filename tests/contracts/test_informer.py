@@ -105,6 +105,23 @@ def until(what: Callable[[], Any], seconds: float = SOON) -> None:
         time.sleep(0.02)
 
 
+# -- how soon a silence is noticed
+
+
+def test_a_watch_that_is_renewed_often_stays_believed(scene: Scene) -> None:
+    """A bookmark comes before the end that was asked for: the next watch goes on from there, and nothing is listed."""
+    lists: list[object] = []
+    listed = scene.kube.listed
+    scene.kube.listed = lambda *given, **more: lists.append(given) or listed(*given, **more)  # type: ignore[method-assign,func-returns-value]
+    informer = scene.informer(renewed=(5, 6))
+    until(informer.live)
+    end = time.monotonic() + 14
+    while time.monotonic() < end:
+        assert informer.live()
+        time.sleep(0.1)
+    assert len(lists) == 1
+
+
 # -- what is told
 
 

@@ -1,11 +1,12 @@
 """
 What the tools that keep a VirtualService in Git do to a run, and a run to them: on the lab's API server and a real one.
 
-kubectl is the real one. Argo CD, Flux and Helm are played by the requests that they send, with their names as field
-managers; what they leave out of those requests by a setting is left out here. Sources: Argo CD, controller/sync.go
-(normalizeTargetResources) and gitops-engine, pkg/utils/kube/resource_ops.go; Flux, docs/spec/v1/kustomizations.md and
-ssa/manager_apply.go in fluxcd/pkg; Helm 3, pkg/kube/client.go (createPatch: of an object without a compiled-in type,
-chart against chart); Helm 4, HIP 23.
+kubectl is the real one, and so is Helm 3 where there is one. Argo CD, Flux and Helm 4 are played by the requests that
+they send, with their names as field managers; what they leave out of those requests by a setting is left out here.
+
+Sources: Argo CD, controller/sync.go (normalizeTargetResources) and gitops-engine, pkg/utils/kube/resource_ops.go; Flux,
+docs/spec/v1/kustomizations.md and ssa/manager_apply.go in fluxcd/pkg; Helm 3, pkg/kube/client.go (createPatch: of an
+object without a compiled-in type, chart against chart); Helm 4, HIP 23.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.mesh.weights import marker_key
 from canaryd.model.traffic import EVERYTHING, NOTHING, Entry, Marker, Route, Split
 from tests.conftest import REAL
+from tests.envtest.helm import build
 from tests.mesh.objects import V1, V3
 
 Object = dict[str, Any]
@@ -62,8 +64,8 @@ def manifest(*weights: int | None, namespace: str, labels: Object | None = None)
 class World:
     """A namespace with one VirtualService in it, and a run that moves it; ``webhook``: Istio's validates here."""
 
-    def __init__(self, kube: Kube, config: Path, *, webhook: bool) -> None:
-        self.kube, self.config, self.webhook = kube, config, webhook
+    def __init__(self, kube: Kube, config: Path, scratch: Path, *, webhook: bool) -> None:
+        self.kube, self.config, self.scratch, self.webhook = kube, config, scratch, webhook
         self.namespace = f"canaryd-test-{uuid.uuid4().hex[:8]}"
         self.mesh = IstioMesh(kube)
         self.route = Route(self.namespace, "reviews", "reviews", (Entry(0),), V1, V3)
@@ -160,6 +162,21 @@ def by_helm_3(world: World, new: Object, old: Object | None) -> None:
         world.write("PATCH", difference(old, new), "helm", "application/merge-patch+json")
 
 
+def by_helm_itself(world: World, new: Object, _: Object | None) -> None:
+    program = build.found()
+    if program is None:
+        pytest.skip(build.NOTHING)
+    templates = world.scratch / "templates"
+    templates.mkdir(exist_ok=True)
+    (templates / "reviews.yaml").write_text(json.dumps(new))
+    (world.scratch / "Chart.yaml").write_text("apiVersion: v2\nname: reviews\nversion: 1.0.0\n")
+    command = [str(program), "upgrade", "--install", "reviews", str(world.scratch), "-n", world.namespace]
+    said = subprocess.run(
+        [*command, "--kubeconfig", str(world.config)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert said.returncode == 0, said.stderr
+
+
 def by_helm_4(world: World, new: Object, _: Object | None) -> None:
     world.server_side(new, "helm", force=False)
 
@@ -206,6 +223,7 @@ TOOLS = [
     Tool("Argo CD, ServerSideApply", by_argo_cd_server_side, "reverted"),
     Tool("Flux", by_flux, "reverted"),
     Tool("Helm 3", by_helm_3, "kept"),
+    Tool("Helm 3 itself", by_helm_itself, "kept"),
     Tool("Helm 4", by_helm_4, "refused"),
 ]
 SETTINGS = [
@@ -214,7 +232,7 @@ SETTINGS = [
     pytest.param(TOOLS[4], left_out, id="Flux, spec.ignore strips"),
     pytest.param(TOOLS[4], live, id="Flux, spec.ignore adopts"),
     pytest.param(TOOLS[5], live, id="Helm 3, lookup"),
-    pytest.param(TOOLS[6], live, id="Helm 4, lookup"),
+    pytest.param(TOOLS[7], live, id="Helm 4, lookup"),
 ]
 
 
@@ -237,7 +255,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         pytest.skip("this API server has no Istio CRDs (networking.istio.io/v1)")
     except Missing:
         pass
-    world = World(kube, Path(config), webhook=request.param == "emulator")
+    world = World(kube, Path(config), tmp_path, webhook=request.param == "emulator")
     yield world
     kube.delete(NAMESPACES, "", world.namespace)
 

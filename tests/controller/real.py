@@ -50,7 +50,7 @@ from canaryd.store.objects import record_of
 from tests.cli.stage import PLAN, Clients, Json, Process
 from tests.controller.stage import LEASE, Watched
 from tests.deploy.conftest import Installed, apply
-from tests.deploy.manifests import DEPLOY, built
+from tests.deploy.manifests import DEPLOY, built, documents
 from tests.metrics.recorded import Recorded
 
 REPLICA_SETS = Kind("apps", "v1", "replicasets")
@@ -145,7 +145,7 @@ class RealStage(Watched):
 
     # -- processes
 
-    def controller(self, *, name: str = "canaryd-0", account: str = "canaryd", **environment: str) -> Process:
+    def controller(self, *more: str, name: str = "canaryd-0", account: str = "canaryd", **environment: str) -> Process:
         """A process of the controller, which has its service account's token and nothing more."""
         self._ports[name] = free_port()
         given = {
@@ -155,7 +155,7 @@ class RealStage(Watched):
             "CANARYD_STATE": str(self.folder / name),
             **environment,
         }
-        arguments = ("controller", "--prometheus", self.prometheus.url)
+        arguments = ("controller", "--prometheus", self.prometheus.url, *more)
         self._controllers[name] = self.process(*arguments, account=account, environment=given)
         return self._controllers[name]
 
@@ -242,6 +242,11 @@ class RealStage(Watched):
         finally:
             apply(self.installed.config, [role])
 
+    def applied(self, what: Path | Json) -> None:
+        """A manifest, as the administrator applies it."""
+        text = what.read_text() if isinstance(what, Path) else yaml.safe_dump(what)
+        apply(self.installed.config, documents(text))
+
     # -- people
 
     def kubectl(self, command: str, *, by: str = "", text: str = "") -> subprocess.CompletedProcess[str]:
@@ -280,10 +285,10 @@ class RealStage(Watched):
 
     # -- objects
 
-    def set_route(self, *route: Json) -> None:
+    def set_route(self, *route: Json) -> Json:
         """By hand: the only entry's destinations."""
         operations = [{"op": "replace", "path": "/spec/http/0/route", "value": list(route)}]
-        self.admin.patch_json(VIRTUAL_SERVICES, self.namespace, bookinfo.SERVICE, operations)
+        return self.admin.patch_json(VIRTUAL_SERVICES, self.namespace, bookinfo.SERVICE, operations)
 
     def virtual_service(self) -> Json:
         return self.admin.get(VIRTUAL_SERVICES, self.namespace, bookinfo.SERVICE)

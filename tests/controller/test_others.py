@@ -161,27 +161,37 @@ def test_a_run_on_a_laptop_is_left_alone_by_the_cluster_and_waited_for(stage: St
     assert stage.is_so("Promoted", stage.ends(process=process))
 
 
+RESUME = """{"verb":"resume","reason":"Git ignores the weights now","by":"ada"}"""
+
+
+def held_by_drift(stage: Stage, process: Process, run: str) -> None:
+    stage.until(lambda: stage.is_so("Held", stage.run_objects()[0]), "a hold", process)
+    why = stage.kubectl(
+        f"""kubectl get canaryrun {run} -o jsonpath='{{.status.conditions[?(@.type=="Held")].message}}'"""
+    )
+    assert why.stdout == "somebody set the canary to 0 % in VirtualService default/reviews; the run wants 10 %"
+
+
 def test_git_that_reverts_in_mid_run_is_held_and_a_person_resumes(stage: Stage) -> None:
-    """The recipe of docs/gitops.md, as typed: what Git does, what canaryd says, and how the run goes on."""
+    """The commands of docs/gitops.md, as typed: the first resume, and one more."""
     process = stage.controller()
     stage.apply(steps=LONG)
     stage.until(lambda: stage.is_at(Phase.BAKING), "baking", process)
-    stage.set_weights(100, 0)
-    stage.until(lambda: stage.is_so("Held", stage.run_objects()[0]), "a hold", process)
     run = stage.run_objects()[0]["metadata"]["name"]
-    said = stage.condition("Held", stage.run_objects()[0])
-    resumed = stage.kubectl(
-        f"kubectl patch canaryrun {run} --type=merge "
-        """-p '{"spec":{"commands":[{"verb":"resume","reason":"Git ignores the weights now","by":"ada"}]}}'"""
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    stage.until(lambda: stage.weights() == (90, 10), "the run's weights", process)
-    stage.until(lambda: not stage.is_so("Held", stage.run_objects()[0]), "no hold", process)
-    print(said, stage.run_objects()[0]["status"])
+    for patch in (
+        f"""--type=merge -p '{{"spec":{{"commands":[{RESUME}]}}}}'""",
+        f"""--type=json -p '[{{"op":"add","path":"/spec/commands/-","value":{RESUME}}}]'""",
+    ):
+        stage.set_weights(100, 0)
+        held_by_drift(stage, process, run)
+        resumed = stage.kubectl(f"kubectl patch canaryrun {run} {patch}")
+        assert resumed.returncode == 0, resumed.stderr
+        stage.until(lambda: stage.weights() == (90, 10), "the run's weights", process)
+        stage.until(lambda: not stage.is_so("Held", stage.run_objects()[0]), "no hold", process)
 
 
-def test_after_the_end_git_is_told_by_the_condition_and_the_weights_are_ready_to_commit(stage: Stage) -> None:
-    """Both commands of docs/gitops.md; what the first prints are the weights to commit."""
+def test_after_the_end_what_to_commit_is_shown_and_what_git_takes_back_is_said(stage: Stage) -> None:
+    """The commands of docs/gitops.md, as typed."""
     process = stage.controller()
     stage.apply()
     stage.ends(process=process)
@@ -193,4 +203,7 @@ def test_after_the_end_git_is_told_by_the_condition_and_the_weights_are_ready_to
     stage.set_weights(100, 0)
     waited = stage.kubectl("kubectl wait canaryplan/reviews --for=condition=TrafficAsDecided=false --timeout=20s")
     assert waited.returncode == 0, waited.stderr
-    print(stage.condition("TrafficAsDecided", stage.plan_object()))
+    why = stage.kubectl(
+        """kubectl get canaryplan reviews -o jsonpath='{.status.conditions[?(@.type=="TrafficAsDecided")].message}'"""
+    )
+    assert why.stdout == "somebody set the canary v3 to 0 % in VirtualService default/reviews; 100 % was decided"

@@ -267,3 +267,24 @@ def test_a_run_is_woken_once_at_a_later_moment() -> None:
         assert (ticks.count("a"), ticks.count("gone")) == (2, 1)
     finally:
         scheduler.stop()
+
+
+def test_a_wake_that_is_to_come_later_comes_once() -> None:
+    """A rollout changes many pods in a moment: who looks after each of them looks once."""
+    ticks: list[float] = []
+    with running(lambda _: ticks.append(time.monotonic())) as scheduler:
+        scheduler.add("a", every=3600)
+        eventually(lambda: len(ticks) == 1)
+        began = time.monotonic()
+        for _ in range(20):
+            scheduler.wake("a", 0.3)
+        eventually(lambda: len(ticks) == 2)
+        assert ticks[1] - began >= 0.3
+        time.sleep(0.5)
+        assert len(ticks) == 2
+        scheduler.wake("a", 0.3)
+        eventually(lambda: len(ticks) == 3)
+        scheduler.wake("a", 0.2)
+        scheduler.remove("a")
+        time.sleep(0.5)
+        assert len(ticks) == 3

@@ -7,6 +7,7 @@ answered, beside what canaryd says of itself.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -210,7 +211,7 @@ def test_a_plan_applied_with_kubectl_is_promoted_and_no_client_notices(cluster: 
     assert lab.weights() == {"v1": 0, "v3": 100}
     assert status["phase"] == "promoted"
     assert [weight for _, weight in weights] == [10, 50, 100]
-    for (at, weight), (ended, _) in zip(weights, weights[1:], strict=False):
+    for (at, weight), (ended, _) in itertools.pairwise(weights):
         assert abs(share(lab.load, "v3", at + 1.5, ended) - weight / 100) < 0.05, f"at {weight} %"
     until = time.time()
     time.sleep(2.5)
@@ -230,7 +231,7 @@ def test_a_faulty_canary_is_rolled_back_and_who_was_harmed_is_counted(cluster: C
     with weights_seen(lab) as weights:
         cluster.apply(plan(steps=LONG))
         status = cluster.ends()
-    assert (status["phase"], status["verdict"]) == ("rolled-back", "FAIL")
+    assert (status["phase"], status["verdict"]) == ("rolled back", "FAIL")
     assert status["why"].startswith("errors: canary ")
     assert [weight for _, weight in weights] == [10, 0]
     assert silent(lab, "v3", time.time(), 2.0) < 1.0
@@ -239,7 +240,7 @@ def test_a_faulty_canary_is_rolled_back_and_who_was_harmed_is_counted(cluster: C
     assert now.failed - before.failed == harmed, "only requests that the canary got have failed"
     assert 0 < harmed < 100
     assert 0.1 < harmed / answered < 0.5
-    assert lab.weights() == {"v1": 100, "v3": 0}
+    assert lab.weights() == {"v1": 100}, "the destination that was inserted is gone again"
 
 
 def test_the_seeds_reviews_at_half_and_half_under_strict_mutual_tls_are_promoted_by_proof(cluster: Cluster) -> None:
@@ -296,7 +297,7 @@ def test_an_abort_needs_no_prometheus(cluster: Cluster) -> None:
     took = silent(lab, "v3", time.time(), 3.0)
     assert took < 2.0
     assert cluster.ends()["why"] == "aborted by ada: the ads were wrong"
-    assert lab.weights() == {"v1": 100, "v3": 0}
+    assert lab.weights() == {"v1": 100}, "the destination that was inserted is gone again"
 
 
 def test_a_killed_controller_comes_back_and_goes_on_with_the_run(cluster: Cluster) -> None:
@@ -327,11 +328,11 @@ def test_a_killed_controller_comes_back_and_goes_on_with_the_run(cluster: Cluste
     assert len(cluster.runs()) == 1
     assert cluster.controller.restarts == restarts + 1
     assert [weight for _, weight in weights] == [10, 50, 100]
-    for former, later in zip(cells, cells[1:], strict=False):
+    for former, later in itertools.pairwise(cells):
         assert former <= later, f"cells were lost: {sorted(former - later)}"
     assert known <= cells[-1]
     at_ten = sorted(start for start in cells[-1] if start < weights[1][0])
-    assert {round(later - former, 3) for former, later in zip(at_ten, at_ten[1:], strict=False)} == {2.0}
+    assert {round(later - former, 3) for former, later in itertools.pairwise(at_ten)} == {2.0}
     now = lab.counts()
     assert (now.failed - before.failed, now.lost - before.lost) == (0, 0)
 
