@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: crds envtest helm chart bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
+.PHONY: crds envtest helm chart bench-judge bench-retreat help setup demo test lint check format trials scenarios kills faults rules reference picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ rules: $(STAMP) ## plants violations of the rules in a copy of the code; each mu
 
 kills: $(STAMP) ## 200 kills by failpoint on real adapters: nothing is lost, and every end is as without them
 	$(BIN)/python -m tests.kills.trial 200
+
+faults: $(STAMP) ## every fault of an API server on every call of the controller, one by one: each run ends as without it
+	$(BIN)/python -m tests.controller.faults
 
 helm: ## Helm from Go modules, once, so that the chart is linted and rendered in tests (needs Go)
 	@$(PYTHON) tests/envtest/helm/build.py
