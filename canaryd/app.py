@@ -118,9 +118,9 @@ class Canaryd:
         self._retreats.shutdown()
         self._open.close()
 
-    def begin(self, plan: Plan, *, again: bool = False) -> Begun:
+    def begin(self, plan: Plan, *, again: bool = False, uid: str = "") -> Begun:
         """
-        Begin the run of ``plan``, or go on with the unfinished one.
+        Begin the run of ``plan``, or go on with the unfinished one; a new one is named ``uid``, or by chance.
 
         Raises Refused or Settled, and Rejected when another process carries the run out.
         """
@@ -136,6 +136,7 @@ class Canaryd:
                 again=again,
                 kept="" if folder else "canaryrun",
                 mode=self._mode,
+                uid=uid,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)
@@ -147,6 +148,10 @@ class Canaryd:
         if reason and not run.latch:
             self.ask(run.uid, command("abort", reason=reason, by="the plan"))
         return reason
+
+    def load(self, uid: str) -> Run:
+        """The run as it is in the store. Raises what the store raises."""
+        return self._world.store.load(uid).run
 
     def unfinished(self) -> list[Run]:
         """The runs in the store that are to be carried out further, the oldest first."""
@@ -168,9 +173,12 @@ class Canaryd:
         return list(self._runs.values())
 
     def let_go(self, uid: str) -> None:
-        """Tick the run no more: it is gone."""
+        """Tick the run no more, and keep nothing of it: it is gone."""
         self._scheduler.remove(uid)
         self._runs.pop(uid, None)
+        self._store.forget(uid)
+        self._collector.forget(uid)
+        self._reconciler.forget(uid)
 
     def wake(self, uid: str, after: float = 0.0) -> None:
         """Tick the run as soon as possible, or ``after`` so many seconds: something that it looks at has changed."""
@@ -198,9 +206,13 @@ class Canaryd:
         if not self._may() and not self._retreats_still(uid):
             return
         run = self._reconciler.tick(uid)
+        if uid not in self._runs:
+            self._reconciler.forget(uid)
+            return  # let go meanwhile
         self._runs[uid] = run
         self._shown(run)
         if run.final and run.released:
+            self._store.forget(uid)
             self._scheduler.remove(uid)
         elif run.unready_since is not None and run.latch is None:
             self._scheduler.wake(uid, UNREADY_FOR)  # seen so twice, the canary is dead; the due time may be far
@@ -242,6 +254,10 @@ class Ears:
         except Unavailable as error:
             log.warning("store.unavailable", run=uid, error=str(error))
             self.hear(uid, command)
+
+    def forget(self, uid: str) -> None:
+        """What was only heard for a run that is not carried out any more."""
+        self._heard.pop(uid, None)
 
     def hear(self, uid: str, command: Command) -> None:
         """Take the command in, without writing it down."""

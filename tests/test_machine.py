@@ -428,6 +428,21 @@ def test_an_abort_before_anything_was_written_writes_nothing() -> None:
     assert stage.run.outcome is Outcome.ABORTED
 
 
+def test_a_run_that_lost_its_memory_is_told_by_its_marker_that_it_has_traffic() -> None:
+    """Rebuilt after a restore, and aborted for it: it remembers no write, and one of it stands in the mesh."""
+    former, stage = at("baking"), Stage()
+    stage.mesh, stage.hidden = former.mesh, "the API does not answer"
+    stage.ask("abort")
+    assert stage.tick().write is None
+    assert stage.run.phase is Phase.ROLLING_BACK
+    stage.hidden = ""
+    decision = stage.tick()
+    assert decision.write is not None
+    assert former.mesh.marker is not None
+    assert (decision.write.marker.split, decision.write.marker.seq) == (NOTHING, former.mesh.marker.seq + 1)
+    stage.until(Phase.ROLLED_BACK)
+
+
 @pytest.mark.parametrize("phase", ["shifting", "baking", "gate", "promoting", "watching"])
 def test_a_verdict_rolls_back_from_every_phase(phase: str) -> None:
     """Rule 6: evidence of harm counts at once, settled or not, at 100 % too."""

@@ -53,6 +53,9 @@ WEBHOOK = "tests/lab/test_webhook.py"
 SCHEMAS, GATEWAY_API = "tests/lab/test_kubernetes_istio.py", "tests/lab/test_gatewayapi.py"
 
 
+FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
+
+
 @dataclass(frozen=True)
 class Plant:
     """``old`` becomes ``new`` in ``file``, once; one of ``tests`` has to fail."""
@@ -92,6 +95,14 @@ def observing(name: str, old: str, new: str) -> Plant:
 def fencing(name: str, old: str, new: str) -> Plant:
     """A plant in what stops a leader that was away; found out on the mesh in memory."""
     return Plant(name, "canaryd/mesh/weights.py", old, new, ("tests/contracts/test_mesh.py",), only="memory")
+
+
+def following(name: str, old: str, new: str) -> Plant:
+    return Plant(name, "canaryd/controller/following.py", old, new, (FOLLOWING,))
+
+
+def plans(name: str, old: str, new: str) -> Plant:
+    return Plant(name, "canaryd/controller/plans.py", old, new, (PLANS,))
 
 
 def orphans(name: str, old: str, new: str) -> Plant:
@@ -156,6 +167,24 @@ PLANTS = (
     Plant("an observing plan is rehearsed", "canaryd/mesh/virtualservice.py", "        if plan.observes:\n            return admitted\n", "", ("tests/contracts/test_mesh.py",), only="emulator and observes"),
     Plant("an observing plan observes what is no split", "canaryd/mesh/admission.py", "(problems if sighting.split is None else forgiven)", "forgiven", (OBSERVING,)),
     # a leader that was away
+    following("a settled release is run again", "    if former := settled_by(plan, runs):\n", "    if (former := settled_by(plan, runs)) and False:\n"),
+    following("a note in the plan counts for nothing", "    if release == settled:\n", "    if False:\n"),
+    following("a revert in mid-run is a release", "    if former := settled_by(plan, before):\n", "    if (former := settled_by(plan, before)) and False:\n"),
+    following("a queued release replaces", '    if policy == "queue" or run.latch:\n', "    if run.latch:\n"),
+    following("a refused release waits", '    if policy == "refuse" or release == turned_down:\n', "    if release == turned_down:\n"),
+    following("what was turned down is run after the end", "    if release == turned_down:\n", "    if False:\n"),
+    following("a run that goes back is aborted again", "    if run.latch or run.final:\n", "    if run.final:\n"),
+    following("an unreadable plan ends its run", "    if plan is None:\n        return Following(Course.REST, current or last)\n", "    if plan is None:\n        return deleted(runs)\n"),
+    following("a deleted plan leaves its run", '    return _ended(current, "the plan was deleted") if current else Following(Course.REST)\n', "    return Following(Course.REST)\n"),
+    following("something begins while draining", "        return _ended(current, draining) if current else Following(Course.REST, last, draining)\n", "        return _ended(current, draining) if current else Following(Course.BEGIN, last)\n"),
+    following("an ended run with its marker is over", "    return run.final and run.released\n", "    return run.final\n"),
+    plans("a plan begins beside a run that cannot be read", "            if damaged := self._damaged(plan):\n", "            if False:\n"),
+    plans("a refused plan is tried at each look", "        if self._waits(desk, plan):\n", "        if False:\n"),
+    plans("another text waits for a backoff", "bool(desk.refused) and desk.of == plan.digest and", "bool(desk.refused) and"),
+    plans("a deleted run is begun again", "                desk.settled = run.plan.spec.release\n            self._scheduler", "                pass\n            self._scheduler"),
+    plans("runs are kept for ever", "        for run in over[: max(0, len(over) - self._history)]:\n", "        for run in []:\n"),
+    plans("a leader leaves what it finds", "            if not is_over(run):\n                self._go_on(run)\n        self", "            if False:\n                self._go_on(run)\n        self"),
+    plans("a change of the route wakes nobody", "                    self._canaryd.wake(run.uid)\n", "                    pass\n"),
     fencing("a late retreat takes a younger run's traffic", "own.run != marker.run and own.born > marker.born else", "False else"),
     fencing("an older marker blocks a rollback", "own.run != marker.run and own.born > marker.born else", "own.run != marker.run else"),
     fencing("a late retreat takes another plan's traffic", "other.born > marker.born and (claimed & ours or not claimed)", "False"),
@@ -219,8 +248,8 @@ PLANTS = (
     # rule 7: nothing blocks a rollback
     machine("no way back ignored", "    if why := no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
     machine("retreat in flight taken for granted", "    return run.split == NOTHING and run.arrived_at is not None\n", "    return True\n"),
-    machine("final without settle", ">= run.settle\n", ">= 0\n"),
-    Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        version", "    if guard:\n        version", (WEIGHTS,)),
+    machine("final without settle", ">= run.settle:\n", ">= 0:\n"),
+    Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        return guarded", "    if guard:\n        return guarded", (WEIGHTS,)),
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),
     # rule 8: drift

@@ -213,6 +213,10 @@ def drain(
     keep_runs: Annotated[
         bool, typer.Option("--keep-runs", help="Leave the CanaryRuns, which are the history.")
     ] = False,
+    for_good: Annotated[
+        bool,
+        typer.Option("--for-good", help="canaryd is taken out: a later installation begins releases without --undo."),
+    ] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Let canaryd begin releases again.")] = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -237,7 +241,7 @@ def drain(
         if undo:
             typer.echo("canaryd begins releases again" if undrain(settings) else "canaryd was not drained")
             return
-        left = carry_out(settings, by=who(), within=within, keep_runs=keep_runs, say=typer.echo)
+        left = carry_out(settings, by=who(), within=within, keep_runs=keep_runs, for_good=for_good, say=typer.echo)
     if left:
         raise stop(Exit.LEFT_IN_FLIGHT, f"canaryd: after {within:g} s there is still: {left}")
     typer.echo("nothing of canaryd's is left")

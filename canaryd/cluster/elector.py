@@ -108,6 +108,7 @@ class Elector:
         self._changed = threading.Condition()  # guards all that follows
         self._state = _State.FOLLOWING
         self._renewed = NEVER  # t0
+        self._ours = False  # not given back, and not seen in other hands
         self._reason = ""
         self._term = 0
         self._holder = ""
@@ -154,6 +155,15 @@ class Elector:
                 and not self._stopping.is_set()
                 and self._clock() < self._renewed + self._deadline
             )
+
+    def held(self) -> bool:
+        """
+        The same while a term ends: whether nobody else can have the Lease at this moment.
+
+        For the last words of a leader that hands over; nothing may be begun. Never waits.
+        """
+        with self._changed:
+            return self._ours and self._clock() < self._renewed + self._deadline
 
     def start(self) -> None:
         for thread in (self._guard, self._caller, self._asker):
@@ -260,7 +270,7 @@ class Elector:
                 return self._retry
             if not ours and self._stopping.is_set():
                 return self._retry
-            self._renewed = began
+            self._renewed, self._ours = began, True
             telemetry.lease(term)
             if not ours:
                 self._term, self._state = term, _State.TAKEN
@@ -325,6 +335,8 @@ class Elector:
         """Give the Lease back, in the form that client-go has for it. Best effort: otherwise it expires."""
         if not self._may_hold:
             return
+        with self._changed:
+            self._ours = False
         try:
             lease = self._kube.get(LEASES, self._namespace, self._name)
             spec = _spec(lease)
@@ -342,6 +354,7 @@ class Elector:
 
     def _lose(self, reason: str) -> None:
         with self._changed:
+            self._ours = False
             self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:

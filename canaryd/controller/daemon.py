@@ -38,6 +38,7 @@ from canaryd.kube import (
     CANARY_POLICIES,
     CANARY_RECORDS,
     CANARY_RUNS,
+    LEASES,
     VIRTUAL_SERVICES,
     Kind,
     Kube,
@@ -72,6 +73,8 @@ runs there are; asking for each run at each tick costs some 40 a second with 200
 """
 DRAIN = "canaryd.io/drain"
 """On the Lease: who asked that everything be rolled back and nothing begin."""
+FOR_GOOD = "canaryd.io/drain-for-good"
+"""Beside it: canaryd is being taken out of the cluster, so that the word must not outlive the last process."""
 
 log = structlog.get_logger()
 
@@ -153,6 +156,7 @@ class Daemon:
             cache.start()
             stack.callback(cache.stop)
         stack.callback(self._end_retreats)
+        stack.callback(self._take_lease_away)
         self.elector.start()
         stack.callback(self.elector.stop)
         log.info("daemon.started", identity=self.elector.identity, namespaces=self._settings.namespaces or "all")
@@ -172,7 +176,8 @@ class Daemon:
             if time.monotonic() - said > LISTED_WITHIN:
                 said = time.monotonic()
                 log.warning("daemon.waits", why=self._unready())
-        self._term = Term(self._settings, self._kube, self.caches, self.elector.valid, self._folder, self._pod)
+        elector = self.elector
+        self._term = Term(self._settings, self._kube, self.caches, elector.valid, elector.held, self._folder, self._pod)
         self._term.start(number, self._draining)
 
     def _end_term(self, reason: str) -> None:
@@ -194,11 +199,29 @@ class Daemon:
 
     def _see_lease(self, lease: Object) -> None:
         meta, spec = lease.get("metadata") or {}, lease.get("spec") or {}
-        self._draining = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        by = str((meta.get("annotations") or {}).get(DRAIN) or "")
+        self._draining = by and f"canaryd is drained by {by}; `canaryd drain --undo` lets releases begin again"
         if self._term:
             self._term.drain(self._draining)
         if self._retreating and spec.get("holderIdentity") not in ("", None, self.elector.identity):
             threading.Thread(target=self._end_retreats, name="end-retreats", daemon=True).start()
+
+    def _take_lease_away(self) -> None:
+        """
+        Delete the Lease that says that canaryd goes for good, if nobody holds it.
+
+        It would outlive us, and a canaryd that is installed later would obey it: nothing would ever begin.
+        """
+        namespace, name = lease_place(self._settings)
+        try:
+            lease = self._kube.get(LEASES, namespace, name)
+            meta, spec = lease["metadata"], lease.get("spec") or {}
+            if FOR_GOOD in (meta.get("annotations") or {}) and not spec.get("holderIdentity"):
+                self._kube.delete(LEASES, namespace, name, uid=meta["uid"], version=meta["resourceVersion"])
+        except Missing:
+            return
+        except CanarydError as error:
+            log.warning("lease.not_taken_away", lease=f"{namespace}/{name}", error=str(error))
 
     # -- what the watches say
 
@@ -230,14 +253,17 @@ class Term:
         kube: Kube,
         caches: Caches,
         valid: Callable[[], bool],
+        held: Callable[[], bool],
         folder: Path | None,
         identity: str,
     ) -> None:
         self._caches = caches
         self._kube = kube
-        self._store = ClusterStore(kube, caches.runs, caches.records, namespaces=tuple(settings.namespaces) or ("",))
-        self._runs = RunStatuses(kube, caches.runs)
-        self._plan_statuses = PlanStatuses(kube, caches.plans)
+        self._store = ClusterStore(
+            kube, caches.runs, caches.records, namespaces=tuple(settings.namespaces) or ("",), may=valid
+        )
+        self._runs = RunStatuses(kube, caches.runs, may=held)
+        self._plan_statuses = PlanStatuses(kube, caches.plans, may=held)
         self._events = Events(kube, instance=identity)
         self._journals = Journals(
             (FolderJournal(settings.state), self._runs), self._events, caches.runs, caches.plans, self._see
@@ -260,7 +286,9 @@ class Term:
         )
         self._aftermath = Aftermath(self.plans.last_runs, self._not_as_decided)
         self._orphans = Orphans(world.mesh, caches.routes, self._exists, world.clock, tell=self._orphaned, may=valid)
-        self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken) if folder else None
+        self._folder: Folder | None = None
+        if folder:
+            self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken, may=valid)
         self._accepted: dict[str, str] = {}
         self._states: dict[str, str] = {}
         self._changed: dict[str, str] = {}
@@ -326,6 +354,8 @@ class Term:
                 self._orphans.changed(change.object)
         elif change.kind == "removed":
             self._run_deleted(namespace, change.object)
+        elif change.kind == "added":
+            self.plans.appeared(namespace, _plan_of(change.object), name)
         elif not _status_only(change):
             self.canaryd.wake(name)
 
@@ -335,8 +365,8 @@ class Term:
             self.canaryd.wake(run.uid, GATHER)
 
     def _run_deleted(self, namespace: str, found: Object) -> None:
-        plan = (found["metadata"].get("labels") or {}).get(PLAN_LABEL) or ""
-        self.plans.gone(namespace, plan, found["metadata"]["name"])
+        self.plans.gone(namespace, _plan_of(found), found["metadata"]["name"])
+        self._drop(found["metadata"]["name"])
         for route in self._caches.routes.all():
             if route["metadata"].get("namespace") == namespace:
                 self._orphans.changed(route)
@@ -401,11 +431,20 @@ class Term:
         unreadable = self._store.unreadable()
         for found in self._caches.runs.all():
             if why := unreadable.get(found["metadata"]["name"]):
+                self._runs.unreadable(found["metadata"]["namespace"], found["metadata"]["name"], why)
                 self._events.tell(reference(found), "RunUnreadable", why, warning=True)
 
     def _tidy(self, run: Run) -> None:
         """Delete a run that is older than what is kept."""
         self._kube.delete(CANARY_RUNS, run.plan.namespace, run.uid)
+        self._drop(run.uid)
+
+    def _drop(self, uid: str) -> None:
+        """Keep nothing of a run in mind: a process may lead for months."""
+        self.canaryd.let_go(uid)
+        self._runs.forget(uid)
+        self._changed.pop(uid, None)
+        self._traffic.pop(uid, None)
 
     def _exists(self, namespace: str, uid: str) -> bool:
         try:
@@ -420,12 +459,13 @@ class Term:
     def _broken(self, file: str, why: str, plan: str) -> None:
         namespace, _, name = plan.partition("/")
         found = self._caches.plans.get(namespace, name) if plan else None
+        said = f"{file}: {'; '.join(why.splitlines())}"
         if found:
-            self._events.tell(reference(found), "PlanFileBroken", f"{file}: {why}", warning=True)
+            self._events.tell(reference(found), "PlanFileBroken", said, warning=True)
         pod, home = os.environ.get("POD_NAME"), os.environ.get("POD_NAMESPACE")
         if pod and home:
             about = {"apiVersion": "v1", "kind": "Pod", "namespace": home, "name": pod}
-            self._events.tell(about, "PlanFileBroken", f"{file}: {why}", warning=True)
+            self._events.tell(about, "PlanFileBroken", said, warning=True)
 
     def _policies(self) -> Mapping[str, Mapping[str, Any]]:
         found = {}
@@ -467,9 +507,16 @@ def _has_our_kinds(kube: Kube) -> None:
     try:
         kube.list(CANARY_POLICIES)
     except Unserved as error:
-        raise Rejected("the API server does not know CanaryPlans yet: canaryd crds | kubectl apply -f -") from error
+        raise Rejected(
+            "the API server does not know CanaryPlans yet: canaryd crds | kubectl apply --server-side -f -"
+        ) from error
     except CanarydError as error:
         log.warning("daemon.waits", why=str(error))
+
+
+def _plan_of(run: Object) -> str:
+    """The name of the plan that a CanaryRun is of."""
+    return str((run["metadata"].get("labels") or {}).get(PLAN_LABEL) or "")
 
 
 def _status_only(change: Change) -> bool:

@@ -9,12 +9,12 @@ one, and after it is gone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from canaryd.controller.daemon import DRAIN, LISTED_WITHIN, Caches, Daemon, lease_place
+from canaryd.controller.daemon import DRAIN, FOR_GOOD, LISTED_WITHIN, Caches, Daemon, lease_place
 from canaryd.controller.folder import is_from_folder
 from canaryd.controller.orphans import marked
 from canaryd.errors import Conflict, Unavailable
@@ -43,15 +43,18 @@ class Left:
         return "; ".join(filter(None, (runs, markers))) or "nothing"
 
 
-def drain(settings: Settings, *, by: str, within: float, keep_runs: bool, say: Callable[[str], None]) -> Left:
+def drain(
+    settings: Settings, *, by: str, within: float, keep_runs: bool, for_good: bool = False, say: Callable[[str], None]
+) -> Left:
     """
     Roll back and clean up; what is left after ``within`` seconds, nothing where all went well.
 
+    ``for_good``: the word ends with the last process that stands for election, so that a later installation is free.
     ``say`` is given a line whenever something changes. Raises what the API server's refusals raise.
     """
     kube = connect(settings.kubeconfig, settings.context, timeout=settings.timeout)
     namespace, name = lease_place(settings)
-    _mark(kube, namespace, name, by)
+    holder = _mark(kube, namespace, name, {DRAIN: by} | ({FOR_GOOD: by} if for_good else {}))
     say(f"Lease {namespace}/{name} says that canaryd is drained: nothing begins any more")
     daemon = Daemon(settings.model_copy(update={"http": 0}))
     end, said = time.monotonic() + within, ""
@@ -60,7 +63,7 @@ def drain(settings: Settings, *, by: str, within: float, keep_runs: bool, say: C
         if not daemon.caches.wait(LISTED_WITHIN):
             raise Unavailable("the API server did not list what canaryd works on")
         while (left := _left(daemon.caches)) and time.monotonic() < end:
-            who = "this process" if daemon.elector.leading else daemon.elector.holder or "nobody yet"
+            who = "this process" if daemon.elector.leading else daemon.elector.holder or holder or "nobody yet"
             if (line := f"{left} (carried out by {who})") != said:
                 said = line
                 say(line)
@@ -83,20 +86,22 @@ def undrain(settings: Settings) -> bool:
         return False
     if DRAIN not in (lease["metadata"].get("annotations") or {}):
         return False
-    kube.patch_merge(LEASES, namespace, name, {"metadata": {"annotations": {DRAIN: None}}})
+    kube.patch_merge(LEASES, namespace, name, {"metadata": {"annotations": {DRAIN: None, FOR_GOOD: None}}})
     return True
 
 
-def _mark(kube: Kube, namespace: str, name: str, by: str) -> None:
-    annotated = {"metadata": {"annotations": {DRAIN: by}}}
+def _mark(kube: Kube, namespace: str, name: str, words: Mapping[str, str]) -> str:
+    """Leave the words on the Lease; who holds it."""
+    annotated = {"metadata": {"annotations": dict(words)}}
     try:
-        kube.patch_merge(LEASES, namespace, name, annotated)
+        lease = kube.patch_merge(LEASES, namespace, name, annotated)
     except Missing:
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {}}
         try:
             kube.create(LEASES, namespace, {**lease, "metadata": {"name": name, **annotated["metadata"]}})
         except Conflict:
-            kube.patch_merge(LEASES, namespace, name, annotated)
+            lease = kube.patch_merge(LEASES, namespace, name, annotated)
+    return str((lease.get("spec") or {}).get("holderIdentity") or "")
 
 
 def _left(caches: Caches) -> Left:

@@ -50,7 +50,7 @@ class Folder:
     Keeps the CanaryPlans of a folder as its files say.
 
     ``tell`` is told of each broken file once per text: the file's name, the sentence, and the plan that it held when it
-    could last be read (``namespace/name``, or empty). While ``paused`` nothing is read.
+    could last be read (``namespace/name``, or empty). While ``paused``, or where ``may`` says no, nothing is read.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Folder:
         policies: Policies,
         *,
         tell: Callable[[str, str, str], None],
+        may: Callable[[], bool] = lambda: True,
         every: float = SCAN,
     ) -> None:
         self._folder = folder
@@ -68,6 +69,7 @@ class Folder:
         self._objects = objects
         self._policies = policies
         self._tell = tell
+        self._may = may
         self._every = every
         self.paused = False
         self._told: dict[str, str] = {}
@@ -87,7 +89,7 @@ class Folder:
     def _loop(self) -> None:
         while not self._end.is_set():
             try:
-                if not self.paused:
+                if not self.paused and self._may():
                     self.scan()
             except Exception:
                 log.exception("plans.failed", folder=str(self._folder))

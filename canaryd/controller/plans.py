@@ -7,9 +7,11 @@ once when something that it was refused for may have changed.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Literal, Protocol
 
@@ -20,6 +22,7 @@ from canaryd.controller.following import Course, Following, deleted, follow, is_
 from canaryd.engine.admission import Settled
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import CanarydError
+from canaryd.kube import Missing
 from canaryd.model.plan import Plan
 from canaryd.model.policy import plan_of
 from canaryd.model.problem import Problem, Refused
@@ -68,6 +71,8 @@ class _Desk:
     """What is remembered of one plan between two looks."""
 
     runs: dict[str, Run]
+    strangers: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
     turned_down: str = ""
     settled: str = ""
     refused: str = ""
@@ -161,6 +166,8 @@ class Plans:
     def ticked(self, run: Run) -> None:
         """A run was ticked; called on the tick's thread."""
         key = key_of(run.plan)
+        if run.uid in self._desk(key).deleted:
+            return  # during the tick
         former = self._desk(key).runs.get(run.uid)
         self._desk(key).runs[run.uid] = run
         if is_over(run) and former is not None and not is_over(former) and not run.plan.observes:
@@ -175,12 +182,21 @@ class Plans:
         Its release counts as settled: who deletes a run does not want it again.
         """
         desk = self._desk(f"{namespace}/{plan}")
+        desk.deleted.add(uid)
         run = desk.runs.pop(uid, None)
+        self._canaryd.let_go(uid)
         if run is not None:
-            self._canaryd.let_go(uid)
             if not run.plan.observes and not any(one.created > run.created for one in list(desk.runs.values())):
                 desk.settled = run.plan.spec.release
             self._scheduler.wake(f"{namespace}/{plan}")
+
+    def appeared(self, namespace: str, plan: str, uid: str) -> None:
+        """A run's object was created: by us, or as part of a backup, or by a former leader that did not know better."""
+        desk = self._desk(f"{namespace}/{plan}")
+        desk.deleted.discard(uid)
+        if uid not in desk.runs:
+            desk.strangers.add(uid)
+            self._scheduler.add(f"{namespace}/{plan}", RESYNC)
 
     def drain(self, why: str) -> None:
         """Begin nothing any more, and roll back what runs; an empty ``why`` ends that."""
@@ -211,6 +227,7 @@ class Plans:
         namespace, _, name = key.partition("/")
         found = self._objects.get(namespace, name)
         desk = self._desk(key)
+        self._adopt(desk)
         runs = self._kept(desk)
         if found is None:
             self._abort(deleted(runs))
@@ -232,6 +249,24 @@ class Plans:
         settled = "" if plan.observes else self._settled(found, desk, runs)
         following = follow(plan, runs, turned_down=desk.turned_down, settled=settled, draining=self._draining)
         self._show(self._done(key, desk, Standing(found, plan, following)))
+
+    def _adopt(self, desk: _Desk) -> None:
+        """Carry out what appeared and was not begun here."""
+        for uid in list(desk.strangers - desk.runs.keys()):
+            try:
+                run = self._canaryd.load(uid)
+            except Missing:
+                pass
+            except CanarydError as error:
+                log.warning("run.not_read", run=uid, error=str(error))
+                continue
+            else:
+                log.warning("run.appeared", run=uid, phase=run.phase.value)
+                desk.runs[uid] = run
+                if not is_over(run):
+                    self._go_on(run)
+            desk.strangers.discard(uid)
+        desk.strangers -= desk.runs.keys()
 
     def _settled(self, found: Object, desk: _Desk, runs: list[Run]) -> str:
         """The release that was settled last; noted in the plan, so that it is known where the runs are gone."""
@@ -275,15 +310,15 @@ class Plans:
         try:
             if damaged := self._damaged(plan):
                 raise Refused(damaged)
-            begun = self._canaryd.begin(plan)
+            begun = self._canaryd.begin(plan, uid=run_name(standing.text, plan, desk.runs.values()))
         except Settled as settled:
             return replace(standing, following=replace(following, course=Course.REST, reason=str(settled)))
         except CanarydError as error:
             self._say_refused(key, desk, str(error))
-            self._put_off(desk, plan)
+            self._put_off(key, desk, plan)
             return replace(standing, problems=desk.refused)
         run = begun.record.run
-        desk.runs[run.uid] = run
+        desk.runs.setdefault(run.uid, run)  # it may have been ticked already
         desk.refused, desk.wait, desk.remarks = "", 0.0, begun.remarks
         for remark in begun.remarks:
             log.info("plan.remark", plan=key, remark=remark)
@@ -309,10 +344,11 @@ class Plans:
         """Whether this text was refused, and it is not yet time to try it again."""
         return bool(desk.refused) and desk.of == plan.digest and time.monotonic() < desk.again
 
-    def _put_off(self, desk: _Desk, plan: Plan) -> None:
+    def _put_off(self, key: str, desk: _Desk, plan: Plan) -> None:
         same = desk.of == plan.digest and desk.wait
         desk.wait = min(2 * desk.wait, LONGEST_WAIT) if same else self._first_wait
         desk.of, desk.again = plan.digest, time.monotonic() + desk.wait
+        self._scheduler.wake(key, desk.wait + 0.1)  # a little later, so that it is time by then
 
     @staticmethod
     def _say_refused(key: str, desk: _Desk, why: str) -> None:
@@ -331,6 +367,18 @@ class Plans:
     def _desk(self, key: str) -> _Desk:
         with self._lock:
             return self._desks.setdefault(key, _Desk({}))
+
+
+def run_name(found: Object, plan: Plan, runs: Iterable[Run]) -> str:
+    """
+    What the next run of a plan is called: the same for everybody who would begin it after the same ``runs``.
+
+    So that a leader that was suspended while it began one cannot begin it once more when it is woken: a name is given
+    once.
+    """
+    last = max(runs, key=lambda run: run.created, default=None)
+    seed = [found["metadata"].get("uid"), plan.spec.release, last.uid if last else ""]
+    return f"{plan.name}-{hashlib.sha256(json.dumps(seed).encode()).hexdigest()[:8]}"
 
 
 def key_of(plan: Plan) -> str:

@@ -17,7 +17,7 @@ from canaryd.engine.ports import Journal
 from canaryd.errors import CanarydError
 from canaryd.model.decision import Told
 from canaryd.model.run import Run
-from canaryd.store.objects import Traffic, condition, plan_status_of
+from canaryd.store.objects import Traffic, condition, in_short, plan_status_of
 
 Object = dict[str, Any]
 log = structlog.get_logger()
@@ -37,6 +37,8 @@ TROUBLE = frozenset(
     }
 )
 """What is told as a Warning; the rest is Normal."""
+PROOFS = frozenset({Told.PASSED, Told.PROMOTING, Told.PROMOTED})
+"""What is told with every figure of the evidence; an Event says the first, the run's decisions have them all."""
 
 
 class Tells(Protocol):
@@ -77,11 +79,16 @@ class Journals:
         events = entry.get("events")
         if not isinstance(events, list) or not events:
             return
-        plan = self._see(uid).plan
+        try:
+            run = self._see(uid)
+        except KeyError:
+            return  # its object was deleted during the tick
+        plan = run.plan
         about = (self._runs.get(plan.namespace, uid), self._plans.get(plan.namespace, plan.name))
         for told, reason in events:
+            said = in_short(reason) if Told(told) in PROOFS and not run.unproven else reason
             for found in filter(None, about):
-                self._events.tell(reference(found), reason_of(told), reason, warning=Told(told) in TROUBLE)
+                self._events.tell(reference(found), reason_of(told), said, warning=Told(told) in TROUBLE)
 
 
 def reason_of(told: str) -> str:
@@ -117,10 +124,13 @@ def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | No
         status["turnedDown"] = plan.spec.release
     accepted = _accepted(standing)
     if accepted["status"] == "False" and (run is None or run.final):
-        status |= {"phase": "refused", "why": accepted["message"]}
-        status.pop("verdict", None)
+        status |= {"phase": "refused", "why": _first(standing.problems) or accepted["message"]}
+        for of_the_former in ("verdict", "step"):
+            status.pop(of_the_former, None)
     elif run is None:
         status |= {"phase": "pending", "why": accepted["message"]}
+    elif following.course in (Course.QUEUE, Course.TURN_DOWN):
+        status["why"] = accepted["message"]  # beside the new release; what its run waits for stands with the run
     status["conditions"] = [accepted, *(status.get("conditions") or [])]
     return status
 
@@ -128,21 +138,29 @@ def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | No
 def _accepted(standing: Standing) -> Object:
     following = standing.following
     if standing.plan is None:
-        return condition("Accepted", False, "Invalid", standing.problems)
+        return condition("Accepted", False, "Invalid", "; ".join(standing.problems.splitlines()))
     if standing.problems:
-        return condition("Accepted", False, "Refused", standing.problems)
+        return condition("Accepted", False, "Refused", "; ".join(standing.problems.splitlines()))
     if following.course is Course.TURN_DOWN:
         return condition("Accepted", False, "TurnedDown", following.reason)
     if following.course is Course.QUEUE:
         return condition("Accepted", True, "Queued", following.reason)
-    return condition("Accepted", True, "Accepted", "; ".join(filter(None, (following.reason, *standing.remarks))))
+    over = following.run is not None and following.run.final
+    remarks = () if over else standing.remarks  # they spoke of what was ahead
+    return condition("Accepted", True, "Accepted", "; ".join(filter(None, (following.reason, *remarks))))
+
+
+def _first(problems: str) -> str:
+    """The first of some problems, for where there is room for one; the condition Accepted has them all."""
+    first, *others = problems.splitlines() or [""]
+    return f"{first} (and {len(others)} more, see the condition Accepted)" if others else first
 
 
 def plan_event(standing: Standing) -> tuple[str, str, bool]:
     """The Event that follows from where a plan stands: reason, message, whether it is trouble; empty for none."""
     said = _accepted(standing)
     if said["status"] == "False":
-        return f"Plan{said['reason']}", said["message"], True
+        return f"Plan{said['reason']}", _first(standing.problems) or said["message"], True
     if said["reason"] == "Queued":
         return "PlanQueued", said["message"], False
     return "", "", False

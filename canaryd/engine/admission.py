@@ -18,7 +18,7 @@ from canaryd.judge.futility import prospect
 from canaryd.model.cells import Cell, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.run import Outcome, Record, Run
+from canaryd.model.run import Outcome, Record, Run, command_line
 from canaryd.model.traffic import NOTHING, Admission
 
 RECENTLY = (300.0, 60.0)
@@ -62,13 +62,14 @@ def begin(
     again: bool = False,
     kept: Literal["", "canaryrun"] = "",
     mode: Literal["active", "observe"] = "active",
+    uid: str = "",
 ) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
     A run that ended but left its marker in the mesh is unfinished. ``mode`` is the process's: one that only observes
-    makes every run that begins in it observe, to its end. Raises Refused with every reason why it cannot
-    start, Settled when its release was settled before.
+    makes every run that begins in it observe, to its end. A new run is named ``uid``, or by chance. Raises Refused with
+    every reason why it cannot start, Settled when its release was settled before.
     """
     plan = plan.in_mode(mode)
     former = _of(plan, store.records())
@@ -87,7 +88,7 @@ def begin(
         raise Refused(problems)
     now = clock.now()
     outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
-    record = store.save(Record(_new(plan, admission, now, kept)))
+    record = store.save(Record(_new(plan, admission, now, kept, uid)))
     return Begun(record, resumed=False, remarks=(*admission.remarks, *outlook))
 
 
@@ -150,7 +151,7 @@ def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
         return ()
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"
-    return (f"{edited}. To run the new text, abort this run first: canaryd abort {run.plan.name}",)
+    return (f"{edited}. To run the new text, abort this run first: {command_line(run, 'abort')}",)
 
 
 def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
@@ -195,10 +196,10 @@ def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics,
     return ()
 
 
-def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"]) -> Run:
+def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"], uid: str) -> Run:
     split = NOTHING if plan.observes else admission.split  # who only observes may find anything, and moves none of it
     return Run(
-        uid=f"{plan.name}-{uuid4().hex[:8]}",
+        uid=uid or f"{plan.name}-{uuid4().hex[:8]}",
         plan=plan,
         route=admission.route,
         created=now,

@@ -68,6 +68,11 @@ class Reconciler:
             self._ask_for_cells(record.run)
         return record.run
 
+    def forget(self, uid: str) -> None:
+        """Keep nothing of the run in mind."""
+        for known in (self._known, self._unsaved, self._refusals):
+            known.pop(uid, None)
+
     def _load(self, uid: str) -> Record:
         try:
             self._known[uid] = self._store.load(uid)

@@ -17,6 +17,7 @@ def standing(lab: Lab) -> Json:
     return {
         "api": "running" if lab.api_running else "stopped",
         "prometheus": "running" if lab.prometheus.running else "stopped",
+        "controller": lab.controller.standing if lab.controller else None,
         "rps": lab.load.rps,
         "protocol": lab.load.protocol,
         "weights": lab.weights(),
@@ -38,10 +39,25 @@ def everything(lab: Lab) -> Json:
         "kubeconfig": str(lab.kubeconfig),
         "prometheusUrl": lab.prometheus_url,
         "gatewayUrl": lab.gateway_url,
+        **_of_controller(lab),
         "vantage": vantage(lab),
         "streams": {name: {"rps": each.rps, **each.counts().as_json()} for name, each in lab.streams.items()},
         "shares": lab.shares(),
         "faults": {version: dataclasses.asdict(fault) for version, fault in lab.faults.all().items()},
+    }
+
+
+def _of_controller(lab: Lab) -> Json:
+    """Where canaryd's own controller is, where there is one."""
+    found = lab.controller
+    if found is None:
+        return {}
+    return {
+        "controllerUrl": found.url,
+        "controllerPid": found.pid,
+        "controllerRestarts": found.restarts,
+        "controllerLog": str(found.log),
+        "plan": str(lab.plan_file),
     }
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from canaryd.errors import Conflict, Rejected, Unavailable
 from canaryd.lab import bookinfo
+from canaryd.lab.controller import Controller, install
 from canaryd.lab.envoy.certificates import Authority
 from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.envoy.tracing import Tracing
@@ -31,11 +32,13 @@ from canaryd.lab.kubernetes.server import kubeconfig as write_kubeconfig
 from canaryd.lab.load import HTTP, UNKNOWN, Counts, Load
 from canaryd.lab.prometheus import Prometheus
 from canaryd.lab.scene import CLIENT, INGRESS, Scene
-from canaryd.lab.workloads import Controller, set_ready, template_hash
+from canaryd.lab.workloads import Controller as Workloads
+from canaryd.lab.workloads import set_ready, template_hash
 from canaryd.mesh.weights import MARKER
 
 Json = dict[str, Any]
 USUAL_PORTS = (bookinfo.PORT, 8080, 80)
+USUAL_PLAN = Path(__file__).parent / "reviews.yaml"
 TRIAL = "trial"  # the stream of requests to the service on trial
 PAGES = "bookinfo.lab"  # the host whose pages people look at
 
@@ -86,6 +89,8 @@ class Lab:
         page_views: float = 0,
         traces: str | None = None,
         trace_sampling: float = 100.0,
+        controller: bool = False,
+        plan: str = "",
     ) -> None:
         """
         `scene` is what is there and who is on trial; by default Bookinfo's reviews with `weights` and `replicas`.
@@ -93,7 +98,8 @@ class Lab:
         themselves and call nobody. `page_views` is how many people a second look at Bookinfo's `/productpage` through
         `ingress`: each keeps the whole graph busy. With `mtls` the lab's proxies have certificates,
         and the namespace asks for them (STRICT). `traces` is a collector's URL (see envoy/tracing.py), to which
-        `trace_sampling` percent of the requests are told.
+        `trace_sampling` percent of the requests are told. With `controller` canaryd's own controller runs in it, and
+        `plan`, by default the usual one for reviews, is written to `plan_file`, for somebody to apply.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory.resolve()
@@ -103,7 +109,7 @@ class Lab:
         self.envoy = Envoy(self.directory / "envoy", clusters=self._tracing.clusters() if self._tracing else ())
         self.scene = scene or bookinfo.scene(weights=weights, replicas=replicas, grpc=protocol != HTTP)
         self.faults = Faults(self.envoy, self.scene.versions, self._version_of)
-        self.workloads = Controller(self.cluster)
+        self.workloads = Workloads(self.cluster)
         authority = Authority(self.directory / "certificates") if mtls else None
         self.control_plane = ControlPlane(
             self.cluster,
@@ -117,6 +123,9 @@ class Lab:
         self._scrape_interval = scrape_interval
         self._load: Json = {"rps": rps, "seed": seed, "protocol": protocol, "poisson": poisson}
         self._page_views = page_views
+        self._with_controller = controller
+        self._plan = plan or ("" if scene else USUAL_PLAN.read_text(encoding="utf-8"))
+        self.controller: Controller | None = None
         self.streams: dict[str, Load] = {}
         self.api: ApiServer | None = None  # None while it is away
         self._api_port = 0
@@ -134,14 +143,16 @@ class Lab:
         A lab for the length of a `with` block; see `__init__` for the options.
 
         With `until_measured` it is handed over when Prometheus has a first rate (about 8 s), else as soon as every
-        part answers (about 1 s). Raises Rejected where Envoy or Prometheus cannot be had, Unavailable when one does
-        not start.
+        part answers (about 1 s). A controller leads by then. Raises Rejected where Envoy or Prometheus cannot be had,
+        Unavailable when one does not start.
         """
         lab = cls(directory, **options)
         try:
             lab.start()
             if until_measured:
                 lab.wait_until_measured()
+            if lab.controller is not None:
+                lab.controller.wait_until_leading()
             yield lab
         finally:
             lab.stop()
@@ -186,6 +197,25 @@ class Lab:
                 rps=self._page_views,
                 seed=self._load["seed"] + 1,
             )
+        if self._with_controller:
+            self.start_controller()
+
+    def start_controller(self) -> Controller:
+        """Let canaryd's own controller run in this cluster; `wait_until_leading` tells when it is at work."""
+        install(self.cluster)
+        self.plan_file.write_text(self._plan, encoding="utf-8")
+        self.controller = Controller(self.directory / "controller", self.cluster, self.kubeconfig, self.prometheus.url)
+        self.prometheus.scrape_canaryd(self.controller.address)
+        self._parts.callback(self.controller.stop)
+        self.controller.start()
+        return self.controller
+
+    def stop_controller(self) -> None:
+        """Take the controller away. Its kinds, plans and runs stay, as in a cluster."""
+        if self.controller is not None:
+            self.controller.stop()
+            self.prometheus.scrape_canaryd(None)
+            self.controller = None
 
     def stop(self) -> None:
         """Stop every part, last started first. The directory stays."""
@@ -198,6 +228,11 @@ class Lab:
             if time.monotonic() > end:
                 raise Unavailable(f"Prometheus had no rate of the lab's traffic after {deadline:g} s")
             time.sleep(0.1)
+
+    @property
+    def plan_file(self) -> Path:
+        """Where a lab with a controller has a plan to begin with."""
+        return self.directory / "plan.yaml"
 
     @property
     def prometheus_url(self) -> str:

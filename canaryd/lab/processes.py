@@ -19,7 +19,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
@@ -33,10 +33,13 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class Child:
     """A running program of the lab; its output goes to a file, and SIGKILL of this process kills it too."""
 
-    def __init__(self, name: str, argv: Sequence[str], log: Path, cwd: Path) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment` is all of it; by default that of this process."""
         self.name = name
         self.log = log
-        self._process = _fork_from_nursery(argv, log, cwd)
+        self._process = _fork_from_nursery(argv, log, cwd, environment)
 
     @property
     def pid(self) -> int:
@@ -101,13 +104,16 @@ def mortal(argv: Sequence[str]) -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
 
 
-def _fork_from_nursery(argv: Sequence[str], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+def _fork_from_nursery(
+    argv: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
     def fork() -> subprocess.Popen[bytes]:
         command = mortal(argv)
         with log.open("ab") as output:
             return subprocess.Popen(
                 command,
                 cwd=cwd,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

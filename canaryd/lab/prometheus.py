@@ -31,18 +31,24 @@ REMEDY = (
     "install it (`sudo apt install prometheus`, or https://prometheus.io/download) so that `prometheus` is on PATH, "
     "or copy an executable to {place}"
 )
+CANARYD_TARGETS = "canaryd.json"
 PEER = ("workload", "workload_namespace", "app", "version", "canonical_service", "cluster")
 SERVICE = ("destination_service", "destination_service_name", "destination_service_namespace")
 PRINCIPALS = ("source_principal", "destination_principal")
 
 
 class Prometheus:
-    """One Prometheus process that scrapes Envoy every second. Its port and data survive `stop` and `start`."""
+    """
+    One Prometheus process that scrapes Envoy, and canaryd where it runs, every second.
+
+    Its port and data survive `stop` and `start`.
+    """
 
     def __init__(self, directory: Path, target: tuple[str, int], scrape_interval: float = 1.0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         (directory / "prometheus.yml").write_text(yaml.safe_dump(_config(target, scrape_interval), sort_keys=False))
+        self.scrape_canaryd(None)
         self._executable = find_or_fetch()
         self._child: Child | None = None
         self._port: int | None = None
@@ -75,6 +81,13 @@ class Prometheus:
         """Stop it; what it has measured stays on disk for the next start."""
         if self._child is not None:
             self._child.stop()
+
+    def scrape_canaryd(self, address: tuple[str, int] | None) -> None:
+        """Scrape a controller's own metrics at that address too, within seconds; None ends that."""
+        targets = [{"targets": [f"{address[0]}:{address[1]}"]}] if address else []
+        fresh = self.directory / f"{CANARYD_TARGETS}.new"
+        fresh.write_text(json.dumps(targets))
+        fresh.rename(self.directory / CANARYD_TARGETS)  # Prometheus watches the folder
 
     def query(self, promql: str) -> list[tuple[dict[str, str], float]]:
         """An instant query: the labels and value of each series. For the lab's own use; raises Unavailable."""
@@ -241,7 +254,12 @@ def _config(target: tuple[str, int], scrape_interval: float) -> dict[str, Any]:
                     },
                     *_peers(),
                 ],
-            }
+            },
+            {
+                "job_name": "canaryd",
+                "honor_labels": True,  # its `namespace` is the plan's
+                "file_sd_configs": [{"files": [CANARYD_TARGETS]}],
+            },
         ],
     }
 

@@ -6,7 +6,7 @@ whose process is gone is stale: the process is known by pid *and* start time, be
 
 Control is JSON over HTTP on 127.0.0.1: `GET /status`, `/counts`, `/books`, `/seconds`; `POST /faults`, `/drain`,
 `/restore`, `/image`, `/weights`, `/rate`, `/protocol`, `/stream`, `/lag`, `/sidecar`, `/refuse`, `/prometheus`, `/api`,
-`/down`. `ORDERS` at the end has their bodies.
+`/controller`, `/down`. `ORDERS` at the end has their bodies.
 
 Nothing is left behind: a lab's own directory is removed when it ends, and one whose lab was killed by the next `up` or
 `down`, which knows it by the process in its name. Envoy and Prometheus are killed with the lab by the kernel.
@@ -58,6 +58,8 @@ class State:
     prometheus_url: str
     gateway_url: str
     vantage: dict[str, dict[str, str]]  # where requests can be sent from: name -> port in the mesh -> address here
+    controller_url: str = ""  # where canaryd's controller is in it
+    plan: str = ""  # the file of a plan for that
 
     def alive(self) -> bool:
         """Whether that very process still runs."""
@@ -232,6 +234,8 @@ def _state_of(lab: Lab, control_url: str) -> State:
         prometheus_url=lab.prometheus_url,
         gateway_url=lab.gateway_url,
         vantage=glance.vantage(lab),
+        controller_url=lab.controller.url if lab.controller else "",
+        plan=str(lab.plan_file) if lab.controller else "",
     )
 
 
@@ -407,6 +411,17 @@ def _api(lab: Lab, body: Json) -> Json:
     return {"running": lab.api_running}
 
 
+def _controller(lab: Lab, body: Json) -> Json:
+    """`{"running": false}` stops canaryd's controller, `true` starts it; `{"kill": true}` kills it: it comes back."""
+    if lab.controller is None:
+        raise Rejected("there is no controller in this lab; bring it up with: canaryd lab up --controller")
+    if body.get("kill"):
+        lab.controller.kill()
+    else:
+        (lab.controller.start if body["running"] else lab.controller.stop)()
+    return {"controller": lab.controller.standing}
+
+
 QUESTIONS: dict[str, Callable[[Lab, Json], Json]] = {
     "/status": _status,
     "/counts": _counts,
@@ -427,6 +442,7 @@ ORDERS: dict[str, Callable[[Lab, Json], Json]] = {
     "/refuse": _refuse,
     "/prometheus": _prometheus,
     "/api": _api,
+    "/controller": _controller,
 }
 
 

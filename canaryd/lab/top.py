@@ -162,6 +162,11 @@ def _head(status: Json, history: History) -> Text:
     for part in ("api", "prometheus"):
         up = status[part] == "running"
         text.append(f"   {part} ").append("● up" if up else "○ away", "green" if up else "bold red")
+    if standing := status.get("controller"):
+        said, style = {"leads": ("● up", "green"), "away": ("○ away", "bold red")}.get(
+            standing, ("● standby", "yellow")
+        )
+        text.append("   canaryd ").append(said, style)
     text.append(f"   run {status['run']}" if status.get("run") else "   no run", "bold" if status.get("run") else "dim")
     lost = history.lost()
     return text.append(f"   {lost} lost in a minute", "bold red") if lost else text

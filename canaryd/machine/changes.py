@@ -9,7 +9,7 @@ from dataclasses import replace
 from canaryd.machine.retreat import no_way_back, roll_back, stuck
 from canaryd.machine.writes import DRIFT, RESTART, held_for, with_segment, written
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
-from canaryd.model.run import Hold, Latch, Phase, Pin, Run
+from canaryd.model.run import Hold, Latch, Phase, Pin, Run, command_line
 from canaryd.model.traffic import NOTHING, Sighting
 
 
@@ -29,7 +29,10 @@ def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> De
         sent = written(run, seen, run.split, latch=DRIFT, reason=why)
         held = held_for(sent.run, seen, "drift", why, sticky=True)
         return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
-    return Decision(held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why), events=event)
+    held = held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why)
+    if mesh.split is not None and writable:
+        held = replace(held, waiting=f"{why}; to set it again: {command_line(run, 'resume')}")
+    return Decision(held, events=event)
 
 
 def _drift(run: Run, mesh: Sighting) -> str:
@@ -56,7 +59,7 @@ def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> De
     Where a hand put them back, the run goes on with a fresh bake. Where we brought them down, a person has to say so.
     """
     if hold.sticky and not resumed:
-        return Decision(replace(run, waiting=f"{hold.why}; `canaryd resume {run.plan.name}` goes on"))
+        return Decision(replace(run, waiting=f"{hold.why}; to go on: {command_line(run, 'resume')}"))
     phase = Phase.BAKING if run.phase is Phase.SHIFTING else run.phase
     return Decision(replace(with_segment(run, run.split, seen.now, seq=run.seq, arrived=True), phase=phase, hold=None))
 

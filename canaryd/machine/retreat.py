@@ -21,7 +21,14 @@ def roll_back(run: Run, seen: Observation) -> Decision:
     begun = run.phase is Phase.ROLLING_BACK
     events = () if begun else (Event(Told.ROLLING_BACK, latch.reason),)
     run = replace(run, phase=Phase.ROLLING_BACK)
-    if _rolled_all_back(run, seen):
+    if run.seq == 0 and run.started_from == NOTHING:
+        # As far as this run remembers nothing was ever written; one that lost its memory is told by its marker.
+        if isinstance(seen.mesh, Unseen):
+            waiting = f"about to end; it is not known whether the mesh has a marker of this run: {seen.mesh.why}"
+            return Decision(replace(run, hold=None, waiting=waiting), events=events)
+        if seen.mesh.marker is None or seen.mesh.marker.run != run.uid:
+            return _rolled_back(run, seen, events)
+    elif _at_nothing(run, seen) and seen.now - (run.arrived_at or seen.now) >= run.settle:
         return _rolled_back(run, seen, events)
     if _at_nothing(run, seen):
         waiting = "the canary is at 0 %; watching that it stays there"
@@ -33,12 +40,6 @@ def roll_back(run: Run, seen: Observation) -> Decision:
     if why := seen.refusal or seen.mesh.why:
         waiting = f"rolling back, and trying until it is accepted: {why}"
     return replace(sent, run=replace(sent.run, hold=None, waiting=waiting), events=events)
-
-
-def _rolled_all_back(run: Run, seen: Observation) -> bool:
-    if run.seq == 0 and run.started_from == NOTHING:
-        return True  # nothing was ever written
-    return _at_nothing(run, seen) and seen.now - (run.arrived_at or seen.now) >= run.settle
 
 
 def _at_nothing(run: Run, seen: Observation) -> bool:

@@ -13,7 +13,7 @@ from canaryd.model.cells import Gap
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
 from canaryd.model.passing import finding, in_doubt, lack, objection
-from canaryd.model.run import Outcome, Phase, Pin, Run
+from canaryd.model.run import Outcome, Phase, Pin, Run, command_line
 from canaryd.model.traffic import EVERYTHING
 
 
@@ -78,7 +78,7 @@ def _pass(run: Run, seen: Observation) -> Decision:
     gate = run.current_step.gate
     if _gated(run) and gate is not None:
         limit = gate.approve
-        why = f"waiting for a person's approval at {run.split}: canaryd approve {run.plan.name}"
+        why = f"waiting for a person's approval at {run.split}: {command_line(run, 'approve')}"
         return Decision(held_for(run, seen, "gate", why, limit.limit, limit.otherwise))
     passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.split}: {finding(run.evidence)}")
     ahead = replace(run, step=run.step + 1, hold=None)

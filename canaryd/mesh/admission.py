@@ -149,20 +149,30 @@ def _claims(virtual_service: Object, route: Route) -> Iterator[Problem]:
         if other != route.plan and claimed and not claimed & ours:
             continue
         holder = f"plan {other}" if other != route.plan else "an earlier run of this plan"
+        marker = _marker_in(annotations_of(virtual_service)[key])
         yield Problem(
             path=f"{route} annotation {key}",
-            value=f"claimed by {holder}, run {_run_in(annotations_of(virtual_service)[key])}",
+            value=f"claimed by {holder}, run {marker.run if marker else 'unknown'}",
             expected="entries that no other run works on",
-            remedy=f"wait for its end or abort it; if it is gone for good: "
+            remedy=f"wait for its end or abort it{_where_it_lives(route, marker)}; if it is gone for good: "
             f"kubectl annotate virtualservice {route.virtual_service} -n {route.namespace} {key}-",
         )
 
 
-def _run_in(text: str) -> str:
+def _marker_in(text: str) -> Marker | None:
     try:
-        return Marker.parse(text).run
+        return Marker.parse(text)
     except ValueError:
-        return "unknown"
+        return None
+
+
+def _where_it_lives(route: Route, marker: Marker | None) -> str:
+    """Where a person finds the run of a marker: two canaryds that know nothing of each other meet in this sentence."""
+    if marker is None:
+        return ""
+    if marker.kept == "canaryrun":
+        return f", see: kubectl get canaryrun {marker.run} -n {route.namespace}"
+    return ", where somebody started it outside of the cluster (canaryd run or serve): canaryd status"
 
 
 def _other_owners(virtual_service: Object, around: Surroundings) -> Iterator[Problem]:

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from canaryd.cluster.shelf import Shelf
-from canaryd.errors import Conflict, Rejected
+from canaryd.errors import CanarydError, Conflict, Rejected
 from canaryd.kube import (
     DEPLOYMENTS,
     DESTINATION_RULES,
+    FIELD_MANAGER,
     PODS,
     SERVICES,
     VIRTUAL_SERVICES,
@@ -28,8 +31,10 @@ from canaryd.kube import (
     Unserved,
 )
 from canaryd.mesh.admission import ROOT_NAMESPACE, Surroundings, admission, sides_of, subsets_of
+from canaryd.mesh.entries import annotations_of
 from canaryd.mesh.hosts import fully_qualified, service_of
-from canaryd.mesh.weights import Guard, release_patch, split_of, weight_patch
+from canaryd.mesh.ownership import disown_patch
+from canaryd.mesh.weights import Guard, guarded, marker_key, release_patch, restore_patch, split_of, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
@@ -43,6 +48,8 @@ ROLLOUTS = Kind("argoproj.io", "v1alpha1", "rollouts")
 
 RETREAT_LIMIT = 5.0
 """Seconds that each of the two requests of a retreat may take."""
+
+log = structlog.get_logger()
 
 
 class IstioMesh:
@@ -134,13 +141,32 @@ class IstioMesh:
         self._patch(self._retreats, route, weight_patch(found, route, marker, Guard.DESTINATIONS))
 
     def release(self, route: Route, run: str) -> None:
-        """Take our marker, and a destination that we inserted, out of the object. No marker of ``run``: nothing."""
+        """
+        Take our marker, and a destination that we inserted, out of the object. No marker of ``run``: nothing.
+
+        With the last marker goes our entry in managedFields, in the same guarded patch; where the API server will not
+        have that, the marker goes without it. An entry that outlived its marker is taken out where that can be done.
+        """
         try:
             found = self._get(self._kube, route.namespace, route.virtual_service)
         except Missing:
             return
+        if operations := restore_patch(found, route, run):
+            found = self._patch(self._kube, route, operations)
+        disown = disown_patch(found, route.plan, FIELD_MANAGER)
         if operations := release_patch(found, route, run):
-            self._patch(self._kube, route, operations)
+            try:
+                self._patch(self._kube, route, [*operations, *disown])
+            except (Conflict, Rejected) as error:
+                if not disown:
+                    raise
+                self._patch(self._kube, route, operations)  # what somebody wrote meanwhile stops this one, too
+                log.warning("mesh.still_in_managed_fields", virtual_service=str(route), why=str(error))
+        elif disown and marker_key(route.plan) not in annotations_of(found):
+            try:
+                self._patch(self._kube, route, [*guarded(found), *disown])
+            except CanarydError as error:
+                log.warning("mesh.still_in_managed_fields", virtual_service=str(route), why=str(error))
         self._seen.pop((route.namespace, route.virtual_service), None)
 
     def sides(self, route: Route) -> Sides:
@@ -191,7 +217,7 @@ class IstioMesh:
                 "or abort the run"
             ) from error
 
-    def _patch(self, kube: Kube, route: Route, operations: list[Object]) -> None:
+    def _patch(self, kube: Kube, route: Route, operations: list[Object]) -> Object:
         kind = self._served(VIRTUAL_SERVICES)
         # A write that gets no answer may have happened all the same: the next look asks.
         self._seen.pop((route.namespace, route.virtual_service), None)
@@ -202,6 +228,7 @@ class IstioMesh:
         if self._shelf:
             self._shelf.took(kind, found)
             self._seen[route.namespace, route.virtual_service] = _version(found)
+        return found
 
     def _list(self, kind: Kind, namespace: str = "") -> list[Object]:
         return self._kube.list(self._served(kind), namespace)

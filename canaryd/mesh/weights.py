@@ -282,14 +282,19 @@ def _retreat(entry: HttpEntry, route: Route, split: Split, origin: Origin | None
 def _tests(virtual_service: Object, route: Route, guard: Guard) -> list[Operation]:
     meta = virtual_service.get("metadata") or {}
     if guard is Guard.OBJECT:
-        version = meta.get("resourceVersion")
-        return [] if version is None else [_test("/metadata/resourceVersion", version)]
+        return guarded(virtual_service)
     if meta.get("annotations") is None:
         # We shall create the map, and must not overwrite one that somebody created meanwhile. That null holds for an
         # absent member is how the API server applies a patch. Source: evanphx/json-patch, patch.go, (Patch).test.
         return [_test("/metadata/annotations", None)]
     # Where there was no marker there must be none now: null holds for an absent annotation, as above.
     return [_test(_annotation(marker_key(route.plan)), annotations_of(virtual_service).get(marker_key(route.plan)))]
+
+
+def guarded(virtual_service: Object) -> list[Operation]:
+    """That nothing at all has changed since the object was read."""
+    version = (virtual_service.get("metadata") or {}).get("resourceVersion")
+    return [] if version is None else [_test("/metadata/resourceVersion", version)]
 
 
 def _identified(entry: HttpEntry, destination: Destination, *, weights: bool = False) -> list[Operation]:
@@ -340,31 +345,44 @@ def _annotate(virtual_service: Object, route: Route, marker: Marker, origins: Ma
     ]
 
 
-def release_patch(virtual_service: Object, route: Route, run: str) -> list[Operation]:
+def restore_patch(virtual_service: Object, route: Route, run: str) -> list[Operation]:
     """
-    The JSON Patch that takes the marker of ``run`` out, and a destination that we inserted if it has no traffic.
+    The JSON Patch that takes a destination that we inserted out again if it has no traffic; the marker stays.
 
-    An empty list where the object holds no marker of ``run``. A weight that was left out before is left out again once
-    its destination is alone. An inserted canary that has traffic stays: it is what was released.
+    An empty list where there is nothing to do, or the object holds no marker of ``run``. A weight that was left out
+    before is left out again once its destination is alone. An inserted canary that has traffic stays: it is what was
+    released. It is a patch of its own, before :func:`release_patch`, because who changes ``spec.http`` owns it.
     """
-    try:
-        marker = marker_of(virtual_service, route.plan)
-    except ValueError:
-        marker = None
-    if marker is None or marker.run != run:
+    if not _holds(virtual_service, route, run):
         return []
     origins = origins_of(virtual_service, route.plan)
-    operations = _tests(virtual_service, route, Guard.OBJECT)
+    operations: list[Operation] = []
     for entry, found in managed_entries(virtual_service, route):
         origin = origins.get(str(entry))
         if found is not None and origin is not None:
             operations += _uninserted(found, route, origin) if origin.inserted else _unweighted(found, route, origin)
+    return [*_tests(virtual_service, route, Guard.OBJECT), *operations] if operations else []
+
+
+def release_patch(virtual_service: Object, route: Route, run: str) -> list[Operation]:
+    """
+    The JSON Patch that takes the marker of ``run`` out, and what was remembered beside it; it changes nothing in spec.
+
+    An empty list where the object holds no marker of ``run``.
+    """
+    if not _holds(virtual_service, route, run):
+        return []
     present = annotations_of(virtual_service)
-    return operations + [
+    return _tests(virtual_service, route, Guard.OBJECT) + [
         {"op": "remove", "path": _annotation(key)}
         for key in (marker_key(route.plan), origin_key(route.plan))
         if key in present
     ]
+
+
+def _holds(virtual_service: Object, route: Route, run: str) -> bool:
+    marker = _readable(virtual_service, route.plan)
+    return marker is not None and marker.run == run
 
 
 def _uninserted(entry: HttpEntry, route: Route, origin: Origin) -> list[Operation]:

@@ -247,3 +247,16 @@ class Record:
 
     run: Run
     version: int = 0
+
+
+def command_line(run: Run, verb: Literal["approve", "resume", "abort"]) -> str:
+    """
+    What a person types to give ``run`` the command ``verb``; their name goes in the place of NAME.
+
+    Of a CanaryRun the list of commands is there from the beginning, so that one patch adds the first and any later one.
+    """
+    if run.kept != "canaryrun":
+        return f"canaryd {verb} {run.plan.name}"
+    value = f'{{"verb":"{verb}","by":"NAME"}}'
+    patch = f'[{{"op":"add","path":"/spec/commands/-","value":{value}}}]'
+    return f"kubectl patch canaryrun {run.uid} -n {run.plan.namespace} --type=json -p '{patch}'"

@@ -64,7 +64,8 @@ class ClusterStore:
     """
     The store port on the Kubernetes API.
 
-    ``namespaces`` are those that the two informers watch; ``("",)`` is all of them.
+    ``namespaces`` are those that the two informers watch; ``("",)`` is all of them. ``may`` says whether this process
+    is (still) the one to begin runs; what it saves of those that there are is guarded by compare-and-swap.
     """
 
     def __init__(
@@ -75,9 +76,11 @@ class ClusterStore:
         *,
         namespaces: Sequence[str] = ("",),
         rest: float = REST,
+        may: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
+        self._may = may
         self._runs = runs
         self._records = records
         self._namespaces = namespaces
@@ -97,7 +100,9 @@ class ClusterStore:
     def save(self, record: Record) -> Record:
         """As the port says; a save of nothing but cells is kept in memory for a minute, and has the same version."""
         uid = record.run.uid
-        record = replace(record, run=objects.thinned(replace(record.run, kept="canaryrun")))
+        run = replace(record.run, kept="canaryrun")
+        over = run.final and run.released
+        record = replace(record, run=objects.put_away(run) if over else objects.thinned(run))
         if record.version == 0:
             return self._create(record)
         held = self._held.get(uid)
@@ -235,6 +240,8 @@ class ClusterStore:
     def _create(self, record: Record) -> Record:
         uid, namespace = record.run.uid, record.run.plan.namespace
         body = objects.run_object(record.run)
+        if not self._may():
+            raise Conflict(f"run {uid} is not begun: another process leads by now")
         try:
             run = self._kube.create(CANARY_RUNS, namespace, body)
         except Conflict:

@@ -67,6 +67,7 @@ def _plans() -> Object:
     ]
     columns = [
         _column("Release", ".spec.release", "What is to be released"),
+        _column("Run", ".status.run", "The CanaryRun that carries it out, or did last", priority=1),
         *_standing(),
     ]
     return _definition(CANARY_PLANS, "CanaryPlan", ["cplan"], schema, columns=columns, status=True)
@@ -495,8 +496,10 @@ def _time(what: str) -> Object:
     return {"type": "string", "format": "date-time", "description": what}
 
 
-def _column(name: str, path: str, what: str, kind: str = "string") -> Object:
-    return {"name": name, "type": kind, "jsonPath": path, "description": what}
+def _column(name: str, path: str, what: str, kind: str = "string", priority: int = 0) -> Object:
+    """A printer column; one of another priority than 0 is shown by `kubectl get -o wide` only."""
+    column = {"name": name, "type": kind, "jsonPath": path, "description": what}
+    return column | ({"priority": priority} if priority else {})
 
 
 def _age() -> Object:

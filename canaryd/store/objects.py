@@ -37,6 +37,8 @@ FULL_CELLS = 80
 """The newest cells, kept with all that was counted; twenty minutes in cells of 15 s."""
 MOST_CELLS = 12_000
 """Cells of a run beyond which the oldest go; two days in cells of 15 s."""
+KEPT_CELLS = 2_000
+"""Cells of a run that is over: some 34 KiB."""
 RESTORED_AFTER = 120.0
 """Seconds between the run's beginning and its object's creation after which the object must come from a backup."""
 PLAN_LABEL = f"{GROUP}/plan"
@@ -72,6 +74,7 @@ def run_object(run: Run) -> Object:
             },
             "created": time_text(run.created),
             "split": _percent(run.started_from),
+            "commands": [],  # so that one patch, add to /spec/commands/-, is right for the first command and all later
         },
     }
 
@@ -252,6 +255,15 @@ def thinned(run: Run) -> Run:
     if cells is run.cells and thick == cut:
         return run
     return replace(run, cells=(*cells[:thick], *map(_thin, cells[thick:cut]), *cells[cut:]))
+
+
+def put_away(run: Run) -> Run:
+    """
+    A run that is over, as it is kept: how it went, and nothing that only a next cell would need.
+
+    Hundreds of plans keep ten runs each, in the API server and in the memory of leader and standby.
+    """
+    return replace(run, cells=tuple(map(_thin, run.cells[-KEPT_CELLS:])), judged=None, past=None)
 
 
 def _few(run: Run) -> tuple[Cell | Gap, ...]:
@@ -459,11 +471,18 @@ def verdict_of(run: Run) -> str:
 
 def why_of(run: Run) -> str:
     """In one sentence: how it ended, why it goes back, or what it waits for."""
+    if run.outcome is Outcome.PROMOTED and not run.unproven:
+        return in_short(run.reason)
     if run.final:
         return run.reason or (run.latch.reason if run.latch else "")
     if run.latch:
         return run.latch.reason
     return run.waiting or (run.hold.why if run.hold else "")
+
+
+def in_short(proof: str) -> str:
+    """The first finding of a proof; the others, with their figures, are in the run's decisions."""
+    return proof.partition(";")[0]
 
 
 def conditions_of(run: Run, plan_changed: str = "", traffic: Traffic | None = None) -> list[Object]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from canaryd.errors import CanarydError
+from canaryd.errors import CanarydError, Conflict
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, Kind, Kube, Missing
 from canaryd.model.run import Run
 from canaryd.model.traffic import Split
@@ -35,6 +35,8 @@ REST = 60.0
 """Seconds after a write in which figures alone are not written again."""
 PAUSES = (1.0, 60.0)
 """Seconds before a failed write is tried again: at first, and at most."""
+SOON = 0.2
+"""The same where somebody else wrote to the object: until the watch has told what."""
 MOST = 10_000
 """Objects whose status is kept in mind."""
 FAREWELL = 3.0
@@ -62,10 +64,15 @@ class _Shown:
 
 
 class Statuses:
-    """A thread that writes the statuses of one kind."""
+    """
+    A thread that writes the statuses of one kind, while ``may`` says so: what a former leader has to say is outdated.
+    """
 
-    def __init__(self, kube: Kube, kind: Kind, cache: Cache, *, rest: float = REST) -> None:
+    def __init__(
+        self, kube: Kube, kind: Kind, cache: Cache, *, rest: float = REST, may: Callable[[], bool] = lambda: True
+    ) -> None:
         self._kube = kube
+        self._may = may
         self._kind = kind
         self._cache = cache
         self._rest = rest
@@ -158,9 +165,11 @@ class Statuses:
             )
         }
         gone = {field: None for field in before if field not in status}
-        self._cache.took(
-            self._kube.patch_merge(self._kind, namespace, name, {"status": gone | status}, subresource="status")
-        )
+        # Whoever wrote since is heard first: this may be a process that was suspended, and has a successor.
+        body = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}, "status": gone | status}
+        if not self._may():
+            return
+        self._cache.took(self._kube.patch_merge(self._kind, namespace, name, body, subresource="status"))
         with self._news:
             shown.gist, shown.written, shown.at, shown.failures = gist, text, time.monotonic(), 0
             shown.conditions = status["conditions"]
@@ -171,18 +180,18 @@ class Statuses:
                 self._shown.pop(key, None)  # deleted: there is nobody to tell
                 return
             shown.failures += 1
-            first, most = PAUSES
+            first, most = (SOON, SOON) if isinstance(error, Conflict) else PAUSES
             pause = min(most, first * 2 ** (shown.failures - 1)) * random.uniform(0.5, 1)  # noqa: S311  # spreads
             shown.dirty, shown.due = True, time.monotonic() + pause
-        if shown.failures == 1:
+        if shown.failures == 1 and not isinstance(error, Conflict):
             log.warning("status.not_written", kind=self._kind.plural, object="/".join(key), error=str(error))
 
 
 class RunStatuses(Statuses):
     """The statuses of CanaryRuns; it is the journal port too, for the last decisions stand in them."""
 
-    def __init__(self, kube: Kube, runs: Cache, *, rest: float = REST) -> None:
-        super().__init__(kube, CANARY_RUNS, runs, rest=rest)
+    def __init__(self, kube: Kube, runs: Cache, *, rest: float = REST, may: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(kube, CANARY_RUNS, runs, rest=rest, may=may)
         self._runs: dict[str, Run] = {}
         self._decisions: dict[str, deque[Object]] = {}
         self._traffic: dict[str, Traffic] = {}
@@ -232,6 +241,17 @@ class RunStatuses(Statuses):
             if run := self._runs.get(uid):
                 self._again((run.plan.namespace, uid))
 
+    def unreadable(self, namespace: str, uid: str, why: str) -> None:
+        """Show a run that cannot be read: it holds where it is, and says why. What stands there stays."""
+
+        def render() -> Object:
+            present = (self._cache.get(namespace, uid) or {}).get("status") or {}
+            held = objects.condition("Held", True, "UnreadableRecord", why)
+            others = [one for one in present.get("conditions") or () if one["type"] != "Held"]
+            return present | {"phase": "held", "why": why, "conditions": [*others, held]}
+
+        self._show((namespace, uid), render)
+
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind; what is written stays."""
         with self._news:
@@ -258,8 +278,8 @@ class RunStatuses(Statuses):
 class PlanStatuses(Statuses):
     """The statuses of CanaryPlans."""
 
-    def __init__(self, kube: Kube, plans: Cache, *, rest: float = REST) -> None:
-        super().__init__(kube, CANARY_PLANS, plans, rest=rest)
+    def __init__(self, kube: Kube, plans: Cache, *, rest: float = REST, may: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(kube, CANARY_PLANS, plans, rest=rest, may=may)
 
     def show(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """

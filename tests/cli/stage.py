@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
 from canaryd.cli import app
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
-from canaryd.lab.kubernetes.cluster import Change
 from canaryd.lab.workloads import install
 from canaryd.metrics import promql
 from canaryd.model.run import Run
@@ -59,27 +59,46 @@ PLAN: Json = {
 
 
 class Clients:
-    """Those who call reviews: ``RPS`` requests a second, divided as the VirtualService says."""
+    """
+    Those who call a service: ``RPS`` requests a second, divided as an entry of a VirtualService says.
 
-    def __init__(self, cluster: Cluster) -> None:
+    ``see`` is to be told of each object as it changes. ``entry`` is the entry's name; empty for the first one. ``book``
+    is another's, where Prometheus scrapes both.
+    """
+
+    def __init__(
+        self,
+        namespace: str = bookinfo.NAMESPACE,
+        *,
+        service: str = bookinfo.SERVICE,
+        virtual_service: str = bookinfo.SERVICE,
+        entry: str = "",
+        book: Book | None = None,
+    ) -> None:
+        self._service, self._namespace = service, namespace
+        self._virtual_service, self._entry = virtual_service, entry
         self.failing: dict[str, float] = {"v1": 0.002, "v3": 0.002}
         self._shares: dict[str, float] = {"v1": 1.0, "v3": 0.0}
         self._meters = {(version, bad): Meter() for version in ("v1", "v3") for bad in (False, True)}
-        self.book = Book(scrape=SCRAPE, born=time.time() - 90, series=list(self._series()))
+        self.book = book or Book(scrape=SCRAPE, born=time.time() - 90)
+        self.book.series.extend(self._series())
         self._turn(self.book.born)
         self._turn(time.time())
-        cluster.subscribe(self._see)
 
     def fail(self, version: str, share: float) -> None:
         """From now on that share of the version's answers are 500."""
         self.failing[version] = share
         self._turn(time.time())
 
-    def _see(self, change: Change) -> None:
-        found = change.object
-        if found["kind"] != "VirtualService" or found["metadata"]["name"] != bookinfo.SERVICE:
+    def see(self, found: Json) -> None:
+        """Divide as ``found`` says, if it is the VirtualService."""
+        about = found["metadata"]
+        if found["kind"] != "VirtualService" or about["name"] != self._virtual_service:
             return
-        route = (found["spec"].get("http") or [{}])[0].get("route") or []
+        entries = [one for one in found["spec"].get("http") or [] if self._entry in ("", one.get("name"))]
+        if about["namespace"] != self._namespace or not entries:
+            return
+        route = entries[0].get("route") or []
         weights = {one["destination"].get("subset"): one.get("weight", 0) for one in route}
         if len(route) == 1:
             weights = dict.fromkeys(weights, 1)
@@ -97,10 +116,10 @@ class Clients:
             labels = {
                 "reporter": "source",
                 "source_workload": "productpage-v1",
-                "source_workload_namespace": "default",
-                "destination_service": bookinfo.HOST,
-                "destination_workload": bookinfo.workload(version),
-                "destination_workload_namespace": "default",
+                "source_workload_namespace": self._namespace,
+                "destination_service": f"{self._service}.{self._namespace}.svc.cluster.local",
+                "destination_workload": f"{self._service}-{version}",
+                "destination_workload_namespace": self._namespace,
                 "request_protocol": "http",
                 "response_code": "500" if bad else "200",
                 "response_flags": "-",
@@ -149,7 +168,8 @@ class Stage:
         self.state = folder / "state"
         self.cluster = Cluster()
         install(self.cluster, bookinfo.objects())
-        self.clients = Clients(self.cluster)
+        self.clients = Clients()
+        self.cluster.subscribe(lambda change: self.clients.see(change.object))
         self.prometheus = Recorded(self.clients.book)
         self.prometheus_url = self.prometheus.url
         self._denied = denied
@@ -250,7 +270,8 @@ class Stage:
     def kubectl(self, command: str) -> subprocess.CompletedProcess[str]:
         """A command line that canaryd gave as a remedy, carried out by the real kubectl."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
-        assert shutil.which("kubectl"), "no kubectl on PATH"
+        if shutil.which("kubectl") is None:
+            pytest.skip("no kubectl on PATH")
         return subprocess.run(
             ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=False
         )
@@ -291,6 +312,10 @@ class Process:
     @property
     def output(self) -> str:
         return self._log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def running(self) -> bool:

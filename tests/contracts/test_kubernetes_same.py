@@ -559,6 +559,36 @@ def server_side_apply_of_a_virtual_service(ask: Talk) -> None:
 
 
 @conversation
+def field_ownership_given_back(ask: Talk) -> None:
+    """What the end of a run relies on, and each way of it that does not work."""
+
+    def at(found: Any, manager: str) -> str:
+        names = [one["manager"] for one in found["metadata"]["managedFields"]]
+        return f"/metadata/managedFields/{names.index(manager)}"
+
+    def out(path: str) -> dict[str, Any]:
+        return {"op": "remove", "path": path}
+
+    note = op("add", "/metadata/annotations", {"marker.canaryd.io/reviews": "x"})
+    unnoted = out("/metadata/annotations/marker.canaryd.io~1reviews")
+    ask("PATCH", REVIEWS, virtual_service(90, 10, labels={"a": "1"}), APPLY_PATCH, fieldManager="gitops")
+    found = ask("PATCH", REVIEWS, [note, op("replace", FIRST, 80)], JSON_PATCH, fieldManager="canaryd")
+    again = [op("replace", FIRST, 70), out(at(found, "canaryd"))]
+    found = ask("PATCH", REVIEWS, again, JSON_PATCH, fieldManager="canaryd")
+    wrong = [op("test", f"{at(found, 'gitops')}/manager", "canaryd"), out(at(found, "gitops"))]
+    ask("PATCH", REVIEWS, wrong, JSON_PATCH, fieldManager="canaryd")
+    right = [unnoted, op("test", f"{at(found, 'canaryd')}/manager", "canaryd"), out(at(found, "canaryd"))]
+    ask("PATCH", REVIEWS, right, JSON_PATCH, fieldManager="canaryd")
+    ask("PATCH", REVIEWS, virtual_service(60, 40, labels={"a": "1"}), APPLY_PATCH, fieldManager="gitops")
+    ask("PATCH", REVIEWS, [op("replace", FIRST, 50)], JSON_PATCH, fieldManager="canaryd")
+    found = ask("PATCH", REVIEWS, [out("/metadata/managedFields/0")], JSON_PATCH, fieldManager="canaryd")
+    ask("PATCH", REVIEWS, [out(at(found, "canaryd"))], JSON_PATCH, fieldManager="canaryd")  # the last one: it stays
+    ask("PATCH", REVIEWS, [op("replace", "/metadata/managedFields", [])], JSON_PATCH, fieldManager="canaryd")
+    ask("PATCH", REVIEWS, [op("replace", "/metadata/managedFields", [{}])], JSON_PATCH, fieldManager="canaryd")
+    ask("PATCH", REVIEWS, virtual_service(90, 10), APPLY_PATCH, fieldManager="gitops")
+
+
+@conversation
 def server_side_apply_of_a_deployment(ask: Talk) -> None:
     """Containers are told apart by name: two appliers own one each."""
     web = f"{DEPLOYMENTS}/web"

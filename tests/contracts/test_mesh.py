@@ -451,6 +451,22 @@ def test_a_release_keeps_the_weights(world: World) -> None:
     assert (seen.split, seen.marker) == (FIVE, None)
 
 
+def test_a_release_that_died_between_its_two_writes_is_finished(lone: World) -> None:
+    """What was inserted goes first, and the marker last: as long as it is there, the release is tried again."""
+    before = lone.object()
+    lone.mesh.shift(lone.route, marker(FIVE), lone.mesh.look(lone.route))
+    lone.mesh.retreat(lone.route, marker(NOTHING, 2, was=FIVE))
+    lone.fail("release", after=True)
+    with pytest.raises(Unavailable):
+        lone.mesh.release(lone.route, "run-1")
+    assert lone.object()["spec"] == before["spec"]
+    assert lone.mesh.look(lone.route).marker is not None
+    assert lone.mesh.look(lone.route).split == NOTHING
+    lone.mesh.release(lone.route, "run-1")
+    assert lone.object()["spec"] == before["spec"]
+    assert not lone.object()["metadata"].get("annotations")
+
+
 def test_where_the_object_is_gone_nothing_can_be_done(world: World) -> None:
     """A person has to act; only the release has nothing left to do."""
     seen = world.mesh.look(world.route)

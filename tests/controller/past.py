@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from canaryd.lab.kubernetes.cluster import Change, Cluster
@@ -24,8 +25,8 @@ class Moment:
     marker: Marker | None
 
     def __str__(self) -> str:
-        who = f"{self.marker.run} {self.marker.seq}{' ' + self.marker.latch if self.marker.latch else ''}"
-        return f"{self.weight} % ({who if self.marker else 'no marker'})" if self.marker else f"{self.weight} %"
+        who = f" ({self.marker.run} {self.marker.seq} {self.marker.latch})" if self.marker else ""
+        return f"{self.weight} %{who}"
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Past:
                 latched.add(moment.marker.run)
             former = moment.weight
         for uid, versions in self.runs.items():
-            for before, after in zip(versions, versions[1:], strict=False):
+            for before, after in pairwise(versions):
                 lost = {(one.segment, one.start) for one in before.cells} - {
                     (one.segment, one.start) for one in after.cells
                 }

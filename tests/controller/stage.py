@@ -4,6 +4,7 @@ The stage for tests of the controller: the command line's, with canaryd's kinds,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,10 +15,67 @@ from canaryd.store.objects import record_of
 from tests.cli.stage import PLAN, Json, Process, wait_for
 from tests.cli.stage import Stage as CommandStage
 
-LEASE = {"CANARYD_LEASE_SECONDS": "3", "CANARYD_HTTP": "0", "POD_NAMESPACE": "canaryd", "CANARYD_LOG_FORMAT": "json"}
+LEASE = {"CANARYD_LEASE_SECONDS": "15", "CANARYD_HTTP": "0", "POD_NAMESPACE": "canaryd", "CANARYD_LOG_FORMAT": "json"}
+
+HERE = str(Path(__file__).resolve().parents[2])
+"""Where a process finds this very canaryd, and the drivers among the tests."""
 
 
-class Stage(CommandStage):
+class Watched(ABC):
+    """What a stage knows of the objects on its API server."""
+
+    @abstractmethod
+    def run_objects(self) -> list[Json]:
+        """The CanaryRuns, the oldest first."""
+
+    @abstractmethod
+    def records(self) -> list[Run]:
+        """What the records say, the oldest first."""
+
+    @abstractmethod
+    def virtual_service(self) -> Json:
+        """The VirtualService of reviews."""
+
+    def newest(self) -> Run:
+        return self.records()[-1]
+
+    def is_at(self, phase: Phase) -> bool:
+        """Whether the newest run is in that phase, as its record says."""
+        return any(run.phase is phase for run in self.records()[-1:])
+
+    def condition(self, kind: str, found: Json) -> Mapping[str, Any]:
+        """A condition in an object's status; empty where there is none yet."""
+        conditions = (found.get("status") or {}).get("conditions") or ()
+        return next((one for one in conditions if one["type"] == kind), {})
+
+    def is_so(self, kind: str, found: Json) -> bool:
+        return self.condition(kind, found).get("status") == "True"
+
+    def marked(self) -> list[str]:
+        """canaryd's annotations on the VirtualService."""
+        annotations = self.virtual_service()["metadata"].get("annotations") or {}
+        return [key for key in annotations if ".canaryd.io/" in key]
+
+    def until(
+        self, fact: Callable[[], bool], what: str, process: Process | None = None, deadline: float = 60.0
+    ) -> None:
+        wait_for(fact, what, deadline, process)
+
+    def ends(self, count: int = 1, process: Process | None = None) -> Json:
+        """The newest of ``count`` runs once it says that it has finished, and its marker is out."""
+        self.until(
+            lambda: (
+                len(self.run_objects()) == count
+                and self.is_so("Finished", self.run_objects()[-1])
+                and not self.marked()
+            ),
+            f"the end of run {count}",
+            process,
+        )
+        return self.run_objects()[-1]
+
+
+class Stage(CommandStage, Watched):
     """Use as a context manager."""
 
     def __enter__(self) -> Self:
@@ -37,7 +95,7 @@ class Stage(CommandStage):
 
     def process(self, module: str, *arguments: str | Path, name: str = "canaryd-0", **environment: str) -> Process:
         """``python -m module arguments`` with everything that a pod of the controller is given."""
-        given = {**LEASE, "POD_NAME": name, "CANARYD_STATE": str(self.folder / name), **environment}
+        given = {**LEASE, "POD_NAME": name, "CANARYD_STATE": str(self.folder / name), "PYTHONPATH": HERE, **environment}
         options = ["--kubeconfig", str(self.kubeconfig), "--prometheus", self.prometheus_url]
         process = Process([*map(str, arguments), *options], self.folder, given, module=module)
         self._started.append(process)
@@ -67,43 +125,3 @@ class Stage(CommandStage):
         """What the records say, the oldest first."""
         runs = [record_of(found).run for found in self.cluster.objects("CanaryRecord")]
         return sorted(runs, key=lambda run: run.created)
-
-    def newest(self) -> Run:
-        return self.records()[-1]
-
-    def is_at(self, phase: Phase) -> bool:
-        """Whether the newest run is in that phase, as its record says."""
-        return any(run.phase is phase for run in self.records()[-1:])
-
-    def condition(self, kind: str, found: Json) -> Mapping[str, Any]:
-        """A condition in an object's status; empty where there is none yet."""
-        conditions = (found.get("status") or {}).get("conditions") or ()
-        return next((one for one in conditions if one["type"] == kind), {})
-
-    def is_so(self, kind: str, found: Json) -> bool:
-        return self.condition(kind, found).get("status") == "True"
-
-    # -- waiting
-
-    def until(
-        self, fact: Callable[[], bool], what: str, process: Process | None = None, deadline: float = 60.0
-    ) -> None:
-        wait_for(fact, what, deadline, process)
-
-    def ends(self, count: int = 1, process: Process | None = None) -> Json:
-        """The newest of ``count`` runs once it says that it has finished, and its marker is out."""
-        self.until(
-            lambda: (
-                len(self.run_objects()) == count
-                and self.is_so("Finished", self.run_objects()[-1])
-                and not self.marked()
-            ),
-            f"the end of run {count}",
-            process,
-        )
-        return self.run_objects()[-1]
-
-    def marked(self) -> list[str]:
-        """canaryd's annotations on the VirtualService."""
-        annotations = self.virtual_service()["metadata"].get("annotations") or {}
-        return [key for key in annotations if ".canaryd.io/" in key]

@@ -138,7 +138,7 @@ def test_a_deleted_run_leaves_no_traffic_behind(stage: Stage) -> None:
 
 def test_orphans_of_a_downtime_are_found_at_the_start(stage: Stage) -> None:
     """Who deletes runs while canaryd is away."""
-    process = stage.controller()
+    process = stage.controller(CANARYD_LEASE_SECONDS="3")
     stage.apply(steps=LONG)
     stage.until(lambda: stage.weights() == (90, 10), "10 %", process)
     process.kill()
@@ -197,6 +197,31 @@ def test_a_plan_that_is_wrong_says_everything_in_its_status(stage: Stage) -> Non
     assert "weights that rise" in said
     stage.apply()
     assert stage.is_so("Promoted", stage.ends(process=process))
+
+
+def test_a_run_that_a_later_canaryd_wrote_holds_and_nothing_is_guessed(stage: Stage) -> None:
+    """Its status says so, its traffic stays, its plan begins nothing; the canaryd that knows it goes on."""
+    process = stage.controller()
+    stage.apply(steps=[{"weight": 10, "bake": "3s"}, {"weight": 50, "bake": "1s"}])
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", process)
+    process.kill()
+    (record,) = stage.cluster.objects("CanaryRecord")
+    stage.cluster.apply({**record, "judge": "99"})
+    process = stage.controller(name="canaryd-1")
+    stage.until(lambda: stage.is_so("Held", stage.run_objects()[0]), "a hold", process)
+    (run,) = stage.run_objects()
+    assert stage.condition("Held", run)["reason"] == "UnreadableRecord"
+    assert "99" in run["status"]["why"]
+    stage.apply(release="v4")
+    stage.until(lambda: stage.plan_object()["status"].get("phase") == "refused", "a refusal", process)
+    assert f"CanaryRun {run['metadata']['name']}" in stage.plan_object()["status"]["why"]
+    assert stage.weights() == (90, 10)
+    process.kill()
+    stage.apply(release="v3", steps=[{"weight": 10, "bake": "3s"}, {"weight": 50, "bake": "1s"}])
+    written = stage.cluster.find("CanaryRecord", "default", record["metadata"]["name"])
+    assert written is not None
+    stage.cluster.apply({**written, "judge": record["judge"]})
+    assert stage.is_so("Promoted", stage.ends(process=stage.controller(name="canaryd-2")))
 
 
 def test_a_cluster_without_our_kinds_is_said_with_the_command(stage: Stage, tmp_path: Path) -> None:

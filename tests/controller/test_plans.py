@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from canaryd.controller.following import Course
-from canaryd.controller.plans import Plans, Standing
+from canaryd.controller.plans import Plans, Standing, run_name
 from canaryd.engine.admission import Begun, Settled
 from canaryd.errors import CanarydError, Unavailable
+from canaryd.kube import Missing
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
@@ -30,9 +31,15 @@ class Written:
         self.carried: list[str] = []
         self.let_go_of: list[str] = []
         self.woken: list[str] = []
+        self.stored: dict[str, Run] = {}
         self.answer: CanarydError | None = None
 
-    def begin(self, plan: Plan) -> Begun:
+    def load(self, uid: str) -> Run:
+        if uid not in self.stored:
+            raise Missing(uid)
+        return self.stored[uid]
+
+    def begin(self, plan: Plan, *, uid: str) -> Begun:
         if self.answer:
             raise self.answer
         self.begun.append(plan.spec.release)
@@ -335,3 +342,38 @@ def test_what_was_settled_is_noted_in_the_plan_once() -> None:
     desk.shelf.put(annotations={"canaryd.io/settled": "v3"})
     desk.look()
     assert len(desk.noted) == 1
+
+
+def test_a_run_whose_object_is_deleted_during_its_tick_does_not_come_back() -> None:
+    """It would be in flight for ever, and no release of the plan could begin."""
+    desk = Desk(flying())
+    desk.plans.gone("default", "reviews", "reviews-v3")
+    desk.plans.ticked(flying())
+    assert desk.plans.in_flight() == []
+
+
+def test_a_run_that_appears_is_carried_out() -> None:
+    """From a backup; what was begun here is known, and what is gone again by then is none."""
+    desk = Desk()
+    desk.shelf.put()
+    desk.canaryd.stored = {"reviews-v3": flying()}
+    desk.plans.appeared("default", "reviews", "reviews-v3")
+    desk.plans.appeared("default", "reviews", "reviews-gone")
+    desk.look()
+    desk.look()
+    assert desk.canaryd.carried == ["reviews-v3"]
+    assert desk.canaryd.begun == []
+
+
+def test_two_leaders_give_the_next_run_one_name() -> None:
+    """The second of them cannot create it; another release, and the same one after another, is another run."""
+    text = {"metadata": {"uid": "u-1"}}
+    first = run_name(text, plan(5, 50), [])
+    assert first == run_name(text, plan(5, 50), [])
+    assert first.startswith("reviews-")
+    others = [
+        run_name(text, plan(5, 50, release="v4"), []),
+        run_name(text, plan(5, 50), [over("v4")]),
+        run_name({"metadata": {"uid": "u-2"}}, plan(5, 50), []),
+    ]
+    assert len({first, *others}) == 4

@@ -35,7 +35,7 @@ class Pair:
         stage.until(lambda: bool(self.holder), "a leader", self.processes[0])
 
     def _another(self) -> Process:
-        return self.stage.controller(name=next(self._names))
+        return self.stage.controller(name=next(self._names), CANARYD_LEASE_SECONDS="3")
 
     @property
     def holder(self) -> str:

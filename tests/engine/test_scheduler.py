@@ -242,13 +242,31 @@ def test_a_scheduler_that_was_not_started_has_no_fault() -> None:
 
 
 def test_stopping_twice_or_before_the_start_is_harmless() -> None:
-    """A term that lost its Lease in mid-rollback is stopped in two strides, one that could not begin was never started."""
+    """A term that lost its Lease in mid-rollback is stopped in two strides; one that could not begin never started."""
     scheduler = Scheduler(lambda _: None, workers=1)
     scheduler.stop()
     scheduler = Scheduler(lambda _: None, workers=1)
     scheduler.start()
     scheduler.stop()
     scheduler.stop()
+
+
+def test_a_run_is_woken_once_at_a_later_moment() -> None:
+    """A plan that was refused is tried again when it is time, and not at the next due look; never after it is gone."""
+    ticks: list[str] = []
+    scheduler = Scheduler(ticks.append, workers=1)
+    scheduler.start()
+    try:
+        for uid in ("a", "gone"):
+            scheduler.add(uid, every=60.0)
+            scheduler.wake(uid, after=0.4)
+        eventually(lambda: set(ticks) == {"a", "gone"})
+        scheduler.remove("gone")
+        eventually(lambda: ticks.count("a") == 2)
+        time.sleep(0.3)
+        assert (ticks.count("a"), ticks.count("gone")) == (2, 1)
+    finally:
+        scheduler.stop()
 
 
 def test_a_wake_that_is_to_come_later_comes_once() -> None:

@@ -84,6 +84,15 @@ def test_what_is_away_is_said(history: History) -> None:
     assert "prometheus ○ away" in shown(told(prometheus="stopped"), history)[0]
 
 
+@pytest.mark.parametrize(
+    ("standing", "words"), [("leads", "canaryd ● up"), ("stands by", "canaryd ● standby"), ("away", "canaryd ○ away")]
+)
+def test_canaryd_itself_is_shown_where_it_runs(history: History, standing: str, words: str) -> None:
+    """Whether a run stands still because nobody moves it."""
+    assert words in shown(told(controller=standing), history)[0]
+    assert "canaryd ●" not in shown(told(controller=None), history)[0]
+
+
 def test_before_anything_was_counted_there_is_no_rate() -> None:
     lines = shown(told(), History())
     assert "nan" not in "\n".join(lines)

@@ -16,7 +16,7 @@ from canaryd.lab.kubernetes.patching import json_patched
 from canaryd.lab.kubernetes.status import ApiError
 from canaryd.mesh.admission import Surroundings, admission, sides_of
 from canaryd.mesh.hosts import fully_qualified
-from canaryd.mesh.weights import Guard, Operation, release_patch, split_of, weight_patch
+from canaryd.mesh.weights import Guard, Operation, release_patch, restore_patch, split_of, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
@@ -102,8 +102,9 @@ class MemoryMesh:
     def release(self, route: Route, run: str) -> None:
         """Take our marker out."""
         self._enter("release")
-        if self.virtual_service is not None and (operations := release_patch(self.virtual_service, route, run)):
-            self._write("release", operations)
+        for patch in (restore_patch, release_patch):
+            if self.virtual_service is not None and (operations := patch(self.virtual_service, route, run)):
+                self._write("release", operations)
 
     def sides(self, route: Route) -> Sides:
         """The pods behind both versions."""

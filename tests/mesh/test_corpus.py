@@ -18,7 +18,7 @@ import yaml
 
 from canaryd.mesh.entries import HttpEntry, http_entries
 from canaryd.mesh.route import resolve
-from canaryd.mesh.weights import Guard, release_patch, split_of, weight_patch
+from canaryd.mesh.weights import Guard, release_patch, restore_patch, split_of, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.traffic import EVERYTHING, NOTHING, Entry, Marker, Route, Split, Version
 from tests.mesh.objects import CORPUS
@@ -114,7 +114,8 @@ def test_only_weights_change(path: Path, index: int) -> None:
         assert 0 < total < 2**31
     back = write(found, route, NOTHING, Guard.DESTINATIONS)
     assert split_of(back, route).split == NOTHING
-    clean = jsonpatch.apply_patch(back, release_patch(back, route, "run"))
+    restored = jsonpatch.apply_patch(back, restore_patch(back, route, "run"))
+    clean = jsonpatch.apply_patch(restored, release_patch(restored, route, "run"))
     if first == NOTHING:
         assert clean["spec"] == start["spec"]
     assert clean["metadata"].get("annotations", {}) == start["metadata"].get("annotations", {})

@@ -10,7 +10,7 @@ import pytest
 
 from canaryd.mesh.entries import annotations_of
 from canaryd.mesh.orphans import break_glass, decided, orphan_of
-from canaryd.mesh.weights import Guard, marker_key, origin_key, release_patch, split_of, weight_patch
+from canaryd.mesh.weights import Guard, marker_key, origin_key, release_patch, restore_patch, split_of, weight_patch
 from canaryd.model.traffic import EVERYTHING, NOTHING, Entry, Marker, Route, Split, Version
 from tests.mesh.objects import ROUTE, V1, V2, V3, applied, at, destination, entry, marker, virtual_service
 
@@ -30,7 +30,9 @@ def rolled_back(found: Object, key: str = KEY) -> Object:
     route, left = orphan
     down = Marker(left.run, left.seq + 1, NOTHING, left.split, left.stable, left.canary, 9.0, born=left.born)
     found = applied(found, weight_patch(found, route, down, Guard.DESTINATIONS))
-    return applied(found, release_patch(found, route, left.run))
+    for patch in (restore_patch, release_patch):
+        found = applied(found, patch(found, route, left.run))
+    return found
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from canaryd.mesh.weights import (
     marker_key,
     origin_key,
     release_patch,
+    restore_patch,
     split_of,
     weight_patch,
     weights_for,
@@ -36,7 +37,9 @@ def written(found: Object, split: Split, guard: Guard = Guard.OBJECT, route: Rou
 
 
 def released(found: Object, route: Route = ROUTE) -> Object:
-    return applied(found, release_patch(found, route, "run-1"))
+    for patch in (restore_patch, release_patch):
+        found = applied(found, patch(found, route, "run-1"))
+    return found
 
 
 def weights(found: Object, index: int = 0) -> list[int | None]:
@@ -203,6 +206,7 @@ def test_release_takes_out_only_the_own_runs_marker() -> None:
     """Another run may have begun since; its marker is its claim."""
     found = written(at(100, 0), Split.percent(5))
     assert release_patch(found, ROUTE, "run-2") == []
+    assert restore_patch(found, ROUTE, "run-2") == []
     assert annotations_of(released(found)) == {}
 
 
