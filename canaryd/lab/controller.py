@@ -130,13 +130,15 @@ class Controller:
             self._child.stop()
 
     def kill(self) -> int:
-        """SIGKILL; another one is started. Which process it was. Raises Unavailable when none runs."""
-        pid = self.pid
-        if pid is None:
+        """SIGKILL, and it is gone; another one is started. Which it was. Raises Unavailable when none runs."""
+        child = self._child
+        if child is None or not child.running:
             raise Unavailable("the controller does not run")
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return pid
+            os.kill(child.pid, signal.SIGKILL)
+        while child.running:
+            time.sleep(0.01)
+        return child.pid
 
     def wait_until_leading(self, deadline: float = 30.0) -> None:
         """Wait until it is at work. Raises Unavailable with the end of its log when it is not in time."""
