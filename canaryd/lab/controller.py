@@ -136,7 +136,7 @@ class Controller:
             raise Unavailable("the controller does not run")
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
-        while child.running:
+        while not _is_gone(child):
             time.sleep(0.01)
         return child.pid
 
@@ -190,3 +190,7 @@ class Controller:
         with contextlib.suppress(CanarydError):
             return exchange(self.address, "/readyz")[0] == 200
         return False
+
+
+def _is_gone(child: Child) -> bool:
+    return not child.running
