@@ -277,7 +277,7 @@ class Term:
             caches.plans,
             policies,
             show=self._show,
-            unreadable=self._store.unreadable,
+            unreadable=self._unreadable,
             settle=self._settle,
             tidy=self._tidy,
             forget=self._forget,
@@ -426,12 +426,20 @@ class Term:
         noted = {"metadata": {"annotations": {SETTLED: release}}}
         self._caches.plans.took(self._kube.patch_merge(CANARY_PLANS, namespace, name, noted))
 
-    def _tell_unreadable(self) -> None:
-        """Runs that nobody ticks, because what was written of them means nothing to this canaryd."""
+    def _unreadable(self) -> list[tuple[str, str, str]]:
+        """The runs that nobody ticks, because what was written of them means nothing to this canaryd."""
         unreadable = self._store.unreadable()
-        for found in self._caches.runs.all():
-            if why := unreadable.get(found["metadata"]["name"]):
-                self._runs.unreadable(found["metadata"]["namespace"], found["metadata"]["name"], why)
+        return [
+            (f"{found['metadata']['namespace']}/{_plan_of(found)}", name, unreadable[name])
+            for found in self._caches.runs.all()
+            if (name := found["metadata"]["name"]) in unreadable
+        ]
+
+    def _tell_unreadable(self) -> None:
+        for plan, name, why in self._unreadable():
+            namespace = plan.partition("/")[0]
+            self._runs.unreadable(namespace, name, why)
+            if found := self._caches.runs.get(namespace, name):
                 self._events.tell(reference(found), "RunUnreadable", why, warning=True)
 
     def _tidy(self, run: Run) -> None:
