@@ -54,10 +54,10 @@ class Informer:
     ``on_change`` is called for one change at a time, in the server's order, by a thread of the informer; what it raises
     is logged. It hears of our own writes too, when the watch does.
 
-    ``renewed`` says within how many seconds each watch ends and the next begins. A server sends a bookmark two seconds
-    before the end that was asked for, so that this is also how soon a watch is found out that has died in silence.
-    A server that has seen no event of the kind since it began sends none; then each watch begins with a list.
-    Source: apiserver, pkg/storage/cacher, nextBookmarkTime and dispatchEvents. ``slim`` makes of an object what is kept
+    ``renewed`` says within how many seconds each watch ends and the next begins: this is how soon a watch is found out
+    that has died in silence. Where nothing came of one, not even a bookmark, the next begins with a list: so it is with
+    kinds that are quiet, for a server sends bookmarks about every minute (kube-apiserver 1.35 sent none within 25 s,
+    also not before the end that was asked for). ``slim`` makes of an object what is kept
     of it; it must leave the metadata's names, uid, labels and version.
     """
 

@@ -67,7 +67,7 @@ ROUTES_RENEWED = (10, 15)
 """
 Seconds between two watches of the VirtualServices. Runs look at the weights through this one watch. If it dies without
 a word (a proxy that forgot the connection), drift is seen when the silence is found out: after twenty seconds at most,
-from when on each tick asks the API server again. That costs a controller some five requests a minute, however many
+from when on each tick asks the API server again. That costs a controller ten requests a minute at most, however many
 runs there are; asking for each run at each tick costs some 40 a second with 200 of them.
 """
 DRAIN = "canaryd.io/drain"

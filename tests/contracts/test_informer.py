@@ -109,18 +109,13 @@ def until(what: Callable[[], Any], seconds: float = SOON) -> None:
 
 
 def test_a_watch_that_is_renewed_often_stays_believed(scene: Scene) -> None:
-    """A bookmark comes before the end that was asked for: the next watch goes on from there, and nothing is listed."""
-    scene.create("a")  # a server that has seen no event of a kind since it began sends no bookmark of it
-    lists: list[object] = []
-    listed = scene.kube.listed
-    scene.kube.listed = lambda *given, **more: lists.append(given) or listed(*given, **more)  # type: ignore[method-assign,func-returns-value]
+    """Also where nothing happens: what is known was listed or heard of lately."""
     informer = scene.informer(renewed=(5, 6))
     until(informer.live)
     end = time.monotonic() + 14
     while time.monotonic() < end:
         assert informer.live()
         time.sleep(0.1)
-    assert len(lists) == 1
 
 
 # -- what is told
