@@ -85,6 +85,7 @@ class RealStage(Watched):
         self._ports: dict[str, int] = {}
         self._controllers: dict[str, Process] = {}
         self._started: list[Process] = []
+        self._applied: list[str] = []
 
     def __enter__(self) -> Self:
         done = self.kubectl(f"kubectl create namespace {self.namespace}")
@@ -101,6 +102,8 @@ class RealStage(Watched):
             process.kill()
         self._routes.stop()
         self.prometheus.close()
+        for text in self._applied:
+            self.kubectl("kubectl delete --ignore-not-found -f -", text=text)
         for namespace in self._namespaces:  # which stay, because nothing there collects garbage
             for kind in (CANARY_PLANS, CANARY_RUNS, CANARY_RECORDS, VIRTUAL_SERVICES):
                 for found in self.admin.list(kind, namespace):
@@ -243,9 +246,10 @@ class RealStage(Watched):
             apply(self.installed.config, [role])
 
     def applied(self, what: Path | Json) -> None:
-        """A manifest, as the administrator applies it."""
+        """A manifest, as the administrator applies it; it goes with the stage."""
         text = what.read_text() if isinstance(what, Path) else yaml.safe_dump(what)
         apply(self.installed.config, documents(text))
+        self._applied.append(text)
 
     # -- people
 
