@@ -16,7 +16,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,6 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from canaryd.cluster.informer import Change, Informer
-from canaryd.controller.daemon import DRAIN
 from canaryd.kube import (
     CANARY_PLANS,
     CANARY_RECORDS,
@@ -39,7 +38,6 @@ from canaryd.kube import (
     VIRTUAL_SERVICES,
     Kind,
     Kube,
-    Missing,
 )
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import Cluster
@@ -142,9 +140,11 @@ class RealStage(Watched):
 
     def _give_lease_back(self) -> None:
         """The first leader of a test need not wait for a killed one's time to run out, nor obey a former drain."""
-        given = {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}, "metadata": {"annotations": {DRAIN: None}}}
-        with suppress(Missing):
-            self.admin.patch_merge(LEASES, "canaryd", "canaryd", given)
+        spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0}
+        meta = {"name": "canaryd", "namespace": "canaryd"}
+        self.admin.delete(LEASES, "canaryd", "canaryd")
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        self.admin.create(LEASES, "canaryd", lease)
 
     # -- processes
 
