@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: crds envtest helm chart bench-judge bench-retreat help setup demo test lint check format trials scenarios kills rules reference picture clean
+.PHONY: crds envtest helm chart bench-controller bench-judge bench-retreat help setup demo test lint check format trials scenarios kills faults rules reference picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,11 +47,17 @@ bench-judge: $(STAMP) ## the judge beside its targets and its peers, simulated (
 bench-retreat: $(STAMP) ## seconds from a verdict to the retreat that the API server has accepted
 	$(BIN)/python bench/retreat.py
 
+bench-controller: $(STAMP) ## one controller with PLANS=100 runs in flight: requests, CPU, memory, lateness
+	$(BIN)/python -m bench.controller $(if $(PLANS),--plans $(PLANS)) $(if $(CODE),--code $(CODE))
+
 rules: $(STAMP) ## plants violations of the rules in a copy of the code; each must be caught by a test
 	$(BIN)/python tools/plant.py $(ONLY)
 
 kills: $(STAMP) ## 200 kills by failpoint on real adapters: nothing is lost, and every end is as without them
 	$(BIN)/python -m tests.kills.trial 200
+
+faults: $(STAMP) ## every fault of an API server on every call of the controller, one by one: each run ends as without it
+	$(BIN)/python -m tests.controller.faults
 
 helm: ## Helm from Go modules, once, so that the chart is linted and rendered in tests (needs Go)
 	@$(PYTHON) tests/envtest/helm/build.py

@@ -178,7 +178,7 @@ PLANTS = (
     following("a deleted plan leaves its run", '    return _ended(current, "the plan was deleted") if current else Following(Course.REST)\n', "    return Following(Course.REST)\n"),
     following("something begins while draining", "        return _ended(current, draining) if current else Following(Course.REST, last, draining)\n", "        return _ended(current, draining) if current else Following(Course.BEGIN, last)\n"),
     following("an ended run with its marker is over", "    return run.final and run.released\n", "    return run.final\n"),
-    plans("a plan begins beside a run that cannot be read", "            if damaged := self._damaged(plan):\n", "            if False:\n"),
+    plans("a plan begins beside a run that cannot be read", "            if damaged := self._damaged(key):\n", "            if False:\n"),
     plans("a refused plan is tried at each look", "        if self._waits(desk, plan):\n", "        if False:\n"),
     plans("another text waits for a backoff", "bool(desk.refused) and desk.of == plan.digest and", "bool(desk.refused) and"),
     plans("a deleted run is begun again", "                desk.settled = run.plan.spec.release\n            self._scheduler", "                pass\n            self._scheduler"),
@@ -248,7 +248,7 @@ PLANTS = (
     # rule 7: nothing blocks a rollback
     machine("no way back ignored", "    if why := no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
     machine("retreat in flight taken for granted", "    return run.split == NOTHING and run.arrived_at is not None\n", "    return True\n"),
-    machine("final without settle", ">= run.settle\n", ">= 0\n"),
+    machine("final without settle", ">= run.settle:\n", ">= 0:\n"),
     Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        return guarded", "    if guard:\n        return guarded", (WEIGHTS,)),
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),

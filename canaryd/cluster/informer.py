@@ -56,7 +56,8 @@ class Informer:
 
     ``renewed`` says within how many seconds each watch ends and the next begins. A server sends a bookmark two seconds
     before the end that was asked for, so that this is also how soon a watch is found out that has died in silence.
-    Source: apiserver, pkg/storage/cacher/cache_watcher.go, nextBookmarkTime. ``slim`` makes of an object what is kept
+    A server that has seen no event of the kind since it began sends none; then each watch begins with a list.
+    Source: apiserver, pkg/storage/cacher, nextBookmarkTime and dispatchEvents. ``slim`` makes of an object what is kept
     of it; it must leave the metadata's names, uid, labels and version.
     """
 
@@ -86,12 +87,12 @@ class Informer:
         for one in self._followers:
             one.start()
 
-    def stop(self) -> None:
-        """Close the watches and end the threads. Nothing is told afterwards."""
+    def stop(self, seconds: float = LAST_WORDS) -> None:
+        """Close the watches and end the threads, waiting ``seconds`` at most. Nothing is told afterwards."""
         self._cache.hush()
         for one in self._followers:
             one.close()
-        until = time.monotonic() + LAST_WORDS
+        until = time.monotonic() + seconds
         for one in self._followers:
             one.join(until - time.monotonic())
 

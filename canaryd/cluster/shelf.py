@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from canaryd import telemetry
 from canaryd.cluster.cache import Change
-from canaryd.cluster.informer import RENEWED, Informer
+from canaryd.cluster.informer import LAST_WORDS, RENEWED, Informer
 from canaryd.kube import Kind, Kube, Object, Objects
 
 KEEP = 600.0
@@ -196,6 +196,9 @@ def carries(found: Object, labels: Mapping[str, str]) -> bool:
 
 
 def _end(places: Mapping[tuple[Kind, str], _Place]) -> None:
+    for place in places.values():  # all at once: an API server that hangs must not be waited for once for each
+        place.informer.stop(0)
+    until = time.monotonic() + LAST_WORDS
     for (kind, namespace), place in places.items():
-        place.informer.stop()
+        place.informer.stop(max(0.0, until - time.monotonic()))
         telemetry.silent(kind.plural, namespace)

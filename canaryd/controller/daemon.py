@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from canaryd.controller.folder import Folder
 from canaryd.controller.nearby import GATHER, concerned
 from canaryd.controller.orphans import Orphans
 from canaryd.controller.plans import SETTLED, Plans, Standing
+from canaryd.controller.policies import Policies
 from canaryd.controller.telling import Journals, plan_event, plan_status, reference
 from canaryd.errors import CanarydError, Rejected
 from canaryd.kube import (
@@ -49,8 +50,6 @@ from canaryd.kube import (
 from canaryd.mesh.orphans import break_glass
 from canaryd.mesh.slim import CARE
 from canaryd.mesh.virtualservice import VERSIONS
-from canaryd.model.policy import policy_of
-from canaryd.model.problem import Refused
 from canaryd.model.run import Run
 from canaryd.settings import Settings
 from canaryd.store.cluster import ClusterStore
@@ -272,12 +271,13 @@ class Term:
         self._shelf = Shelf(kube, shared=(caches.routes,), on_change=self._nearby, care=CARE)
         world = cluster_world(settings, kube, self._store, self._journals, self._shelf)
         self.canaryd = Canaryd(world, workers=settings.workers, mode=settings.mode, may=valid, shown=self._ticked)
+        policies = Policies(caches.policies.all)
         self.plans = Plans(
             self.canaryd,
             caches.plans,
-            self._policies,
+            policies,
             show=self._show,
-            unreadable=self._store.unreadable,
+            unreadable=self._unreadable,
             settle=self._settle,
             tidy=self._tidy,
             forget=self._forget,
@@ -288,7 +288,7 @@ class Term:
         self._orphans = Orphans(world.mesh, caches.routes, self._exists, world.clock, tell=self._orphaned, may=valid)
         self._folder: Folder | None = None
         if folder:
-            self._folder = Folder(folder, kube, caches.plans, self._policies, tell=self._broken, may=valid)
+            self._folder = Folder(folder, kube, caches.plans, policies, tell=self._broken, may=valid)
         self._accepted: dict[str, str] = {}
         self._states: dict[str, str] = {}
         self._changed: dict[str, str] = {}
@@ -426,12 +426,20 @@ class Term:
         noted = {"metadata": {"annotations": {SETTLED: release}}}
         self._caches.plans.took(self._kube.patch_merge(CANARY_PLANS, namespace, name, noted))
 
-    def _tell_unreadable(self) -> None:
-        """Runs that nobody ticks, because what was written of them means nothing to this canaryd."""
+    def _unreadable(self) -> list[tuple[str, str, str]]:
+        """The runs that nobody ticks, because what was written of them means nothing to this canaryd."""
         unreadable = self._store.unreadable()
-        for found in self._caches.runs.all():
-            if why := unreadable.get(found["metadata"]["name"]):
-                self._runs.unreadable(found["metadata"]["namespace"], found["metadata"]["name"], why)
+        return [
+            (f"{found['metadata']['namespace']}/{_plan_of(found)}", name, unreadable[name])
+            for found in self._caches.runs.all()
+            if (name := found["metadata"]["name"]) in unreadable
+        ]
+
+    def _tell_unreadable(self) -> None:
+        for plan, name, why in self._unreadable():
+            namespace = plan.partition("/")[0]
+            self._runs.unreadable(namespace, name, why)
+            if found := self._caches.runs.get(namespace, name):
                 self._events.tell(reference(found), "RunUnreadable", why, warning=True)
 
     def _tidy(self, run: Run) -> None:
@@ -466,22 +474,6 @@ class Term:
         if pod and home:
             about = {"apiVersion": "v1", "kind": "Pod", "namespace": home, "name": pod}
             self._events.tell(about, "PlanFileBroken", said, warning=True)
-
-    def _policies(self) -> Mapping[str, Mapping[str, Any]]:
-        found = {}
-        for one in self._caches.policies.all():
-            name = one["metadata"]["name"]
-            content = {
-                "apiVersion": one.get("apiVersion"),
-                "kind": one.get("kind"),
-                "metadata": {"name": name},
-                "spec": one.get("spec") or {},
-            }
-            try:
-                found[name] = policy_of(content, f"CanaryPolicy {name}").content
-            except Refused as refused:
-                log.warning("policy.refused", policy=name, why=str(refused))
-        return found
 
 
 def lease_place(settings: Settings) -> tuple[str, str]:

@@ -89,8 +89,8 @@ class Plans:
     ``show`` is given where each plan stands after a look. ``settle`` notes in a plan (namespace, name) the release that
     was run to its end, or whose run was deleted. ``tidy`` deletes a run that has ended and is older than the
     ``history`` that is kept. ``forget`` is told the key of a plan that is gone with its last run. ``mode`` is the
-    process's. ``unreadable`` names runs whose record cannot be read, with the reason: while a plan has one, nothing of
-    it begins.
+    process's. ``unreadable`` gives runs whose record cannot be read (the key of the plan, the run's name, why): while
+    a plan has one, nothing of it begins.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Plans:
         policies: Policies,
         *,
         show: Callable[[Standing], None],
-        unreadable: Callable[[], Mapping[str, str]] = dict,
+        unreadable: Callable[[], Iterable[tuple[str, str, str]]] = tuple,
         settle: Callable[[str, str, str], None] = lambda *_: None,
         tidy: Callable[[Run], None] = lambda _: None,
         forget: Callable[[str], None] = lambda _: None,
@@ -308,7 +308,7 @@ class Plans:
         if self._waits(desk, plan):
             return replace(standing, problems=desk.refused)
         try:
-            if damaged := self._damaged(plan):
+            if damaged := self._damaged(key):
                 raise Refused(damaged)
             begun = self._canaryd.begin(plan, uid=run_name(standing.text, plan, desk.runs.values()))
         except Settled as settled:
@@ -331,13 +331,13 @@ class Plans:
         log.warning("plan.ends_run", run=run.uid, why=following.reason)
         self._canaryd.order(run.uid, command("abort", reason=following.reason, by="canaryd"))
 
-    def _damaged(self, plan: Plan) -> list[Problem]:
-        """The runs of ``plan`` that cannot be read: nobody knows what they were about to do, so that nothing begins."""
+    def _damaged(self, key: str) -> list[Problem]:
+        """The runs of a plan that cannot be read: nobody knows what they were about to do, so that nothing begins."""
         remedy = "run the canaryd that wrote it, or bring the traffic back by hand and delete it"
         return [
             Problem(f"CanaryRun {uid}", why, "a run that this canaryd can read", remedy)
-            for uid, why in self._unreadable().items()
-            if uid.rpartition("-")[0] == plan.name
+            for plan, uid, why in self._unreadable()
+            if plan == key
         ]
 
     def _waits(self, desk: _Desk, plan: Plan) -> bool:

@@ -88,6 +88,8 @@ class Scheduler:
         Wakes with the same delay are one: the first says when.
         """
         if after > 0:
+            if not self._due.running:  # every run is ticked at the start, and none after the end
+                return
             with suppress(ConflictingIdError):
                 due = datetime.now(UTC) + timedelta(seconds=after)
                 self._due.add_job(self.wake, "date", run_date=due, args=[uid], id=f"{uid} after {after:g}")

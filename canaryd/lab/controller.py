@@ -130,13 +130,15 @@ class Controller:
             self._child.stop()
 
     def kill(self) -> int:
-        """SIGKILL; another one is started. Which process it was. Raises Unavailable when none runs."""
-        pid = self.pid
-        if pid is None:
+        """SIGKILL, and it is gone; another one is started. Which it was. Raises Unavailable when none runs."""
+        child = self._child
+        if child is None or not child.running:
             raise Unavailable("the controller does not run")
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return pid
+            os.kill(child.pid, signal.SIGKILL)
+        while not _is_gone(child):
+            time.sleep(0.01)
+        return child.pid
 
     def wait_until_leading(self, deadline: float = 30.0) -> None:
         """Wait until it is at work. Raises Unavailable with the end of its log when it is not in time."""
@@ -188,3 +190,7 @@ class Controller:
         with contextlib.suppress(CanarydError):
             return exchange(self.address, "/readyz")[0] == 200
         return False
+
+
+def _is_gone(child: Child) -> bool:
+    return not child.running

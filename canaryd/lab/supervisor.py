@@ -412,7 +412,7 @@ def _api(lab: Lab, body: Json) -> Json:
 
 
 def _controller(lab: Lab, body: Json) -> Json:
-    """`{"running": false}` stops canaryd's controller, `true` starts it; `{"kill": true}` kills it, and it comes back."""
+    """`{"running": false}` stops canaryd's controller, `true` starts it; `{"kill": true}` kills it: it comes back."""
     if lab.controller is None:
         raise Rejected("there is no controller in this lab; bring it up with: canaryd lab up --controller")
     if body.get("kill"):

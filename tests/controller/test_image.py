@@ -34,8 +34,9 @@ def test_the_canary_loses_its_traffic_at_once(stage: Stage, policy: str) -> None
     assert kept.outcome is Outcome.PROMOTED, kept.reason
     assert kept.canary_pin != former.canary_pin
     assert kept.judged_from > former.judged_from, "it was judged by what the former image did"
-    dropped = next(index for index, moment in enumerate(past.moments) if moment.weight == 10)
-    assert [moment.weight for moment in past.moments[dropped:] if moment.marker][1] == 0, str(past)
+    marked = [(moment.weight, moment.marker.latch) for moment in past.moments if moment.marker]
+    dropped = marked.index((0, "restart"))
+    assert [weight for weight, _ in marked[dropped:]][:3] == [0, 10, 50], str(past)
     assert any(segment.split == NOTHING for segment in kept.segments[1:])
     assert kept.phase is Phase.PROMOTED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -96,7 +95,7 @@ class Shelf:
 class Desk:
     """The whole of it."""
 
-    def __init__(self, *runs: Run, unreadable: Mapping[str, str] | None = None, history: int = 10) -> None:
+    def __init__(self, *runs: Run, unreadable: tuple[tuple[str, str, str], ...] = (), history: int = 10) -> None:
         self.canaryd = Written()
         self.shelf = Shelf()
         self.shown: list[Standing] = []
@@ -107,7 +106,7 @@ class Desk:
             self.shelf,
             dict,
             show=self.shown.append,
-            unreadable=lambda: unreadable or {},
+            unreadable=lambda: unreadable,
             settle=lambda namespace, name, release: self.noted.append(f"{namespace}/{name} {release}"),
             tidy=lambda run: self.deleted.append(run.uid),
             history=history,
@@ -266,12 +265,13 @@ def test_while_draining_nothing_begins_and_what_runs_goes_back() -> None:
 
 def test_nothing_begins_while_a_run_of_the_plan_cannot_be_read() -> None:
     """Nobody knows what it was about to do."""
-    desk = Desk(unreadable={"reviews-v2": "written by a later canaryd", "ratings-1": "damaged"})
+    of_others = (("default/ratings", "ratings-1", "damaged"), ("shop/reviews", "reviews-v1", "damaged"))
+    desk = Desk(unreadable=((KEY, "reviews-v2", "written by a later canaryd"), *of_others))
     desk.shelf.put()
     standing = desk.look()
     assert standing is not None
     assert "CanaryRun reviews-v2" in standing.problems
-    assert "ratings" not in standing.problems
+    assert "damaged" not in standing.problems
     assert desk.canaryd.begun == []
 
 

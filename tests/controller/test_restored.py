@@ -10,6 +10,7 @@ import pytest
 
 from canaryd.model.run import Outcome, Phase
 from tests.cli.stage import Json, Process
+from tests.controller.past import Past
 from tests.controller.stage import Stage
 
 LONG = [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "10m"}]
@@ -88,10 +89,22 @@ def test_what_was_promoted_is_left_alone(stage: Stage, tmp_path: Path, kinds: tu
     assert stage.newest().outcome is Outcome.PROMOTED
 
 
-@pytest.mark.parametrize("kinds", [WITHOUT_RECORDS, PLAN_ALONE], ids=["no records", "no runs"])
-def test_what_was_in_flight_is_rolled_back(stage: Stage, tmp_path: Path, kinds: tuple[str, ...]) -> None:
+def test_what_was_in_flight_without_its_run_goes_back_before_anything_begins(stage: Stage, tmp_path: Path) -> None:
+    """The marker is an orphan; the plan's release was never settled, and begins anew, from nothing."""
+    restore(stage, in_flight(tmp_path, PLAN_ALONE))
+    past = Past(stage.cluster)
+    process = stage.controller()
+    stage.until(lambda: bool(stage.records()) and stage.weights() == (90, 10), "a run anew", process)
+    marked = [(moment.weight, moment.marker) for moment in past.moments if moment.marker]
+    *former, (weight, anew) = marked
+    assert former, str(past)
+    assert all((at, marker.latch) == (0, "abort") for at, marker in former), str(past)
+    assert (weight, anew.run, anew.seq) == (10, stage.newest().uid, 1), str(past)
+
+
+def test_what_was_in_flight_without_its_record_is_rolled_back(stage: Stage, tmp_path: Path) -> None:
     """Nobody knows what became of it since; it is not begun again by itself."""
-    restore(stage, in_flight(tmp_path, kinds))
+    restore(stage, in_flight(tmp_path, WITHOUT_RECORDS))
     process = stage.controller()
     stage.until(lambda: stage.weights() == (100, 0) and not stage.marked(), "0 %", process)
     settles(stage, process)

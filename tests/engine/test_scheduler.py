@@ -269,6 +269,21 @@ def test_a_run_is_woken_once_at_a_later_moment() -> None:
         scheduler.stop()
 
 
+def test_later_wakes_before_the_start_and_after_the_end_are_harmless() -> None:
+    """A watch may tell of something at any moment."""
+    ticks: list[str] = []
+    scheduler = Scheduler(ticks.append)
+    scheduler.add("a", every=3600)
+    for _ in range(2):
+        scheduler.wake("a", 0.1)
+    scheduler.start()
+    eventually(lambda: ticks == ["a"])
+    scheduler.stop()
+    scheduler.wake("a", 0.1)
+    time.sleep(0.3)
+    assert ticks == ["a"]
+
+
 def test_a_wake_that_is_to_come_later_comes_once() -> None:
     """A rollout changes many pods in a moment: who looks after each of them looks once."""
     ticks: list[float] = []
