@@ -16,7 +16,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,6 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from canaryd.cluster.informer import Change, Informer
-from canaryd.controller.daemon import DRAIN
 from canaryd.kube import (
     CANARY_PLANS,
     CANARY_RECORDS,
@@ -39,7 +38,6 @@ from canaryd.kube import (
     VIRTUAL_SERVICES,
     Kind,
     Kube,
-    Missing,
 )
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import Cluster
@@ -85,6 +83,7 @@ class RealStage(Watched):
         self._ports: dict[str, int] = {}
         self._controllers: dict[str, Process] = {}
         self._started: list[Process] = []
+        self._applied: list[str] = []
 
     def __enter__(self) -> Self:
         done = self.kubectl(f"kubectl create namespace {self.namespace}")
@@ -101,6 +100,8 @@ class RealStage(Watched):
             process.kill()
         self._routes.stop()
         self.prometheus.close()
+        for text in self._applied:
+            self.kubectl("kubectl delete --ignore-not-found -f -", text=text)
         for namespace in self._namespaces:  # which stay, because nothing there collects garbage
             for kind in (CANARY_PLANS, CANARY_RUNS, CANARY_RECORDS, VIRTUAL_SERVICES):
                 for found in self.admin.list(kind, namespace):
@@ -139,9 +140,11 @@ class RealStage(Watched):
 
     def _give_lease_back(self) -> None:
         """The first leader of a test need not wait for a killed one's time to run out, nor obey a former drain."""
-        given = {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}, "metadata": {"annotations": {DRAIN: None}}}
-        with suppress(Missing):
-            self.admin.patch_merge(LEASES, "canaryd", "canaryd", given)
+        spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0}
+        meta = {"name": "canaryd", "namespace": "canaryd"}
+        self.admin.delete(LEASES, "canaryd", "canaryd")
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        self.admin.create(LEASES, "canaryd", lease)
 
     # -- processes
 
@@ -243,9 +246,10 @@ class RealStage(Watched):
             apply(self.installed.config, [role])
 
     def applied(self, what: Path | Json) -> None:
-        """A manifest, as the administrator applies it."""
+        """A manifest, as the administrator applies it; it goes with the stage."""
         text = what.read_text() if isinstance(what, Path) else yaml.safe_dump(what)
         apply(self.installed.config, documents(text))
+        self._applied.append(text)
 
     # -- people
 

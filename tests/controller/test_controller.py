@@ -231,4 +231,4 @@ def test_a_cluster_without_our_kinds_is_said_with_the_command(stage: Stage, tmp_
             stage.kubectl(f"kubectl delete crd {definition['metadata']['name']}")
     process = stage.controller()
     assert process.ended() == 13
-    assert "canaryd crds | kubectl apply -f -" in process.output
+    assert "canaryd crds | kubectl apply --server-side -f -" in process.output

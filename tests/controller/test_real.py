@@ -28,6 +28,8 @@ from tests.deploy.manifests import DEPLOY, ROOT
 pytestmark = XDIST_GROUP
 
 LONG = [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "10m"}]
+SHORT = {"CANARYD_LEASE_SECONDS": "3"}
+"""For tests that wait for a Lease to run out."""
 TAKE_OVER = 6.0
 """Seconds: the Lease's three, a look of the standby, and what a busy machine adds."""
 
@@ -186,9 +188,9 @@ def test_a_deleted_run_leaves_no_traffic_behind(stage: RealStage) -> None:
 
 def test_a_standby_of_the_same_account_takes_over(stage: RealStage) -> None:
     """The leader is killed at 10 %; the other one ends the run the same way."""
-    leader = stage.controller()
+    leader = stage.controller(**SHORT)
     leader.says('"event": "daemon.leads"')
-    standby = stage.controller(name="canaryd-1")
+    standby = stage.controller(name="canaryd-1", **SHORT)
     standby.says('"event": "daemon.started"')
     stage.apply(steps=[{"weight": 10, "bake": "4s"}, {"weight": 50, "bake": "1s"}])
     stage.until(lambda: stage.is_at(Phase.BAKING), "baking", leader)
@@ -208,7 +210,7 @@ def test_a_standby_of_the_same_account_takes_over(stage: RealStage) -> None:
 def test_drain_with_its_own_account(stage: RealStage, alone: bool) -> None:
     """What runs is rolled back, and nothing of ours is left; a canaryd that is installed later is free to begin."""
     stage.drain_account()
-    process = stage.controller()
+    process = stage.controller(**SHORT)
     stage.apply(steps=LONG)
     stage.until(lambda: stage.weights() == (90, 10), "10 %", process)
     if alone:
@@ -226,7 +228,7 @@ def test_drain_with_its_own_account(stage: RealStage, alone: bool) -> None:
         assert process.ended() == 0, process.output
     with pytest.raises(Missing):
         stage.admin.get(LEASES, "canaryd", "canaryd")
-    process = stage.controller(name="canaryd-1")
+    process = stage.controller(name="canaryd-1", **SHORT)
     stage.apply(release="v4")
     assert stage.is_so("Promoted", stage.ends(process=process))
 
