@@ -54,11 +54,11 @@ class Informer:
     ``on_change`` is called for one change at a time, in the server's order, by a thread of the informer; what it raises
     is logged. It hears of our own writes too, when the watch does.
 
-    ``renewed`` says within how many seconds each watch ends and the next begins: this is how soon a watch is found out
-    that has died in silence. Where nothing came of one, not even a bookmark, the next begins with a list: so it is with
-    kinds that are quiet, for a server sends bookmarks about every minute (kube-apiserver 1.35 sent none within 25 s,
-    also not before the end that was asked for). ``slim`` makes of an object what is kept
-    of it; it must leave the metadata's names, uid, labels and version.
+    ``renewed`` says within how many seconds each watch ends and the next begins, or gives it before each: this is how
+    soon a watch is found out that has died in silence. Where nothing came of one, not even a bookmark, the next begins
+    with a list: so it is with kinds that are quiet, for a server sends bookmarks about every minute (kube-apiserver
+    1.35 sent none of custom resources within 25 s, also not before the end that was asked for). ``slim`` makes of an
+    object what is kept of it; it must leave the metadata's names, uid, labels and version.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class Informer:
         *,
         on_change: Callable[[Change], None] | None = None,
         labels: Mapping[str, str] | None = None,
-        renewed: tuple[int, int] = RENEWED,
+        renewed: tuple[int, int] | Callable[[], tuple[int, int]] = RENEWED,
         slim: Callable[[Object], Object] = lambda found: found,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kind = kind
         self.namespaces = tuple(dict.fromkeys(namespaces))
-        self._patience = min(FRESH, renewed[1] + SLACK)
+        self._renewed: Callable[[], tuple[int, int]] = renewed if callable(renewed) else lambda: renewed
         self._slim = slim
         self._cache = Cache(self.namespaces, labels or {}, on_change, clock)
         self._followers = [
-            _Follower(kube, kind, namespace, labels or {}, self._cache, clock, renewed, slim)
+            _Follower(kube, kind, namespace, labels or {}, self._cache, clock, self._renewed, slim)
             for namespace in self.namespaces
         ]
 
@@ -95,6 +95,11 @@ class Informer:
         until = time.monotonic() + seconds
         for one in self._followers:
             one.join(until - time.monotonic())
+
+    def hurry(self) -> None:
+        """End the watches of now and begin new ones, by what ``renewed`` says now."""
+        for one in self._followers:
+            one.hurry()
 
     def wait(self, seconds: float) -> bool:
         """Whether every namespace was listed once, within ``seconds``."""
@@ -121,7 +126,9 @@ class Informer:
         Whether what is known may be taken for what is: all is listed and watched, and no watch has been silent for
         longer than a living one would be.
         """
-        return all(one.is_watching for one in self._followers) and self._cache.fresh(self._patience)
+        return all(one.is_watching for one in self._followers) and self._cache.fresh(
+            min(FRESH, self._renewed()[1] + SLACK)
+        )
 
     def took(self, found: Object) -> None:
         """
@@ -143,7 +150,7 @@ class _Follower:
         labels: Mapping[str, str],
         cache: Cache,
         clock: Callable[[], float],
-        renewed: tuple[int, int] = RENEWED,
+        renewed: Callable[[], tuple[int, int]] = lambda: RENEWED,
         slim: Callable[[Object], Object] = lambda found: found,
     ) -> None:
         self._renewed, self._slim = renewed, slim
@@ -174,6 +181,9 @@ class _Follower:
 
     def close(self) -> None:
         self._stopping.set()
+        self.hurry()
+
+    def hurry(self) -> None:
         with self._lock:
             if self._watch is not None:
                 self._watch.close()
@@ -228,7 +238,7 @@ class _Follower:
         self._since = since
 
     def _follow(self) -> None:
-        seconds = random.randint(*self._renewed)  # noqa: S311  # so that not all watches end together
+        seconds = random.randint(*self._renewed())  # noqa: S311  # so that not all watches end together
         watch = self._kube.watch(self._kind, self._namespace, since=self._since, seconds=seconds, labels=self._labels)
         self._opened = self._clock()
         self._live_from = min(self._live_from, self._opened + (CATCH_UP if self._failing else 0.0))

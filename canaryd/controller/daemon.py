@@ -24,10 +24,11 @@ from canaryd import telemetry
 from canaryd.app import Canaryd, cluster_world
 from canaryd.cluster.elector import Elector
 from canaryd.cluster.events import Events
-from canaryd.cluster.informer import Change, Informer
+from canaryd.cluster.informer import RENEWED, Change, Informer
 from canaryd.cluster.shelf import Shelf
 from canaryd.controller.aftermath import Aftermath
 from canaryd.controller.folder import Folder
+from canaryd.controller.following import is_over
 from canaryd.controller.nearby import GATHER, concerned
 from canaryd.controller.orphans import Orphans
 from canaryd.controller.plans import SETTLED, Plans, Standing
@@ -65,10 +66,10 @@ LISTED_WITHIN = 60.0
 """Seconds in which a new leader waits for its caches before it says why it waits."""
 ROUTES_RENEWED = (10, 15)
 """
-Seconds between two watches of the VirtualServices. Runs look at the weights through this one watch. If it dies without
-a word (a proxy that forgot the connection), drift is seen when the silence is found out: after twenty seconds at most,
-from when on each tick asks the API server again. That costs a controller ten requests a minute at most, however many
-runs there are; asking for each run at each tick costs some 40 a second with 200 of them.
+Seconds between two watches of the VirtualServices while a run is in flight. Runs look at the weights through this one
+watch. If it dies without a word (a proxy that forgot the connection), drift is seen when the silence is found out:
+after twenty seconds at most, from when on each tick asks the API server again. That costs a controller ten requests a
+minute at most, however many runs there are; asking for each run at each tick costs some 40 a second with 200 of them.
 """
 DRAIN = "canaryd.io/drain"
 """On the Lease: who asked that everything be rolled back and nothing begin."""
@@ -114,7 +115,7 @@ class Daemon:
                 _served(self._kube, namespaces[0]),
                 namespaces,
                 on_change=self._on("route"),
-                renewed=ROUTES_RENEWED,
+                renewed=self._routes_renewed,
             ),
         )
         self._pod = os.environ.get("POD_NAME") or socket.gethostname()
@@ -222,6 +223,10 @@ class Daemon:
         except CanarydError as error:
             log.warning("lease.not_taken_away", lease=f"{namespace}/{name}", error=str(error))
 
+    def _routes_renewed(self) -> tuple[int, int]:
+        """Where nothing is in flight nobody looks at weights, and a watch may last."""
+        return ROUTES_RENEWED if self._term is not None and self._term.busy else RENEWED
+
     # -- what the watches say
 
     def _on(self, kind: str) -> Callable[[Change], None]:
@@ -289,6 +294,7 @@ class Term:
         self._folder: Folder | None = None
         if folder:
             self._folder = Folder(folder, kube, caches.plans, policies, tell=self._broken, may=valid)
+        self.busy = False
         self._accepted: dict[str, str] = {}
         self._states: dict[str, str] = {}
         self._changed: dict[str, str] = {}
@@ -375,8 +381,13 @@ class Term:
         return self.canaryd.see(uid)
 
     def _ticked(self, run: Run) -> None:
+        if not self.busy:
+            self.busy = True
+            self._caches.routes.hurry()
         self._show_run(run)
         self.plans.ticked(run)
+        if is_over(run):
+            self.busy = bool(self.plans.in_flight())
 
     def _show_run(self, run: Run) -> None:
         self._runs.show(run, self._break_glass(run), plan_changed=self._changed.get(run.uid, ""))
