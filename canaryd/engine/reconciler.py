@@ -75,17 +75,19 @@ class Reconciler:
 
     def _load(self, uid: str) -> Record:
         try:
-            self._known[uid] = self._store.load(uid)
+            known = self._known[uid] = self._store.load(uid)
         except CanarydError as error:
             # A rollback must not wait for the store: what was known last is enough for it.
-            if uid not in self._known:
+            last = self._known.get(uid)
+            if last is None:
                 raise
+            known = last
             log.warning("store.unavailable", run=uid, error=str(error))
         unsaved = self._unsaved.get(uid)
-        if unsaved is not None and unsaved.version == self._known[uid].version:
+        if unsaved is not None and unsaved.version == known.version:
             return unsaved  # nobody has saved since: what this process decided still holds
         self._unsaved.pop(uid, None)
-        return self._known[uid]
+        return known
 
     def _observe(self, run: Run) -> Observation:
         # The evidence is weighed last: between a verdict and its retreat nobody else is asked anything.
