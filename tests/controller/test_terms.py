@@ -9,7 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from canaryd.controller.daemon import Daemon, Term
+from canaryd.controller.daemon import Daemon
+from canaryd.controller.term import Term
 from canaryd.settings import read_settings
 from tests.cli.stage import wait_for
 from tests.controller.stage import Stage
