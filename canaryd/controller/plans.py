@@ -71,6 +71,7 @@ class _Desk:
     """What is remembered of one plan between two looks."""
 
     runs: dict[str, Run]
+    uid: str = ""
     strangers: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     turned_down: str = ""
@@ -245,10 +246,19 @@ class Plans:
             self._say_refused(key, desk, str(refused))
             self._show(Standing(found, None, following, str(refused)))
             return
+        self._meet(desk, found)
         desk.turned_down = desk.turned_down or _turned_down(found)
         settled = "" if plan.observes else self._settled(found, desk, runs)
         following = follow(plan, runs, turned_down=desk.turned_down, settled=settled, draining=self._draining)
         self._show(self._done(key, desk, Standing(found, plan, following)))
+
+    @staticmethod
+    def _meet(desk: _Desk, found: Object) -> None:
+        """Forget what was noted of a former plan of that name: who deleted it and its runs begins anew."""
+        uid = str(found["metadata"].get("uid") or "")
+        if desk.uid and uid != desk.uid:
+            desk.settled = desk.turned_down = desk.refused = ""
+        desk.uid = uid
 
     def _adopt(self, desk: _Desk) -> None:
         """Carry out what appeared and was not begun here."""

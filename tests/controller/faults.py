@@ -51,7 +51,6 @@ RUN: tuple[Call, ...] = (
     ("get", "virtualservices"),
     ("patch", "virtualservices"),
     ("list", "destinationrules"),
-    ("get", "services"),
     ("list", "pods"),
     ("list", "deployments"),
     ("get", "canaryruns"),

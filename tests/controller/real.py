@@ -89,6 +89,7 @@ class RealStage(Watched):
         done = self.kubectl(f"kubectl create namespace {self.namespace}")
         assert done.returncode == 0, done.stderr
         self.furnish(self.namespace)
+        self._clear()
         self._give_lease_back()
         self.prometheus.__enter__()
         self._routes.start()
@@ -106,6 +107,12 @@ class RealStage(Watched):
             for kind in (CANARY_PLANS, CANARY_RUNS, CANARY_RECORDS, VIRTUAL_SERVICES):
                 for found in self.admin.list(kind, namespace):
                     self.admin.delete(kind, namespace, found["metadata"]["name"])
+
+    def _clear(self) -> None:
+        """Runs that other tests have left on the server that all share are none of this controller's."""
+        for kind in (CANARY_PLANS, CANARY_RUNS, CANARY_RECORDS):
+            for found in self.admin.list(kind):
+                self.admin.delete(kind, found["metadata"]["namespace"], found["metadata"]["name"])
 
     def furnish(self, namespace: str, weights: dict[str, int] | None = None) -> None:
         """Reviews in ``namespace``."""

@@ -325,6 +325,20 @@ def test_a_release_whose_run_was_deleted_is_not_run_again() -> None:
         assert desk.canaryd.begun == ["v4"]
 
 
+def test_a_plan_that_was_deleted_with_its_runs_begins_anew() -> None:
+    """Applied again at once, it is another object of the same name."""
+    desk = Desk(flying())
+    desk.shelf.put()
+    desk.look()
+    desk.plans.gone("default", "reviews", "reviews-v3")
+    desk.look()
+    assert desk.canaryd.begun == []
+    desk.shelf.put()
+    desk.shelf.plans[KEY]["metadata"]["uid"] = "u-2"
+    desk.look()
+    assert desk.canaryd.begun == ["v3"]
+
+
 def test_a_note_that_a_death_kept_from_being_written_is_made_good() -> None:
     """The annotation speaks of the run before: the last one is right."""
     desk = Desk(over("v2", created=0.5), over("v3"))

@@ -14,6 +14,7 @@ from itertools import count
 import pytest
 
 from canaryd.model.run import Outcome, Phase, Run
+from canaryd.store.objects import why_of
 from tests.cli.stage import Process
 from tests.controller.past import Past, record_in
 from tests.controller.stage import Stage
@@ -104,7 +105,7 @@ def ended(pair: Pair, past: Past, outcome: Outcome, reason: str = "") -> Run:
     run = stage.newest()
     assert run.outcome is outcome, run.reason
     assert stage.weights() == ((0, 100) if outcome is Outcome.PROMOTED else (100, 0)), str(past)
-    assert found["status"]["why"] == run.reason
+    assert found["status"]["why"] == why_of(run)
     assert reason in ("", run.reason)
     past.check()
     assert {moment.marker.run for moment in past.moments if moment.marker} <= {run.uid}

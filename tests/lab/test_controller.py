@@ -25,6 +25,7 @@ from canaryd.lab import bookinfo
 from canaryd.lab.controller import Controller
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import Counts, Load
+from canaryd.lab.prometheus import find_or_fetch
 from canaryd.store.objects import record_of
 from tests.deploy.test_dashboard import panels
 from tests.lab.conftest import calm, put, wait_for
@@ -117,13 +118,13 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def running(running_lab: Lab) -> Iterator[Lab]:
-    running_lab.start_controller().wait_until_leading(60)
-    yield running_lab
-    running_lab.stop_controller()
-    for definition in running_lab.cluster.objects("CustomResourceDefinition"):
-        if definition["spec"]["group"] == "canaryd.io":
-            running_lab.cluster.remove("CustomResourceDefinition", "", definition["metadata"]["name"])
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of its own: images are changed in it, pods come anew, and its Prometheus is stopped."""
+    find_or_fetch()
+    with Lab.up(tmp_path_factory.mktemp("controlled"), rps=RPS, seed=7) as lab:
+        lab.start_controller().wait_until_leading(60)
+        yield lab
+        lab.stop_controller()
 
 
 @pytest.fixture

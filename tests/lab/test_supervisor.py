@@ -114,7 +114,7 @@ def test_an_outage_keeps_the_address(detached: State, part: str) -> None:
         ("/faults", {"version": "v3", "errors": 1}, "errors: no such dial"),
         ("/protocol", {"protocol": "smtp"}, "must be http or grpc, got 'smtp'"),
         ("/rate", {}, "'rps'"),
-        ("/nowhere", {}, "POST /nowhere: there are /api, /drain"),
+        ("/nowhere", {}, "POST /nowhere: there are /api, /controller, /drain"),
     ],
 )
 def test_nonsense_is_refused_with_a_sentence(detached: State, path: str, body: dict[str, object], words: str) -> None:
