@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
 from uuid import uuid4
@@ -102,6 +103,7 @@ class Canaryd:
         self._reconciler = Reconciler(
             self._store, world.mesh, self._collector, world.journal, world.clock, self._retreats
         )
+        self._beginning = Lock()  # one at a time: two that look at one moment would both find an entry free
         self._runs: dict[str, Run] = {}
         self._open = ExitStack()
 
@@ -126,7 +128,7 @@ class Canaryd:
         """
         world = self._world
         folder = isinstance(world.store, FolderStore)
-        with world.store.beginning() if isinstance(world.store, FolderStore) else nullcontext():
+        with world.store.beginning() if isinstance(world.store, FolderStore) else self._beginning:
             begun = admission.begin(
                 plan,
                 mesh=world.mesh,

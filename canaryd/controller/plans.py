@@ -21,7 +21,7 @@ from canaryd.app import Canaryd, command
 from canaryd.controller.following import Course, Following, deleted, follow, is_over
 from canaryd.engine.admission import Settled
 from canaryd.engine.scheduler import Scheduler
-from canaryd.errors import CanarydError
+from canaryd.errors import CanarydError, Conflict, Unavailable
 from canaryd.kube import Missing
 from canaryd.model.plan import Plan
 from canaryd.model.policy import plan_of
@@ -325,7 +325,7 @@ class Plans:
             return replace(standing, following=replace(following, course=Course.REST, reason=str(settled)))
         except CanarydError as error:
             self._say_refused(key, desk, str(error))
-            self._put_off(key, desk, plan)
+            self._put_off(key, desk, plan, passing=isinstance(error.__cause__ or error, Unavailable | Conflict))
             return replace(standing, problems=desk.refused)
         run = begun.record.run
         desk.runs.setdefault(run.uid, run)  # it may have been ticked already
@@ -354,8 +354,9 @@ class Plans:
         """Whether this text was refused, and it is not yet time to try it again."""
         return bool(desk.refused) and desk.of == plan.digest and time.monotonic() < desk.again
 
-    def _put_off(self, key: str, desk: _Desk, plan: Plan) -> None:
-        same = desk.of == plan.digest and desk.wait
+    def _put_off(self, key: str, desk: _Desk, plan: Plan, *, passing: bool) -> None:
+        """Try again after a wait; ``passing`` is a trouble of the API server's, whose end nobody tells."""
+        same = desk.of == plan.digest and desk.wait and not passing
         desk.wait = min(2 * desk.wait, LONGEST_WAIT) if same else self._first_wait
         desk.of, desk.again = plan.digest, time.monotonic() + desk.wait
         self._scheduler.wake(key, desk.wait + 0.1)  # a little later, so that it is time by then

@@ -7,7 +7,7 @@ run's own copy and told, never silently obeyed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4
@@ -19,7 +19,7 @@ from canaryd.model.cells import Cell, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Outcome, Record, Run, command_line
-from canaryd.model.traffic import NOTHING, Admission
+from canaryd.model.traffic import NOTHING, Admission, Entry
 
 RECENTLY = (300.0, 60.0)
 """Seconds of traffic before the start that say what the plan can prove; the shorter where the longer are not known."""
@@ -72,10 +72,11 @@ def begin(
     every reason why it cannot start, Settled when its release was settled before.
     """
     plan = plan.in_mode(mode)
-    former = _of(plan, store.records())
+    records = list(store.records())
+    former = _of(plan, records)
     for record in former:
         if not _over(record.run):
-            return Begun(record, True, _differences(plan, record.run), reverted(plan, record.run, store.records()))
+            return Begun(record, True, _differences(plan, record.run), reverted(plan, record.run, records))
     settled = settled_by(plan, [record.run for record in former])
     if settled and not again:
         raise Settled(settled)
@@ -84,7 +85,7 @@ def begin(
         admission = mesh.admit(plan)
     except Unavailable as error:
         raise Refused([_silent(error)]) from error
-    if problems := _unmeasurable(plan, admission, mesh, metrics):
+    if problems := (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics)):
         raise Refused(problems)
     now = clock.now()
     outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
@@ -152,6 +153,33 @@ def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"
     return (f"{edited}. To run the new text, abort this run first: {command_line(run, 'abort')}",)
+
+
+def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> Iterator[Problem]:
+    """
+    Entries that a run of another plan is about to move.
+
+    Until its first write has arrived there is no marker that would claim them, and two plans that begin at one moment
+    would both find them free.
+    """
+    route = admission.route
+    for run in (record.run for record in records):
+        there = (run.route.namespace, run.route.virtual_service) == (route.namespace, route.virtual_service)
+        if str(run.plan) == str(plan) or not there or run.final or run.arrived_at is not None:
+            continue
+        if plan.observes or run.plan.observes or not _share(run.route.entries, route.entries):
+            continue
+        yield Problem(
+            path=str(route),
+            value=f"about to be moved by plan {run.plan}, run {run.uid}",
+            expected="entries that no other run works on",
+            remedy=f"wait for its end, or abort it: {command_line(run, 'abort')}",
+        )
+
+
+def _share(some: Iterable[Entry], others: Iterable[Entry]) -> bool:
+    """Whether an entry is in both: by its name, or, where it has none, by its place."""
+    return bool({one.name or one.index for one in some} & {one.name or one.index for one in others})
 
 
 def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:

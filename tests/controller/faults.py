@@ -136,7 +136,9 @@ class House:
 def everywhere(house: House, fault: str) -> None:
     """From the run's beginning on every call of it meets the fault once, and one call of the beginning did before."""
     FAULTS[fault](house.faults, *BEGINNING[list(FAULTS).index(fault) % len(BEGINNING)])
-    house.past.once(lambda found: found["kind"] == "CanaryRecord", lambda: in_the_run(house, fault))
+    house.past.once(
+        lambda found: found["kind"] == "CanaryRecord" and found["version"] == 1, lambda: in_the_run(house, fault)
+    )
 
 
 def in_the_run(house: House, fault: str) -> None:

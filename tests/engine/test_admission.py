@@ -1,0 +1,61 @@
+"""How a run begins: what the records of other plans have to say to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from canaryd.engine.admission import begin
+from canaryd.model.plan import Plan
+from canaryd.model.problem import Refused
+from canaryd.model.run import Outcome, Phase, Record, Run
+from canaryd.model.traffic import Entry
+from tests.mesh.memory import MemoryMesh
+from tests.mesh.objects import at, surroundings
+from tests.stage import new_run
+from tests.store.memory import MemoryStore
+from tests.world import START, Remembered, VirtualClock, small_plan
+
+
+def another(**changes: Any) -> Run:
+    """A run of the plan ``rival`` on the same entry, that has written nothing yet."""
+    plan = small_plan()
+    rival = plan.model_copy(update={"metadata": plan.metadata.model_copy(update={"name": "rival"})})
+    return replace(new_run(rival), uid="rival-1", **changes)
+
+
+def begun(store: MemoryStore, plan: Plan | None = None) -> Run:
+    mesh, clock = MemoryMesh(at(100, 0), surroundings()), VirtualClock(START)
+    return begin(plan or small_plan(), mesh=mesh, metrics=Remembered(0.0), store=store, clock=clock).record.run
+
+
+def test_an_entry_that_another_plan_is_about_to_move_is_not_free() -> None:
+    """Before its first write there is no marker that would say so; with the command that ends it."""
+    store = MemoryStore()
+    store.save(Record(another()))
+    with pytest.raises(Refused, match="about to be moved by plan default/rival, run rival-1") as refused:
+        begun(store)
+    assert "canaryd abort rival" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arrived_at": START, "seq": 1},
+        {"phase": Phase.ROLLED_BACK, "outcome": Outcome.ABORTED, "released": True},
+        {"route": replace(new_run(small_plan()).route, entries=(Entry(1),))},
+        {"route": replace(new_run(small_plan()).route, virtual_service="elsewhere")},
+        {"plan": small_plan(mode="observe")},
+    ],
+    ids=["it has a marker that speaks for it", "it has ended", "another entry", "another object", "it only observes"],
+)
+def test_what_is_in_nobodys_way_stops_nothing(changes: dict[str, Any]) -> None:
+    """Once the marker is there, the claim in the mesh is what counts."""
+    store, run = MemoryStore(), another()
+    if "plan" in changes:
+        plan = changes["plan"]
+        changes = {"plan": plan.model_copy(update={"metadata": plan.metadata.model_copy(update={"name": "rival"})})}
+    store.save(Record(replace(run, **changes)))
+    assert begun(store).plan.name == "reviews"
