@@ -178,7 +178,7 @@ PLANTS = (
     following("a deleted plan leaves its run", '    return _ended(current, "the plan was deleted") if current else Following(Course.REST)\n', "    return Following(Course.REST)\n"),
     following("something begins while draining", "        return _ended(current, draining) if current else Following(Course.REST, last, draining)\n", "        return _ended(current, draining) if current else Following(Course.BEGIN, last)\n"),
     following("an ended run with its marker is over", "    return run.final and run.released\n", "    return run.final\n"),
-    Plant("two plans begin on one entry at one moment", "canaryd/engine/admission.py", "*_promised(plan, admission, records), ", "", ("tests/engine/test_admission.py",)),
+    Plant("two plans begin on one entry at one moment", "canaryd/engine/admission.py", "*_promised(plan, admission, records), ", "*(), ", ("tests/engine/test_admission.py",)),
     plans("a plan begins beside a run that cannot be read", "            if damaged := self._damaged(key):\n", "            if False:\n"),
     plans("a refused plan is tried at each look", "        if self._waits(desk, plan):\n", "        if False:\n"),
     plans("another text waits for a backoff", "bool(desk.refused) and desk.of == plan.digest and", "bool(desk.refused) and"),

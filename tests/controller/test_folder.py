@@ -56,6 +56,11 @@ def text(name: str = "reviews", **changes: Any) -> str:
     return yaml.safe_dump(PLAN | {"metadata": {"name": name, "namespace": "default"}, "spec": PLAN["spec"] | changes})
 
 
+def elsewhere(name: str, **changes: Any) -> str:
+    """A plan that is in nobody's way: there is no such VirtualService."""
+    return text(name, target=PLAN["spec"]["target"] | {"virtualService": "other"}, **changes)
+
+
 def found(stage: Stage, name: str = "reviews") -> Json | None:
     return stage.cluster.find("CanaryPlan", "default", name)
 
@@ -67,18 +72,18 @@ def release(stage: Stage, name: str = "reviews") -> str:
 
 def test_a_file_is_released_changed_and_taken_away(stage: Stage, volume: ConfigMap) -> None:
     """Marked as from the folder; a file that is gone ends its run, an empty folder ends nothing."""
-    volume.hold(reviews=text(), keep=text("keep", target=PLAN["spec"]["target"] | {"virtualService": "other"}))
+    volume.hold(reviews=text(), keep=elsewhere("keep"))
     process = stage.controller("--plans", volume.path)
     assert stage.is_so("Promoted", stage.ends(process=process))
     assert stage.plan_object()["metadata"]["labels"]["canaryd.io/source"] == "folder"
     stage.set_weights(100, 0)
-    volume.hold(reviews=text(release="v4", steps=LONG), keep=text("keep"))
+    volume.hold(reviews=text(release="v4", steps=LONG), keep=elsewhere("keep"))
     stage.until(lambda: stage.weights() == (90, 10), "10 %", process)
     volume.hold()
     stage.until(lambda: not list(volume.path.glob("*.yaml")), "an empty folder")
     wait_a_scan(stage)
     assert (release(stage), stage.weights()) == ("v4", (90, 10))
-    volume.hold(keep=text("keep"))
+    volume.hold(keep=elsewhere("keep"))
     stage.until(lambda: found(stage) is None, "the plan's end", process)
     stage.until(lambda: stage.weights() == (100, 0) and not stage.marked(), "0 %", process)
     stage.until(lambda: stage.records()[1].released, "the run's end", process)
@@ -89,16 +94,16 @@ def test_a_broken_file_is_reported_and_the_others_go_on(stage: Stage, volume: Co
     """In the log, in Events on the Pod and on the plan that the file held, and in a metric; nothing is pruned."""
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "canaryd-0", "namespace": "canaryd"}}
     stage.cluster.apply(pod | {"spec": {"containers": [{"name": "canaryd", "image": "canaryd"}]}})
-    volume.hold(reviews=text(steps=LONG), other=text("other"))
+    volume.hold(reviews=text(steps=LONG), other=elsewhere("other"))
     process = stage.controller("--plans", volume.path)
     stage.until(lambda: stage.weights() == (90, 10), "10 %", process)
-    volume.hold(reviews="spec: [", other=text("other", release="v5"))
+    volume.hold(reviews="spec: [", other=elsewhere("other", release="v5"))
     process.says('"event": "plan_file.broken"')
     stage.until(lambda: release(stage, "other") == "v5", "the other file's change", process)
     stage.until(lambda: {"Pod", "CanaryPlan"} <= told(stage), f"Events: {told(stage)}", process)
     assert stage.weights() == (90, 10), "a file that cannot be read ended its run"
     assert process.output.count('"event": "plan_file.broken"') == 1
-    volume.hold(other=text("other", release="v5"), bad="{}")
+    volume.hold(other=elsewhere("other", release="v5"), bad="{}")
     wait_a_scan(stage)
     assert found(stage) is not None, "pruned while a file was broken"
 
@@ -108,7 +113,7 @@ def test_what_a_person_wrote_is_not_taken_over_and_what_a_person_edits_is_put_ba
 ) -> None:
     """The folder is the source of what it holds, and of nothing else."""
     stage.apply("mine", release="by hand", target=PLAN["spec"]["target"] | {"virtualService": "other"})
-    volume.hold(mine=text("mine"), reviews=text(steps=LONG))
+    volume.hold(mine=elsewhere("mine"), reviews=text(steps=LONG))
     process = stage.controller("--plans", volume.path)
     process.says("written by somebody else")
     stage.until(lambda: release(stage) == "v3", "the plan", process)
