@@ -83,7 +83,10 @@ class Orphans:
         namespace, _, name = key.partition("/")
         found = self._objects.get(namespace, name)
         left = list(marked(found)) if found else []
-        orphaned = [(route, marker) for route, marker in left if not self._exists(namespace, marker.run)]
+        try:
+            orphaned = [(route, marker) for route, marker in left if not self._exists(namespace, marker.run)]
+        except CanarydError:
+            return  # what cannot be asked is no orphan; it is asked again soon
         if not orphaned or not found:
             self._scheduler.remove(key)  # a change of the object, or of its run, brings it back
             return

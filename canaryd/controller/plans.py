@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -316,6 +317,7 @@ class Plans:
             desk.refused, desk.wait = "", 0.0
             return replace(standing, remarks=desk.remarks)
         if self._waits(desk, plan):
+            self._later(key, desk)  # a wake for an earlier refusal may have taken the place of this one's
             return replace(standing, problems=desk.refused)
         try:
             if damaged := self._damaged(key):
@@ -359,7 +361,11 @@ class Plans:
         same = desk.of == plan.digest and desk.wait and not passing
         desk.wait = min(2 * desk.wait, LONGEST_WAIT) if same else self._first_wait
         desk.of, desk.again = plan.digest, time.monotonic() + desk.wait
-        self._scheduler.wake(key, desk.wait + 0.1)  # a little later, so that it is time by then
+        self._later(key, desk)
+
+    def _later(self, key: str, desk: _Desk) -> None:
+        """Look again when it is time, in whole seconds: wakes of one delay are one."""
+        self._scheduler.wake(key, 1.0 + math.floor(max(0.0, desk.again - time.monotonic())))
 
     @staticmethod
     def _say_refused(key: str, desk: _Desk, why: str) -> None:
