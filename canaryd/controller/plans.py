@@ -190,7 +190,8 @@ class Plans:
         if run is not None:
             if not run.plan.observes and not any(one.created > run.created for one in list(desk.runs.values())):
                 desk.settled = run.plan.spec.release
-            self._scheduler.wake(f"{namespace}/{plan}")
+        # Also for a run of a former plan of that name: what it had settled is settled no more.
+        self._scheduler.wake(f"{namespace}/{plan}")
 
     def appeared(self, namespace: str, plan: str, uid: str) -> None:
         """A run's object was created: by us, or as part of a backup, or by a former leader that did not know better."""
