@@ -182,7 +182,7 @@ PLANTS = (
     plans("a plan begins beside a run that cannot be read", "            if damaged := self._damaged(key):\n", "            if False:\n"),
     plans("a refused plan is tried at each look", "        if self._waits(desk, plan):\n", "        if False:\n"),
     plans("another text waits for a backoff", "bool(desk.refused) and desk.of == plan.digest and", "bool(desk.refused) and"),
-    plans("a deleted run is begun again", "                desk.settled = run.plan.spec.release\n            self._scheduler", "                pass\n            self._scheduler"),
+    plans("a deleted run is begun again", "            desk.settled = run.plan.spec.release\n        # Also", "            pass\n        # Also"),
     plans("runs are kept for ever", "        for run in over[: max(0, len(over) - self._history)]:\n", "        for run in []:\n"),
     plans("a leader leaves what it finds", "            if not is_over(run):\n                self._go_on(run)\n        self", "            if False:\n                self._go_on(run)\n        self"),
     plans("a change of the route wakes nobody", "                    self._canaryd.wake(run.uid)\n", "                    pass\n"),

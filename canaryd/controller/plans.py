@@ -187,9 +187,9 @@ class Plans:
         desk.deleted.add(uid)
         run = desk.runs.pop(uid, None)
         self._canaryd.let_go(uid)
-        if run is not None:
-            if not run.plan.observes and not any(one.created > run.created for one in list(desk.runs.values())):
-                desk.settled = run.plan.spec.release
+        later = run is not None and any(one.created > run.created for one in list(desk.runs.values()))
+        if run is not None and not run.plan.observes and not later:
+            desk.settled = run.plan.spec.release
         # Also for a run of a former plan of that name: what it had settled is settled no more.
         self._scheduler.wake(f"{namespace}/{plan}")
 
