@@ -21,7 +21,7 @@ setup: $(STAMP) ## the virtual environment in .venv, with everything canaryd nee
 demo: $(STAMP) ## the main job: a healthy canary promoted and a faulty one rolled back, on real Envoy and Prometheus
 	$(BIN)/canaryd lab demo
 
-test: $(STAMP) ## every test but the long trials, in about twelve minutes on two cores
+test: $(STAMP) ## every test but the long trials, in half an hour to three quarters on two cores
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 envtest: ## etcd and kube-apiserver from Go modules, once, so that tests on a real API server run (needs Go)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 
-from .conftest import Row, answered, client_books, settled_books, wait_for
+from .conftest import RPS, Row, answered, client_books, settled_books, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+
+
+@pytest.fixture(scope="module")
+def running_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of its own: what other tests call by hand in the shared one is in Prometheus' books, and in no client's."""
+    with Lab.up(tmp_path_factory.mktemp("books"), rps=RPS, seed=7) as lab:
+        yield lab
+
 
 LABELS_OF_ISTIO = {
     "reporter",
