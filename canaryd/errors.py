@@ -22,3 +22,7 @@ class Conflict(CanarydError):  # noqa: N818  # as above: read again and plan aga
 
 class Rejected(CanarydError):  # noqa: N818  # as above: a person has to act
     """The answer is no and stays no (rights, schema, a missing object): trying again changes nothing."""
+
+
+class Gone(Rejected):
+    """What was to be looked at is not there any more."""

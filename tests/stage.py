@@ -79,6 +79,7 @@ class Stage:
     lands: bool = True
     saves: bool = True
     hidden: str = ""
+    gone: bool = False
     pods: Sides | Unseen = field(default_factory=lambda: Sides(side("v1"), side("v3")))
     mesh: Sighting = field(default_factory=lambda: Sighting(NOTHING, None))
     commands: list[Command] = field(default_factory=list)
@@ -111,7 +112,7 @@ class Stage:
         judged = [cell for cell in cells if cell.segment >= self.run.judged_from]
         return Observation(
             self.now,
-            Unseen(self.hidden) if self.hidden else self.mesh,
+            Unseen(self.hidden, self.gone) if self.hidden or self.gone else self.mesh,
             self.pods,
             cells,
             None,

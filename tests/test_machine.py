@@ -420,6 +420,21 @@ def test_an_abort_rolls_back_from_every_phase(phase: str) -> None:
     assert (stage.run.outcome, stage.run.reason) == (Outcome.ABORTED, "aborted by ada: smells")
 
 
+def test_an_abort_before_anything_was_written_ends_where_the_object_is_gone() -> None:
+    """No marker of ours can be in it; but while nobody answers there may be one."""
+    stage = Stage()
+    stage.sides(canary={"rolled_out": False})
+    stage.tick()
+    stage.hidden = "no answer"
+    stage.ask("abort")
+    stage.rest(60)
+    assert stage.run.phase is Phase.ROLLING_BACK
+    assert "whether the mesh has a marker of this run" in stage.run.waiting
+    stage.gone = True
+    stage.tick()
+    assert stage.run.phase is Phase.ROLLED_BACK
+
+
 def test_an_abort_before_anything_was_written_writes_nothing() -> None:
     """Pending: there is nothing to take back."""
     stage = at("pending")

@@ -88,7 +88,7 @@ class Orphans:
         except CanarydError:
             return  # what cannot be asked is no orphan; it is asked again soon
         if not orphaned or not found:
-            self._scheduler.remove(key)  # a change of the object, or of its run, brings it back
+            self._scheduler.rest(key)  # a change of the object, or of its run, brings it back
             return
         if not self._may():
             return

@@ -234,8 +234,7 @@ class Plans:
         runs = self._kept(desk)
         if found is None:
             self._abort(deleted(runs))
-            if not any(not is_over(run) for run in runs):
-                self._scheduler.remove(key)
+            if all(map(is_over, runs)) and self._scheduler.rest(key):  # else it was applied anew meanwhile
                 with self._lock:
                     self._desks.pop(key, None)
                 self._forget(key)
@@ -325,7 +324,8 @@ class Plans:
                 raise Refused(damaged)
             begun = self._canaryd.begin(plan, uid=run_name(standing.text, plan, desk.runs.values()))
         except Settled as settled:
-            return replace(standing, following=replace(following, course=Course.REST, reason=str(settled)))
+            why = f"release {plan.spec.release!r} was settled by run {settled.run.uid}"
+            return replace(standing, following=Following(Course.REST, settled.run, why))
         except CanarydError as error:
             self._say_refused(key, desk, str(error))
             self._put_off(key, desk, plan, passing=isinstance(error.__cause__ or error, Unavailable | Conflict))

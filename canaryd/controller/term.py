@@ -39,6 +39,9 @@ from canaryd.store.statuses import PlanStatuses, RunStatuses
 
 Object = dict[str, Any]
 
+LAST_WORDS = 1.0
+"""Seconds that the end of a term waits for the Events that are not sent yet."""
+
 log = structlog.get_logger()
 
 
@@ -120,6 +123,7 @@ class Term:
         for part in (self._runs, self._plan_statuses, self._events):
             part.start()
             open_.callback(part.stop)
+        open_.callback(self._events.flush, LAST_WORDS)
         open_.callback(self._store.flush)
         open_.enter_context(self.canaryd)
         known = [record.run for record in self._store.records()]

@@ -19,7 +19,7 @@ from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
 from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
-from canaryd.errors import CanarydError, Conflict
+from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.machine import decide
 from canaryd.model.cells import Cell, Gap, Past, Question, Sought
 from canaryd.model.decision import Decision, Observation, Unseen, Write
@@ -246,7 +246,7 @@ def _or_unseen(read: Callable[[], T]) -> T | Unseen:
     try:
         return read()
     except CanarydError as error:
-        return Unseen(str(error))
+        return Unseen(str(error), gone=isinstance(error, Gone))
 
 
 def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:

@@ -66,18 +66,36 @@ class Scheduler:
             worker.join()
 
     def add(self, uid: str, every: float) -> None:
-        """Tick ``uid`` now and then ``every`` so many seconds."""
+        """Tick ``uid`` now and then ``every`` so many seconds; if it is being ticked, once more afterwards."""
         with self._lock:
             self._known.add(uid)
             self._every[uid], self._next[uid] = every, time.monotonic()
-        self._due.add_job(self.wake, "interval", seconds=every, args=[uid], id=uid, replace_existing=True)
+            if uid in self._running:
+                self._again.add(uid)  # here, so that a tick that wants to rest sees it
+            self._due.add_job(self.wake, "interval", seconds=every, args=[uid], id=uid, replace_existing=True)
         self.wake(uid)
 
     def remove(self, uid: str) -> None:
+        """Tick ``uid`` no more, whatever woke it."""
         with self._lock:
-            self._known.discard(uid)
-            self._every.pop(uid, None)
-            self._next.pop(uid, None)
+            self._drop(uid)
+
+    def rest(self, uid: str) -> bool:
+        """
+        Said by the tick of ``uid`` itself: tick it no more, unless it was woken since this tick began.
+
+        Whether it rests. A plain :meth:`remove` would lose what woke it, which this tick has not seen.
+        """
+        with self._lock:
+            if uid in self._again:
+                return False
+            self._drop(uid)
+            return True
+
+    def _drop(self, uid: str) -> None:
+        self._known.discard(uid)
+        self._every.pop(uid, None)
+        self._next.pop(uid, None)
         if self._due.get_job(uid):
             self._due.remove_job(uid)
 

@@ -23,10 +23,11 @@ def roll_back(run: Run, seen: Observation) -> Decision:
     run = replace(run, phase=Phase.ROLLING_BACK)
     if run.seq == 0 and run.started_from == NOTHING:
         # As far as this run remembers nothing was ever written; one that lost its memory is told by its marker.
-        if isinstance(seen.mesh, Unseen):
+        if isinstance(seen.mesh, Unseen) and not seen.mesh.gone:
             waiting = f"about to end; it is not known whether the mesh has a marker of this run: {seen.mesh.why}"
             return Decision(replace(run, hold=None, waiting=waiting), events=events)
-        if seen.mesh.marker is None or seen.mesh.marker.run != run.uid:
+        marker = seen.mesh.marker if isinstance(seen.mesh, Sighting) else None
+        if marker is None or marker.run != run.uid:
             return _rolled_back(run, seen, events)
     elif _at_nothing(run, seen) and seen.now - (run.arrived_at or seen.now) >= run.settle:
         return _rolled_back(run, seen, events)

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from canaryd.cluster.shelf import Shelf
-from canaryd.errors import CanarydError, Conflict, Rejected
+from canaryd.errors import CanarydError, Conflict, Gone, Rejected
 from canaryd.kube import (
     DEPLOYMENTS,
     DESTINATION_RULES,
@@ -212,7 +212,7 @@ class IstioMesh:
         try:
             return self._get(kube, route.namespace, route.virtual_service)
         except Missing as error:
-            raise Rejected(
+            raise Gone(
                 f"{route} is gone, and with it the weights: apply it again with all traffic to {route.stable}, "
                 "or abort the run"
             ) from error
@@ -224,7 +224,7 @@ class IstioMesh:
         try:
             found = kube.patch_json(kind, route.namespace, route.virtual_service, operations)
         except Missing as error:
-            raise Rejected(f"{route} is gone, and with it the weights") from error
+            raise Gone(f"{route} is gone, and with it the weights") from error
         if self._shelf:
             self._shelf.took(kind, found)
             self._seen[route.namespace, route.virtual_service] = _version(found)

@@ -19,9 +19,10 @@ from canaryd.model.traffic import Marker, Sides, Sighting
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Something could not be observed, and why."""
+    """Something could not be observed, and why; ``gone`` where that is because it is not there any more."""
 
     why: str
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import pytest
 
 from canaryd.cluster.shelf import Shelf
 from canaryd.engine.ports import Mesh
-from canaryd.errors import Conflict, Rejected, Unavailable
+from canaryd.errors import Conflict, Gone, Rejected, Unavailable
 from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, Unserved, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.mesh.admission import Surroundings
@@ -476,7 +476,7 @@ def test_where_the_object_is_gone_nothing_can_be_done(world: World) -> None:
         lambda: world.mesh.shift(world.route, marker(FIVE), seen),
         lambda: world.mesh.retreat(world.route, marker(NOTHING)),
     ):
-        with pytest.raises(Rejected, match="is gone"):
+        with pytest.raises(Gone, match="is gone"):
             call()
     world.mesh.release(world.route, "run-1")
 

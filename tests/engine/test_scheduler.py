@@ -132,6 +132,33 @@ def test_a_removed_run_is_left_alone() -> None:
     assert ticked == ["a"]
 
 
+@pytest.mark.parametrize("how", ["added", "woken"])
+def test_what_comes_while_a_tick_wants_to_rest_is_not_lost(how: str) -> None:
+    """A plan that is deleted and applied anew, a run deleted while its marker is looked at: there is one tick more."""
+    rested: list[bool] = []
+    entered, go = threading.Event(), threading.Event()
+
+    def tick(uid: str) -> None:
+        entered.set()
+        assert go.wait(5)
+        rested.append(scheduler.rest(uid))
+
+    with running(tick) as scheduler:
+        scheduler.add("a", every=3600)
+        assert entered.wait(5)
+        if how == "added":
+            scheduler.add("a", every=3600)
+        else:
+            scheduler.wake("a")
+        go.set()
+        eventually(lambda: rested == [False, True])
+        scheduler.wake("a")
+        time.sleep(0.05)
+        assert rested == [False, True]
+        scheduler.add("a", every=3600)
+        eventually(lambda: rested == [False, True, True])
+
+
 def test_stopping_waits_for_ticks_and_begins_none() -> None:
     """What is in the queue by then is for the next process."""
     tick = Slow()

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from canaryd.errors import CanarydError, Conflict, Rejected
+from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.lab.kubernetes.patching import json_patched
 from canaryd.lab.kubernetes.status import ApiError
 from canaryd.mesh.admission import Surroundings, admission, sides_of
@@ -120,7 +120,7 @@ class MemoryMesh:
 
     def _read(self, route: Route) -> Object:
         if self.virtual_service is None:
-            raise Rejected(f"{route} is gone")
+            raise Gone(f"{route} is gone")
         return copy.deepcopy(self.virtual_service)
 
     def _write(self, call: str, operations: Sequence[Operation]) -> None:
