@@ -79,6 +79,21 @@ def test_an_abort_takes_effect_at_once(stage: Stage) -> None:
     assert stage.ends(process=process)["status"]["why"] == "aborted by ada: the ads were wrong"
 
 
+def test_a_leader_that_is_told_to_end_says_its_last_words(stage: Stage) -> None:
+    """An Event that waits for a slow API server when SIGTERM comes is sent all the same."""
+    process = stage.controller()
+    stage.apply(steps=LONG)
+    stage.until(lambda: stage.weights() == (90, 10), "10 %", process)
+    stage.until(lambda: "StepShifted" in {one["reason"] for one in stage.cluster.objects("Event")}, "Events", process)
+    assert stage.api
+    stage.api.faults.hang("create", "events", 0.3, times=2, perform=True)
+    assert stage.kubectl("kubectl delete canaryplan reviews").returncode == 0
+    process.says('"event": "run.rolled_back"')
+    process.send(signal.SIGTERM)
+    assert process.ended() == 0
+    assert {"RollingBack", "RolledBack"} <= {one["reason"] for one in stage.cluster.objects("Event")}
+
+
 def test_a_release_in_mid_run_replaces_the_one_before(stage: Stage) -> None:
     """Rolled back first, then begun."""
     process = stage.controller()
