@@ -9,16 +9,12 @@ from __future__ import annotations
 import base64
 import ipaddress
 import ssl
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import yaml
 from cryptography import x509
@@ -27,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from canaryd.settings import Source
+from tests.metrics.answering import Answering
 
 PASSWORD = "correct-horse"
 HASHED = "$2b$04$LC3HeV189eOray44lEUKXexSJzyiE.3s8Zi7u45S99/kkYTecwy1q"
@@ -140,7 +137,7 @@ class Guard:
             return int(answer.status)
 
 
-class Proxy:
+class Proxy(Answering):
     """
     A proxy before ``upstream``, on a port of 127.0.0.1; use as a context manager.
 
@@ -149,48 +146,22 @@ class Proxy:
     """
 
     def __init__(self, upstream: str, wanted: Mapping[str, str], refusal: str = "Unauthorized") -> None:
+        self.upstream = upstream
         self.wanted = dict(wanted)
         self.refusal = refusal
         self.asked: list[str] = []
         self.statuses: list[int] = []
-        proxy = self
+        super().__init__(self._pass_on, name="proxy", lasting=True)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                proxy.asked.append(self.path)
-                status, answer = 401, proxy.refusal.format(shown=dict(self.headers.items())).encode()
-                if all(self.headers.get(name) == value for name, value in proxy.wanted.items()):
-                    status, answer = _forward(f"{upstream}{self.path}", body)
-                proxy.statuses.append(status)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="proxy")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _pass_on(self, path: str, shown: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        self.asked.append(path)
+        names = {name.lower(): value for name, value in shown.items()}
+        if all(names.get(name.lower()) == value for name, value in self.wanted.items()):
+            status, answer = _forward(f"{self.upstream}{path}", body)
+        else:
+            status, answer = 401, self.refusal.format(shown=shown).encode()
+        self.statuses.append(status)
+        return status, answer
 
 
 def _forward(url: str, body: bytes) -> tuple[int, bytes]:

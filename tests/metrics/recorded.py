@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
 from canaryd.metrics import parse, promql
+from tests.metrics.answering import Answering
 from tests.metrics.book import Book
 
 SELECTOR = re.compile(r'istio_\w+\{(?:\w+[=!~]+"(?:[^"\\]|\\.)*",?)*\}')
@@ -26,7 +23,7 @@ LOOKBACK = 300.0
 OFFSET = re.compile(r" offset (\d+)ms")
 
 
-class Recorded:
+class Recorded(Answering):
     """
     The server, on a free port of 127.0.0.1; use as a context manager.
 
@@ -43,45 +40,13 @@ class Recorded:
         self.refused, self.slow, self.warned = "", ("", 0.0), ""
         self.warnings: list[str] = []
         self.asked: list[dict[str, str]] = []
-        recorded = self
+        super().__init__(self._asked, name="recorded-prometheus")
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
-                recorded.asked.append(form)
-                known = self.path in ("/api/v1/query", "/api/v1/query_range")
-                status, body = recorded.answer(form) if known else (404, b"404 page not found")
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="recorded-prometheus")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop listening: from now on connections are refused."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+    def _asked(self, path: str, _: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        form = dict(parse_qsl(body.decode()))
+        self.asked.append(form)
+        known = path in ("/api/v1/query", "/api/v1/query_range")
+        return self.answer(form) if known else (404, b"404 page not found")
 
     def answer(self, form: dict[str, str]) -> tuple[int, bytes]:
         """Status and body for a query, or for a range query where ``form`` has a step."""
