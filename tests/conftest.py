@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from canaryd.errors import CanarydError
+from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, Unserved
 from canaryd.lab import prometheus
 from tests.envtest.apiserver import NoServerError, real_server
 
@@ -53,6 +54,17 @@ def _fetch(place: Path) -> None:
         fresh.write_bytes(prometheus.unpack(package, "./usr/bin/promtool"))
         fresh.chmod(0o755)
         fresh.rename(place)
+
+
+def with_istio(kube: Kube) -> Kube:
+    """The same; where the server behind it has no VirtualServices the test skips, and says why."""
+    try:
+        kube.get(VIRTUAL_SERVICES, "default", "is-there-istio")
+    except Unserved:
+        pytest.skip("this API server has no Istio CRDs (networking.istio.io/v1)")
+    except Missing:
+        pass
+    return kube
 
 
 IN_REAL_TIME = ("tests/controller/", "tests/contracts/test_elector.py", "tests/contracts/test_informer.py")

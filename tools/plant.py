@@ -148,7 +148,7 @@ PLANTS = (
     layers("an unknown policy is none", "(policies is None or named not in policies)", "policies is None"),
     layers("a fault of a policy is the plan's", "    if not any(layer.name for layer in found):\n", "    if True:\n"),
     layers("two spellings of a key do not meet", "        return {_camel(key): _spelt(value)", "        return {key: _spelt(value)"),
-    Plant("steps of a policy end anywhere", "canaryd/model/policy.py", "        if steps and steps[-1].weight", "        if False and steps[-1].weight", (POLICY,)),
+    Plant("steps of a policy end anywhere", "canaryd/model/policy.py", "        if steps and not getattr", "        if False and not getattr", (POLICY,)),
     Plant("a policy's defaults are its word", "canaryd/model/policy.py", "by_alias=True, exclude_unset=True)", "by_alias=True)", (POLICY,)),
     Plant("where a value came from changes the plan", "canaryd/model/plan.py", ", exclude={\"spec\": {\"from_\"}}", "", (POLICY,)),
     Plant("everything is the plan's word", "canaryd/report/effective.py", "    return str(layer) if layer else DEFAULT\n", "    return \"plan\"\n", (SHOW,), only="in_force"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -266,6 +266,15 @@ class Start(Part):
     """``stable``: only where stable holds everything. ``current``: also from a split at or below the first step."""
 
 
+def end_where_promotion_is_proven(steps: Sequence[Step]) -> None:
+    """Raises ValueError where the last of ``steps`` is too low to compare at."""
+    if steps[-1].weight < LAST_COMPARATIVE:
+        raise ValueError(
+            f"steps.{len(steps) - 1}.weight: a last step of 50 % or more, where promotion is proven, "
+            f"got {steps[-1].weight} (or give acceptUnproven a reason)"
+        )
+
+
 class Spec(Part):
     """The plan proper."""
 
@@ -308,12 +317,7 @@ class Spec(Part):
                 "acceptUnproven: a reason, because no check compares with stable and has a margin: "
                 "promotion cannot be proven"
             )
-        last = len(self.steps) - 1
-        if self.steps[last].weight < LAST_COMPARATIVE:
-            raise ValueError(
-                f"steps.{last}.weight: a last step of 50 % or more, where promotion is proven, "
-                f"got {self.steps[last].weight} (or give acceptUnproven a reason)"
-            )
+        end_where_promotion_is_proven(self.steps)
         return self
 
 

@@ -20,7 +20,7 @@ from canaryd.model.layers import DEFAULT as DEFAULT
 from canaryd.model.layers import OWN, Content
 from canaryd.model.layers import effective as effective
 from canaryd.model.part import Name, Part
-from canaryd.model.plan import LAST_COMPARATIVE, Analysis, Spec, Step
+from canaryd.model.plan import Analysis, Spec, Step, end_where_promotion_is_proven
 from canaryd.model.plan import plan_of as plan_of
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.reading import content_of, problems_of, shown
@@ -50,11 +50,8 @@ class _Rules(Part):
     @model_validator(mode="after")
     def _promotion_is_proven(self) -> Self:
         steps: tuple[Step, ...] = getattr(self, "steps", ())
-        if steps and steps[-1].weight < LAST_COMPARATIVE and not getattr(self, "accept_unproven", ""):
-            raise ValueError(
-                f"steps.{len(steps) - 1}.weight: a last step of 50 % or more, where promotion is proven, "
-                f"got {steps[-1].weight} (or give acceptUnproven a reason)"
-            )
+        if steps and not getattr(self, "accept_unproven", ""):
+            end_where_promotion_is_proven(steps)
         return self
 
 

@@ -20,7 +20,7 @@ import pytest
 from canaryd.cluster.shelf import Shelf
 from canaryd.engine.ports import Mesh
 from canaryd.errors import Conflict, Gone, Rejected, Unavailable
-from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, Unserved, connect
+from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.mesh.admission import Surroundings
 from canaryd.mesh.slim import CARE
@@ -29,7 +29,7 @@ from canaryd.mesh.weights import Guard, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Refused
 from canaryd.model.traffic import NOTHING, Entry, Marker, Route, Split
-from tests.conftest import REAL, XDIST_GROUP
+from tests.conftest import REAL, XDIST_GROUP, with_istio
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import (
     V1,
@@ -228,13 +228,7 @@ def world_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
             kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5)
             world = OnApi(kube, server, *entries, shelf=shelf)
         else:
-            kube = connect(str(request.getfixturevalue("real_api")))
-            try:
-                kube.get(VIRTUAL_SERVICES, "default", "is-there-istio")
-            except Unserved:
-                pytest.skip("this API server has no Istio CRDs (networking.istio.io/v1)")
-            except Missing:
-                pass
+            kube = with_istio(connect(str(request.getfixturevalue("real_api"))))
             world = OnApi(kube, None, *entries, shelf=shelf)
         made.append(world)
         return world

@@ -13,33 +13,25 @@ from dataclasses import replace
 
 import pytest
 
-from canaryd.errors import Rejected, Unavailable
+from canaryd.errors import Unavailable
 from canaryd.model.cells import Cell, Counts, Gap, Question, Sought, Value, Window
 from tests.metrics.guarded import Guard
-from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, send, sought, window
+from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, real_world, send, sought, window
 
 QUIET = Counts(0, 0, (0, 0, 0, 0, 0))
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
-    try:
-        world = RealWorld(tmp_path_factory.mktemp("prometheus"))
-    except Rejected as error:
-        pytest.skip(f"no Prometheus: {error}")
-    yield world
-    world.close()
+    with real_world(tmp_path_factory.mktemp("prometheus")) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
     folder = tmp_path_factory.mktemp("guarded")
-    try:
-        world = RealWorld(folder, Guard(folder / "guard"))
-    except Rejected as error:
-        pytest.skip(f"no Prometheus: {error}")
-    yield world
-    world.close()
+    with real_world(folder, Guard(folder / "guard")) as world:
+        yield world
 
 
 @pytest.fixture(params=["memory", "recorded", "prometheus", "guarded"])

@@ -25,12 +25,12 @@ from typing import Any
 import pytest
 
 from canaryd.errors import Conflict, Rejected
-from canaryd.kube import FIELD_MANAGER, NAMESPACES, VIRTUAL_SERVICES, Kube, Missing, Unserved, connect
+from canaryd.kube import FIELD_MANAGER, NAMESPACES, VIRTUAL_SERVICES, Kube, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.mesh.weights import marker_key
 from canaryd.model.traffic import EVERYTHING, NOTHING, Entry, Marker, Route, Split
-from tests.conftest import REAL
+from tests.conftest import REAL, with_istio
 from tests.envtest.helm import build
 from tests.mesh.objects import V1, V3
 
@@ -248,13 +248,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         config = kubeconfig(request.getfixturevalue("emulator").address, tmp_path / "kubeconfig")
     else:
         config = request.getfixturevalue("real_api")
-    kube = connect(str(config), timeout=10)
-    try:
-        kube.get(VIRTUAL_SERVICES, "default", "is-there-istio")
-    except Unserved:
-        pytest.skip("this API server has no Istio CRDs (networking.istio.io/v1)")
-    except Missing:
-        pass
+    kube = with_istio(connect(str(config), timeout=10))
     world = World(kube, Path(config), tmp_path, webhook=request.param == "emulator")
     yield world
     kube.delete(NAMESPACES, "", world.namespace)

@@ -26,6 +26,7 @@ from canaryd.lab.controller import Controller
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import Counts, Load
 from canaryd.store.objects import record_of
+from tests.cli.stage import PLAN as USUAL
 from tests.deploy.test_dashboard import panels
 from tests.lab.conftest import calm, put, wait_for
 
@@ -34,23 +35,14 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab"), pytest.mark.slow]
 Json = dict[str, Any]
 RPS = 150
 """Enough to tell shares by, and little enough that two cores with other work on them keep up."""
-PLAN: Json = {
-    "apiVersion": "canaryd.io/v1alpha1",
-    "kind": "CanaryPlan",
-    "metadata": {"name": "reviews", "namespace": "default"},
-    "spec": {
-        "release": "v3",
-        "target": {
-            "virtualService": "reviews",
-            "host": "reviews",
-            "stable": {"subset": "v1"},
-            "canary": {"subset": "v3"},
-        },
+PLAN: Json = USUAL | {
+    "spec": USUAL["spec"]
+    | {
         "steps": [{"weight": 10, "bake": "6s"}, {"weight": 50, "bake": "6s"}],
         "analysis": {"scrape": "1s", "cell": "2s", "settle": "1s", "warmup": "4s", "proofCells": 2, "history": "10s"},
         "acceptUnproven": "a test has no time for proof",
         "watch": "2s",
-    },
+    }
 }
 LONG = [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "10m"}]
 

@@ -22,7 +22,7 @@ from tests.metrics.book import Book
 from tests.metrics.guarded import PASSWORD, Authority, Guard, Proxy
 from tests.metrics.load import Load
 from tests.metrics.recorded import Recorded
-from tests.metrics.worlds import RealWorld, closed_url, send, sought, window
+from tests.metrics.worlds import RealWorld, closed_url, real_world, send, sought, window
 
 NOW = 1_700_000_000.0
 AT = window(NOW - 30, NOW - 15)
@@ -38,22 +38,14 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Guard:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, guard: Guard) -> Iterator[RealWorld]:
-    try:
-        world = RealWorld(tmp_path_factory.mktemp("prometheus"), guard)
-    except Rejected as error:
-        pytest.skip(f"no Prometheus: {error}")
-    yield world
-    world.close()
+    with real_world(tmp_path_factory.mktemp("prometheus"), guard) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
-    try:
-        world = RealWorld(tmp_path_factory.mktemp("plain"))
-    except Rejected as error:
-        pytest.skip(f"no Prometheus: {error}")
-    yield world
-    world.close()
+    with real_world(tmp_path_factory.mktemp("plain")) as world:
+        yield world
 
 
 def said(source: Source | str, at: Any = AT) -> str:

@@ -21,10 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 import yaml
 
 from canaryd.engine.ports import Metrics
-from canaryd.errors import Unavailable
+from canaryd.errors import Rejected, Unavailable
 from canaryd.lab.processes import Child, free_port
 from canaryd.lab.prometheus import find_or_fetch
 from canaryd.metrics.prometheus import Prometheus
@@ -190,6 +191,17 @@ class RecordedWorld(Timeline):
         working, self.metrics = self.metrics, Prometheus(closed_url())
         yield
         self.metrics = working
+
+
+@contextlib.contextmanager
+def real_world(folder: Path, guard: Guard | None = None) -> Iterator[RealWorld]:
+    """A real Prometheus in ``folder``, behind ``guard`` if there is one; the test skips where none can be had."""
+    try:
+        world = RealWorld(folder, guard)
+    except Rejected as error:
+        pytest.skip(f"no Prometheus: {error}")
+    yield world
+    world.close()
 
 
 class RealWorld:
