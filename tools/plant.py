@@ -53,6 +53,9 @@ WEBHOOK = "tests/lab/test_webhook.py"
 SCHEMAS, GATEWAY_API = "tests/lab/test_kubernetes_istio.py", "tests/lab/test_gatewayapi.py"
 
 
+ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test_controller.py"
+FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
+ELECTOR, CLUSTER = "tests/cluster/test_elector.py", "tests/store/test_cluster.py"
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
 
@@ -179,6 +182,18 @@ PLANTS = (
     following("something begins while draining", "        return _ended(current, draining) if current else Following(Course.REST, last, draining)\n", "        return _ended(current, draining) if current else Following(Course.BEGIN, last)\n"),
     following("an ended run with its marker is over", "    return run.final and run.released\n", "    return run.final\n"),
     Plant("two plans begin on one entry at one moment", "canaryd/engine/admission.py", "*_promised(plan, admission, records), ", "*(), ", ("tests/engine/test_admission.py",)),
+    Plant("a Lease is valid beyond its deadline", "canaryd/cluster/elector.py", "                and not self._stopping.is_set()\n                and self._clock() < self._renewed + self._deadline\n", "                and not self._stopping.is_set()\n", (ELECTOR,)),
+    Plant("who leads no more ticks on", "canaryd/app.py", "        if not self._may() and not self._retreats_still(uid):\n            return\n", "", ("tests/test_app.py",)),
+    Plant("a lost Lease ends a rollback", "canaryd/app.py", "        return run is not None and run.latch is not None and not run.final\n", "        return False\n", ("tests/test_app.py",)),
+    Plant("a record is saved over another's", "canaryd/store/objects.py", '        meta["resourceVersion"] = resource_version\n', "        pass\n", (CLUSTER,), "not real"),
+    Plant("a run restored without its record begins", "canaryd/store/objects.py", "    if made - created <= RESTORED_AFTER:\n", "    if True:\n", (CLUSTER,), "not real"),
+    Plant("a woken leader begins a release twice", "canaryd/controller/plans.py", "begin(plan, uid=run_name(standing.text, plan, desk.runs.values()))", "begin(plan)", (FENCING,), "beginning"),
+    Plant("an orphan of a laptop is rolled back", "canaryd/controller/orphans.py", ' and orphan[1].kept == "canaryrun"', "", (ORPHANS,)),
+    Plant("an orphan goes where nobody is ready", "canaryd/controller/orphans.py", "            if not self._mesh.sides(route).stable.ready:\n", "            if False:\n", (ORPHANS,)),
+    Plant("what cannot be asked is an orphan", "canaryd/controller/orphans.py", "        except CanarydError:\n            return  # what", "        except CanarydError:\n            orphaned = left  # what", (ORPHANS,)),
+    Plant("who leads no more rolls orphans back", "canaryd/controller/orphans.py", "        if not self._may():\n            return\n", "", (ORPHANS,)),
+    Plant("a plan is pruned while a file is broken", "canaryd/controller/folder.py", "        if wanted and not broken:\n", "        if wanted:\n", (FOLDER,), "broken"),
+    Plant("an empty folder prunes every plan", "canaryd/controller/folder.py", "        if wanted and not broken:\n", "        if not broken:\n", (FOLDER,), "released"),
     Plant("what comes while a tick rests is lost", "canaryd/engine/scheduler.py", "            if uid in self._again:\n                return False\n", "", (SCHEDULER,)),
     Plant("an aborted run waits for an object that is gone", "canaryd/machine/retreat.py", "        if isinstance(seen.mesh, Unseen) and not seen.mesh.gone:\n", "        if isinstance(seen.mesh, Unseen):\n", (MACHINE,)),
     Plant("a run that lost its memory ends unseen", "canaryd/machine/retreat.py", "        if isinstance(seen.mesh, Unseen) and not seen.mesh.gone:\n", "        if False:\n", (MACHINE,)),

@@ -239,6 +239,31 @@ def test_a_run_that_a_later_canaryd_wrote_holds_and_nothing_is_guessed(stage: St
     assert stage.is_so("Promoted", stage.ends(process=stage.controller(name="canaryd-2")))
 
 
+def test_a_lost_lease_keeps_no_run_from_going_back(stage: Stage) -> None:
+    """Nobody else leads, the API server does not renew, and the retreat is accepted late: it is sent until then."""
+    process = stage.controller(CANARYD_LEASE_SECONDS="3")
+    stage.apply(steps=LONG)
+    stage.until(lambda: stage.is_at(Phase.BAKING), "baking", process)
+    assert stage.api
+    faults = stage.api.faults
+    faults.fail("patch", "virtualservices", 500, times=None)
+    name = stage.run_objects()[0]["metadata"]["name"]
+    asked = stage.kubectl(f"""kubectl patch canaryrun {name} --type=merge -p '{{"spec":{{"abort":{{"by":"ada"}}}}}}'""")
+    assert asked.returncode == 0, asked.stderr
+    process.says("mesh.retreat_failed")
+    for verb in ("get", "update"):
+        faults.fail(verb, "leases", 500, times=None)
+    process.says("daemon.term_ended")
+    assert stage.weights() == (90, 10)
+    faults.clear()
+    for verb in ("get", "update"):
+        faults.fail(verb, "leases", 500, times=None)
+    stage.until(lambda: stage.weights() == (100, 0), "0 %", process, deadline=15)
+    assert process.output.count('"event": "daemon.leads"') == 1
+    faults.clear()
+    stage.ends(process=process)
+
+
 def test_a_cluster_without_our_kinds_is_said_with_the_command(stage: Stage, tmp_path: Path) -> None:
     """Exit code 13."""
     for definition in stage.cluster.objects("CustomResourceDefinition"):

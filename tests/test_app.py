@@ -1,0 +1,95 @@
+"""Who carries runs out: with the Lease everything, without it only what is already on its way back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from canaryd.app import Canaryd, SystemClock, World
+from canaryd.app import command as asking
+from canaryd.errors import Unavailable
+from canaryd.model.run import Run
+from tests.mesh.memory import MemoryMesh
+from tests.mesh.objects import at, surroundings
+from tests.metrics.load import Load
+from tests.metrics.memory import MemoryMetrics
+from tests.store.memory import MemoryJournal, MemoryStore
+from tests.world import small_plan
+
+
+def eventually(fact: Callable[[], bool], within: float = 10.0) -> None:
+    end = time.monotonic() + within
+    while not fact():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+
+
+class Lease:
+    """Whether we lead, as a test says, and how often that was asked."""
+
+    def __init__(self) -> None:
+        self.ours = True
+        self.asked = 0
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        return self.ours
+
+
+class Life:
+    """A canaryd with one run, whose canary has traffic, under a Lease."""
+
+    def __init__(self, canaryd: Canaryd, lease: Lease, mesh: MemoryMesh, run: Run) -> None:
+        self.canaryd, self.lease, self.mesh, self.uid = canaryd, lease, mesh, run.uid
+
+    @property
+    def run(self) -> Run:
+        return self.canaryd.see(self.uid)
+
+    def woken(self, times: int = 3) -> None:
+        """The run is woken, and each time it has been asked whether we lead."""
+        for _ in range(times):
+            before = self.lease.asked
+            self.canaryd.wake(self.uid)
+            eventually(lambda before=before: self.lease.asked > before)  # type: ignore[misc]
+
+
+@pytest.fixture
+def life() -> Iterator[Life]:
+    mesh, lease = MemoryMesh(at(100, 0), surroundings()), Lease()
+    world = World(mesh, MemoryMetrics.of(Load(since=time.time() - 60)), MemoryStore(), MemoryJournal(), SystemClock())
+    with Canaryd(world, workers=2, may=lease) as canaryd:
+        begun = canaryd.begin(small_plan())
+        eventually(lambda: bool(mesh.writes))
+        yield Life(canaryd, lease, mesh, begun.record.run)
+
+
+def test_who_leads_no_more_carries_nothing_further(life: Life) -> None:
+    """A run that is on its way forward is the next leader's, from the moment the Lease is lost."""
+    life.lease.ours = False
+    life.woken()  # a tick that was under way has ended
+    calls = len(life.mesh.calls)
+    life.woken()
+    assert len(life.mesh.calls) == calls
+
+
+def test_a_command_is_obeyed_only_by_who_leads(life: Life) -> None:
+    """An abort that comes after the Lease was lost is the next leader's: it is in the run's spec."""
+    life.lease.ours = False
+    life.woken()
+    writes = len(life.mesh.writes)
+    life.canaryd.ask(life.uid, asking("abort", by="ada"))
+    life.woken()
+    assert len(life.mesh.writes) == writes
+
+
+def test_no_lost_lease_keeps_a_run_from_going_back(life: Life) -> None:
+    """The retreat that was decided is written, and proven, whoever leads by then."""
+    life.mesh.fail_before(Unavailable("no answer"), "retreat")
+    life.canaryd.ask(life.uid, asking("abort", by="ada"))
+    eventually(lambda: life.run.latch is not None)
+    life.lease.ours = False
+    eventually(lambda: life.run.final)
+    assert [one["weight"] for one in life.mesh.virtual_service["spec"]["http"][0]["route"]] == [100, 0]  # type: ignore[index]
