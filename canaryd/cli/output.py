@@ -33,7 +33,7 @@ def say_problems(title: str, refused: Refused) -> None:
     for problem in refused.problems:
         typer.echo(f"  {typer.style(problem.path, fg='red')}", err=True)
         found = f"    found     {problem.value}\n" if problem.value else ""
-        remedy = f"\n    remedy    {problem.remedy}" if problem.remedy else ""
+        remedy = f"\n    remedy    {problem.advice}" if problem.advice else ""
         typer.echo(f"{found}    expected  {problem.expected}{remedy}", err=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -15,7 +16,7 @@ from canaryd.lab.scenarios.format import Script, load_scenario
 from canaryd.lab.scenarios.player import result_of
 from canaryd.lab.scenarios.show import play_and_show
 from canaryd.lab.scenarios.suite import Result, keep, not_played, table, tell_all
-from canaryd.model.problem import Problem, Refused
+from canaryd.model.problem import Refused
 
 
 def run_in_turn(names: Sequence[str], folder: Path, seed: int | None, repeat: int) -> bool:
@@ -74,10 +75,7 @@ def _read(names: Sequence[str]) -> list[Script]:
             scripts.append(load_scenario(name))
         except Refused as refused:
             many = len(names) > 1
-            problems += [
-                Problem(f"{name}: {one.path}" if many else one.path, one.value, one.expected, one.remedy)
-                for one in refused.problems
-            ]
+            problems += [replace(one, path=f"{name}: {one.path}" if many else one.path) for one in refused.problems]
     if problems:
         raise Refused(problems)
     return scripts

@@ -15,6 +15,7 @@ from uuid import uuid4
 from canaryd.engine.ports import Clock, Mesh, Metrics, Store
 from canaryd.errors import CanarydError, Unavailable
 from canaryd.judge.futility import prospect
+from canaryd.model import codes
 from canaryd.model.cells import Cell, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -144,7 +145,14 @@ def _over(run: Run) -> bool:
 
 
 def _silent(error: Unavailable) -> Problem:
-    return Problem("--kubeconfig", str(error), "a Kubernetes API that answers", "check with: kubectl cluster-info")
+    return Problem(
+        path="--kubeconfig",
+        value=str(error),
+        expected="a Kubernetes API that answers",
+        remedy="check with: kubectl cluster-info",
+        code=codes.KUBERNETES_AWAY.name,
+        transient=True,
+    )
 
 
 def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
@@ -173,7 +181,10 @@ def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> It
             path=str(route),
             value=f"about to be moved by plan {run.plan}, run {run.uid}",
             expected="entries that no other run works on",
-            remedy=f"wait for its end, or abort it: {command_line(run, 'abort')}",
+            remedy="wait for its end, or abort it",
+            code=codes.CLAIMED.name,
+            command=command_line(run, "abort"),
+            transient=True,
         )
 
 
@@ -201,7 +212,8 @@ def _unmeasurable(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics
     stable, canary = admission.sides.stable, admission.sides.canary
     if shared := sorted(set(stable.workloads) & set(canary.workloads)):
         expected = "two workloads: Istio's metrics cannot tell the versions of one apart"
-        return (Problem("spec.target", ", ".join(shared), expected, "give the canary a Deployment of its own"),)
+        remedy = "give the canary a Deployment of its own"
+        return (Problem("spec.target", ", ".join(shared), expected, remedy, codes.SHARED_WORKLOAD.name),)
     return metrics.probe(_sought(plan, admission, mesh))
 
 

@@ -17,6 +17,8 @@ from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.mesh.pods import Selection, overlap, side_of
 from canaryd.mesh.route import already_there, compares, population_problems, resolve
 from canaryd.mesh.weights import MARKER, Guard, origins_of, split_of, weight_patch
+from canaryd.model import codes
+from canaryd.model.finding import Code, Finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.traffic import (
@@ -56,7 +58,7 @@ class Surroundings:
     pods: Sequence[Object] = ()
     deployments: Sequence[Object] = ()
     rollouts: Sequence[Object] = ()
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[Finding, ...] = field(default=())
 
 
 def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admission:
@@ -72,7 +74,7 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     if compares(plan):
         problems += population
     else:
-        remarks += map(str, population)
+        remarks += [codes.OTHER_WAY.at(one.path, one.value, level="info") for one in population]
     claims = list(_claims(virtual_service, route))
     forgiven += claims
     sides, missing = _sides(route, around)
@@ -82,7 +84,7 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
         starts = list(_start(plan, virtual_service, route, sighting, claimed=bool(claims)))
         (problems if sighting.split is None else forgiven).extend(starts)
     if plan.observes:
-        remarks += [f"only observing beside this: {one.path}: {one.value}" for one in forgiven]
+        remarks += [codes.BESIDE.at(one.path, f"only observing beside this: {one.value}") for one in forgiven]
     else:
         problems += forgiven
     unstaffed, waits = _staffing(route, around, sides)
@@ -113,17 +115,23 @@ def _start(
     """
     split, first = sighting.split, plan.spec.steps[0].weight
     if split is None:
-        yield Problem(str(route), sighting.why, f"one split between {route.stable} and {route.canary}")
+        expected = f"one split between {route.stable} and {route.canary}"
+        yield Problem(str(route), sighting.why, expected, code=codes.NO_SPLIT.name)
     elif split == EVERYTHING:
         yield already_there(str(route), route.canary)
     elif split != NOTHING and not (plan.spec.start.from_ == "current" and split <= first):
-        remedy = repair(virtual_service, route)
-        if split <= first:
-            remedy += "; or start from here: `start: {from: current}` in the plan"
+        remedy = "start from here: `start: {from: current}` in the plan, or give stable everything"
         if claimed:
-            remedy = f"only when nothing else works on it any more: {remedy}"
+            remedy = "only when nothing else works on it any more"
+        elif split > first:
+            remedy = "give stable everything"
         yield Problem(
-            str(route), f"{split} at {route.canary}", f"{route.stable} with all the traffic at the start", remedy
+            path=str(route),
+            value=f"{split} at {route.canary}",
+            expected=f"{route.stable} with all the traffic at the start",
+            remedy=remedy,
+            code=codes.NOT_AT_STABLE.name,
+            command=repair(virtual_service, route),
         )
 
 
@@ -154,8 +162,9 @@ def _claims(virtual_service: Object, route: Route) -> Iterator[Problem]:
             path=f"{route} annotation {key}",
             value=f"claimed by {holder}, run {marker.run if marker else 'unknown'}",
             expected="entries that no other run works on",
-            remedy=f"wait for its end or abort it{_where_it_lives(route, marker)}; if it is gone for good: "
-            f"kubectl annotate virtualservice {route.virtual_service} -n {route.namespace} {key}-",
+            remedy=f"wait for its end or abort it{_where_it_lives(route, marker)}; if it is gone for good",
+            code=codes.CLAIMED.name,
+            command=f"kubectl annotate virtualservice {route.virtual_service} -n {route.namespace} {key}-",
         )
 
 
@@ -194,7 +203,7 @@ def _other_owners(virtual_service: Object, around: Surroundings) -> Iterator[Pro
             where,
             ", ".join(owners) or f"annotation {FLAGGER}",
             "weights that Flagger does not set",
-            _letting_go("canaries.flagger.app", namespace, name, "" if owners else FLAGGER),
+            *_letting_go(codes.FLAGGER, "canaries.flagger.app", namespace, name, "" if owners else FLAGGER),
         )
     rollouts = [found["metadata"]["name"] for found in around.rollouts if _moves(found, namespace, name)]
     if rollouts or ARGO in annotations_of(virtual_service):
@@ -202,16 +211,24 @@ def _other_owners(virtual_service: Object, around: Surroundings) -> Iterator[Pro
             where,
             ", ".join(f"Rollout {one}" for one in rollouts) or f"annotation {ARGO}",
             "weights that Argo Rollouts does not set",
-            _letting_go("rollouts.argoproj.io", namespace, name, "" if rollouts else ARGO),
+            *_letting_go(codes.ARGO_ROLLOUTS, "rollouts.argoproj.io", namespace, name, "" if rollouts else ARGO),
         )
 
 
-def _letting_go(kind: str, namespace: str, name: str, mark: str) -> str:
-    """How one of two that set the same weights lets go; ``mark`` is what the other may have left behind."""
+def _letting_go(code: Code, kind: str, namespace: str, name: str, mark: str) -> tuple[str, str, str]:
+    """
+    How one of two that set the same weights lets go: in words, the code, and as a command.
+
+    ``mark`` is what the other may have left behind.
+    """
     look = f"one of the two must let go; see: kubectl get {kind} -n {namespace}"
     if not mark:
-        return look
-    return f"{look}; if it is gone for good: kubectl annotate virtualservice {name} -n {namespace} {mark}-"
+        return look, code.name, ""
+    return (
+        f"{look}; if it is gone for good",
+        code.name,
+        f"kubectl annotate virtualservice {name} -n {namespace} {mark}-",
+    )
 
 
 def _moves(rollout: Object, namespace: str, name: str) -> bool:
@@ -228,7 +245,7 @@ def _full(name: str, namespace: str) -> tuple[str, str]:
     return elsewhere or namespace, short
 
 
-def _gitops(virtual_service: Object) -> list[str]:
+def _gitops(virtual_service: Object) -> list[Finding]:
     meta = virtual_service["metadata"]
     marks = {**(meta.get("labels") or {}), **(meta.get("annotations") or {})}
     found = [key for key in GITOPS if key in marks]
@@ -237,8 +254,9 @@ def _gitops(virtual_service: Object) -> list[str]:
     if not found:
         return []
     namespace, name = _identity(virtual_service)
-    tool = f"VirtualService {namespace}/{name} is kept by a GitOps tool ({', '.join(found)})"
-    return [f"{tool}: let it ignore the weights in spec.http, or it puts them back in mid-run"]
+    tool = f"is kept by a GitOps tool ({', '.join(found)})"
+    said = f"{tool}: let it ignore the weights in spec.http, or it puts them back in mid-run"
+    return [codes.GITOPS.at(f"VirtualService {namespace}/{name}", said)]
 
 
 def selection_of(version: Version, namespace: str, around: Surroundings) -> tuple[Selection, list[Problem]]:
@@ -258,13 +276,19 @@ def selection_of(version: Version, namespace: str, around: Surroundings) -> tupl
                 version.host,
                 "the host of a Service, behind which canaryd can see the pods",
                 f"{why}; Services there: {', '.join(known) or 'none'}",
+                codes.SERVICE_MISSING.name,
             )
         ]
     selector: Mapping[str, str] = (service.get("spec") or {}).get("selector") or {}
     if not selector:
         why = f"Service {home}/{name} selects no pods"
         return Selection(home, {}, why), [
-            Problem(f"Service {home}/{name}", "no selector", "a selector, by which pods are found")
+            Problem(
+                f"Service {home}/{name}",
+                "no selector",
+                "a selector, by which pods are found",
+                code=codes.SERVICE_WITHOUT_SELECTOR.name,
+            )
         ]
     if not version.subset:
         return Selection(home, selector), []
@@ -285,10 +309,11 @@ def _missing_subset(version: Version, rule: str, subsets: tuple[str, ...], names
         path=f"DestinationRule {rule}" if rule else f"DestinationRule of {version.host}",
         value=f"no subset {version.subset}; {found}",
         expected="a subset of the host; requests to a missing one fail with 503",
-        remedy="name one of those in the plan, or add it: "
-        f"kubectl patch destinationrule {name} -n {home} --type=json -p '{body}'"
+        remedy="name one of those in the plan, or add it"
         if rule
         else f"there is no DestinationRule for {version.host}: write one, in namespace {namespace}, with this subset",
+        code=codes.SUBSET_MISSING.name,
+        command=f"kubectl patch destinationrule {name} -n {home} --type=json -p '{body}'" if rule else "",
     )
 
 
@@ -324,15 +349,18 @@ def _specific(rule: Object, full: str) -> int:
     return 10_000 if fully_qualified(host, _identity(rule)[0]) == full else 0
 
 
-def _shadow_rules(route: Route, around: Surroundings) -> list[str]:
+def _shadow_rules(route: Route, around: Surroundings) -> list[Finding]:
     """Namespaces whose own DestinationRule hides ours from their clients, and has not both subsets."""
     remarks = []
     for version in (route.stable, route.canary):
         full = fully_qualified(version.host, route.namespace)
         seen_from = {route.namespace, service_of(version.host, route.namespace)[1], ROOT_NAMESPACE}
         remarks += [
-            f"DestinationRule {'/'.join(_identity(rule))} lacks subset {version.subset}: "
-            f"clients in its namespace will get 503 for it"
+            codes.SUBSET_MISSING_FOR_CLIENTS.at(
+                f"DestinationRule {'/'.join(_identity(rule))}",
+                f"lacks subset {version.subset}: clients in its namespace will get 503 for it",
+                level="warning",
+            )
             for rule in around.destination_rules
             if version.subset
             and _identity(rule)[0] not in seen_from
@@ -357,14 +385,14 @@ def _sides(route: Route, around: Surroundings) -> tuple[Sides, list[Problem]]:
     return sides, [*stable_problems, *canary_problems]
 
 
-def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Problem], list[str]]:
+def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Problem], list[Finding]]:
     """
     Both versions select pods, and none of the pods twice.
 
     A canary whose pods are on their way is a remark: the run waits for them. One that will never have any is a problem.
     """
     problems: list[Problem] = []
-    remarks: list[str] = []
+    remarks: list[Finding] = []
     stable, stable_missing = selection_of(route.stable, route.namespace, around)
     canary, canary_missing = selection_of(route.canary, route.namespace, around)
     if not stable_missing and not sides.stable.ready:
@@ -372,7 +400,8 @@ def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Pr
     if not canary_missing and not sides.canary.ready:
         if sides.canary.desired:
             why = f": {sides.canary.why}" if sides.canary.why else ""
-            remarks.append(f"{route.canary} selects no ready pod yet; the run waits for it{why}")
+            said = f"{route.canary} selects no ready pod yet; the run waits for it{why}"
+            remarks.append(codes.NOT_READY_YET.at(str(route), said))
         else:
             problems.append(_unstaffed(route, route.canary, canary))
     if not (stable_missing or canary_missing) and (both := overlap(stable, canary, around.pods)):
@@ -382,6 +411,7 @@ def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Pr
                 f"{', '.join(both[:3])}{' and more' if len(both) > 3 else ''} in both",
                 "versions that share no pod: what is counted for one must not be counted for the other",
                 "give the subsets labels that tell the pods apart",
+                codes.PODS_IN_BOTH.name,
             )
         )
     return problems, remarks
@@ -394,4 +424,5 @@ def _unstaffed(route: Route, version: Version, selection: Selection) -> Problem:
         f"{version} selects no ready pod ({labels})",
         "two versions with ready pods",
         f"see: kubectl get deployments,pods -n {selection.namespace} -l {labels}",
+        codes.NO_READY_PODS.name,
     )

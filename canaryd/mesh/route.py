@@ -16,6 +16,8 @@ from typing import Any
 
 from canaryd.mesh.entries import Destination, HttpEntry, Object, destinations, http_entries, version_of
 from canaryd.mesh.hosts import fully_qualified, same_host, same_version
+from canaryd.model import codes
+from canaryd.model.finding import Code, Finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.traffic import Route, Version
@@ -34,7 +36,7 @@ class Resolution:
 
     route: Route | None
     problems: tuple[Problem, ...]
-    remarks: tuple[str, ...]
+    remarks: tuple[Finding, ...]
 
 
 def resolve(virtual_service: Object, plan: Plan) -> Resolution:
@@ -55,13 +57,19 @@ class _Resolver:
         self.canary = self.target.version(self.target.canary)
         self.stable = self.target.version(self.target.stable) if self.target.stable else None
         self.problems: list[Problem] = []
-        self.remarks: list[str] = []
+        self.remarks: list[Finding] = []
 
     def resolve(self) -> Resolution:
         chosen = self._choose()
         self.stable = self.stable or self._holder(chosen)
         if self.stable and same_version(self.stable, self.canary, self.namespace):
-            self._problem("spec.target", "two different versions", f"{self.stable} for both", "name another canary")
+            self._problem(
+                codes.SAME_VERSION,
+                "spec.target",
+                "two different versions",
+                f"{self.stable} for both",
+                "name another canary",
+            )
             return Resolution(None, tuple(self.problems), ())
         for entry in chosen:
             self._examine(entry)
@@ -89,7 +97,10 @@ class _Resolver:
         if not self.entries:
             others = " and ".join(kind for kind in ("tls", "tcp") if self.spec.get(kind)) or "none"
             self._problem(
-                self._where(), "an http entry, the only kind whose weights canaryd moves", f"{others} entries only"
+                codes.NO_HTTP_ENTRY,
+                self._where(),
+                "an http entry, the only kind whose weights canaryd moves",
+                f"{others} entries only",
             )
             return []
         return self._named() if self.target.routes else self._fitting()
@@ -103,16 +114,17 @@ class _Resolver:
             if not found:
                 close = get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"named there: {', '.join(known) or 'none'}"
-                self._problem(path, f"the name of an http entry of {self._where()}", name, hint)
+                self._problem(codes.ROUTE_UNKNOWN, path, f"the name of an http entry of {self._where()}", name, hint)
             elif len(found) > 1:
                 self._problem(
+                    codes.ROUTE_AMBIGUOUS,
                     path,
                     f"a name that one http entry of {self._where()} has",
                     f"{name}, which {len(found)} have: {_all(f'http[{entry.index}]' for entry in found)}",
                     "give each entry a name of its own",
                 )
             elif found[0] in chosen:
-                self._problem(path, "each route once", f"{name} again", "take it out")
+                self._problem(codes.ROUTE_TWICE, path, "each route once", f"{name} again", "take it out")
             else:
                 chosen += found
         return chosen
@@ -127,16 +139,18 @@ class _Resolver:
             return fitting
         if fitting:
             self._problem(
+                codes.ROUTE_AMBIGUOUS,
                 "spec.target.routes",
                 f"the names of the http entries to move, because {len(fitting)} of {self._where()} fit",
                 _all(map(str, fitting)),
-                self._naming(fitting),
+                *self._naming(fitting),
             )
         elif not reaching and (delegates := [entry for entry in self.entries if entry.rest.get("delegate")]):
             for entry in delegates:
                 self._examine(entry)
         elif reaching:
             self._problem(
+                codes.STABLE_NOT_IN_ROUTE,
                 "spec.target.stable",
                 f"a version that an http entry of {self._where()} sends to",
                 f"{self.stable}",
@@ -144,6 +158,7 @@ class _Resolver:
             )
         else:
             self._problem(
+                codes.HOST_NOT_IN_ROUTE,
                 "spec.target.host",
                 f"a host that an http entry of {self._where()} sends to",
                 self.target.host,
@@ -151,26 +166,26 @@ class _Resolver:
             )
         return []
 
-    def _naming(self, fitting: list[HttpEntry]) -> str:
+    def _naming(self, fitting: list[HttpEntry]) -> tuple[str, str]:
         """What to do about several entries that fit: names for those without, and the list for the plan."""
         names = {entry.index: entry.name or f"{self.name}-{entry.index}" for entry in fitting}
         listed = f"list those that shall move together in the plan: routes: [{', '.join(names.values())}]"
         nameless = [entry for entry in fitting if not entry.name]
         if not nameless:
-            return listed
+            return listed, ""
         naming = [{"op": "add", "path": f"{entry.path}/name", "value": names[entry.index]} for entry in nameless]
-        return f"{listed}, after naming them: {self._command(naming)}"
+        return f"{listed}, after naming them", self._command(naming)
 
     def _command(self, operations: list[dict[str, Any]]) -> str:
         """The kubectl command that applies a JSON Patch to the object."""
         body = json.dumps(operations, separators=(",", ":"))
         return f"kubectl patch virtualservice {self.name} -n {self.namespace} --type=json -p '{body}'"
 
-    def _without(self, entry: HttpEntry, others: Iterable[Destination]) -> str:
+    def _without(self, entry: HttpEntry, others: Iterable[Destination]) -> tuple[str, str]:
         """What to do about destinations that take traffic beside ours: stable gets their weight."""
         stables = entry.to(self.stable, self.namespace) if self.stable else ()
         if not stables:
-            return "give it weight 0 or take it out"
+            return "give it weight 0 or take it out", ""
         weights = {stables[0]: stables[0].weight}
         for other in others:
             weights[stables[0]] += other.weight
@@ -185,7 +200,7 @@ class _Resolver:
             {"op": "add", "path": f"{entry.path}/route/{one.index}/weight", "value": weight}
             for one, weight in weights.items()
         ]
-        return f"take it out, or give its share to {self.stable}: {self._command(tests + moves)}"
+        return f"take it out, or give its share to {self.stable}", self._command(tests + moves)
 
     def _is_near(self, destination: Destination) -> bool:
         """Whether the destination is on a host of ours."""
@@ -222,6 +237,7 @@ class _Resolver:
                 self.problems.append(already_there(f"{self._where()} {entry}", self.canary))
             elif len(taking) != 1:
                 self._problem(
+                    codes.STABLE_UNCLEAR,
                     "spec.target.stable",
                     f"a version, because nobody else than {self.canary} alone holds the traffic of {entry}",
                     _all(f"{found} with weight {found.weight}" for found in entry.destinations),
@@ -231,6 +247,7 @@ class _Resolver:
                 holders.append(taking[0].version)
         if any(not same_version(one, holders[0], self.namespace) for one in holders[1:]):
             self._problem(
+                codes.STABLE_UNCLEAR,
                 "spec.target.stable",
                 "a version, because the entries are held by different ones",
                 _all(map(str, holders)),
@@ -242,33 +259,42 @@ class _Resolver:
         where = f"{self._where()} {entry}"
         if (delegate := entry.rest.get("delegate")) is not None:
             self._problem(
-                where, "destinations of its own", f"delegate {_delegate(delegate)}",
+                codes.DELEGATES, where, "destinations of its own", f"delegate {_delegate(delegate)}",
                 self._at_the_delegate(delegate),
             )  # fmt: skip
         for action in ("redirect", "directResponse"):
             if entry.rest.get(action) is not None:
-                self._problem(where, "destinations with weights", action, "name an entry that has a route")
+                self._problem(
+                    codes.NO_WEIGHTS, where, "destinations with weights", action, "name an entry that has a route"
+                )
         if not entry.destinations:
             if not any(entry.rest.get(key) is not None for key in ("delegate", "redirect", "directResponse")):
-                self._problem(where, "destinations with weights", "no route", "name an entry that has a route")
+                self._problem(
+                    codes.NO_WEIGHTS, where, "destinations with weights", "no route", "name an entry that has a route"
+                )
             return
         self._examine_destinations(entry, where)
         if entry.rest.get("fault"):
             self._problem(
+                codes.FAULT_INJECTED,
                 where,
                 "no fault injection, which would be counted as the versions' errors",
                 ", ".join(sorted(entry.rest["fault"])),
-                f"kubectl patch virtualservice {self.name} -n {self.namespace} --type=json "
+                command=f"kubectl patch virtualservice {self.name} -n {self.namespace} --type=json "
                 f"""-p '[{{"op":"remove","path":"{entry.path}/fault"}}]'""",
             )
         if (earlier := shadowing(self.entries, entry)) is not None:
             self._problem(
-                where, "an entry that requests can reach", f"{earlier} before it, which takes everything",
+                codes.ENTRY_SHADOWED,
+                where,
+                "an entry that requests can reach",
+                f"{earlier} before it, which takes everything",
                 "move the catch-all to the end, or name that entry",
-            )  # fmt: skip
+            )
         for key in ("retries", "timeout", "mirror", "mirrors"):
             if entry.rest.get(key):
-                self.remarks.append(f"{where} has {key}: {_REMARKS[key]}")
+                code, said = _REMARKS[key]
+                self.remarks.append(code.at(where, f"has {key}: {said}"))
 
     def _examine_destinations(self, entry: HttpEntry, where: str) -> None:
         if not self.stable:
@@ -276,20 +302,29 @@ class _Resolver:
         ours = [self.stable, self.canary]
         for version in ours:
             if len(entry.to(version, self.namespace)) > 1:
-                self._problem(where, "each version once", f"{version} twice", "merge the two destinations into one")
+                self._problem(
+                    codes.DESTINATION_TWICE,
+                    where,
+                    "each version once",
+                    f"{version} twice",
+                    "merge the two destinations into one",
+                )
         others = entry.besides(ours, self.namespace)
         if taking := [other for other in others if entry.receives(other)]:
             self._problem(
+                codes.FOREIGN_DESTINATION,
                 where,
                 f"no destinations but {self.stable} and {self.canary}",
                 _all(f"{found} with weight {found.weight}" for found in taking),
-                self._without(entry, taking),
+                *self._without(entry, taking),
             )
         elif others:
-            self.remarks.append(f"{where} also names {_all(map(str, others))} without traffic; it is left as it is")
+            said = f"also names {_all(map(str, others))} without traffic; it is left as it is"
+            self.remarks.append(codes.IDLE_DESTINATION.at(where, said))
         alone = len(entry.destinations) == 1 and entry.to(self.canary, self.namespace)
         if not entry.to(self.stable, self.namespace) and not taking and not alone:
             self._problem(
+                codes.STABLE_NOT_IN_ROUTE,
                 where,
                 f"a destination {self.stable} to come from and to go back to",
                 _all(map(str, entry.destinations)),
@@ -306,8 +341,10 @@ class _Resolver:
     def _where(self) -> str:
         return f"VirtualService {self.namespace}/{self.name}"
 
-    def _problem(self, path: str, expected: str, value: str = "", remedy: str = "") -> None:
-        self.problems.append(Problem(path, value, expected, remedy))
+    def _problem(
+        self, code: Code, path: str, expected: str, value: str = "", remedy: str = "", command: str = ""
+    ) -> None:
+        self.problems.append(Problem(path, value, expected, remedy, code.name, command))
 
 
 def already_there(where: str, canary: Version) -> Problem:
@@ -317,14 +354,15 @@ def already_there(where: str, canary: Version) -> Problem:
         value=f"already at the canary: {canary} holds 100 %",
         expected="traffic that stable holds, to be shifted",
         remedy="nothing is left to do; for another release name the new version as canary and this one as stable",
+        code=codes.ALREADY_THERE.name,
     )
 
 
 _REMARKS = {
-    "retries": "callers see fewer failures than the versions produce",
-    "timeout": "a version slower than that fails",
-    "mirror": "the mirrored requests load that host beside its own traffic",
-    "mirrors": "the mirrored requests load those hosts beside their own traffic",
+    "retries": (codes.RETRIES, "callers see fewer failures than the versions produce"),
+    "timeout": (codes.TIMEOUT, "a version slower than that fails"),
+    "mirror": (codes.MIRRORS, "the mirrored requests load that host beside its own traffic"),
+    "mirrors": (codes.MIRRORS, "the mirrored requests load those hosts beside their own traffic"),
 }
 
 
@@ -421,6 +459,7 @@ def population_problems(route: Route, virtual_services: Iterable[Object]) -> lis
             value=way.said,
             expected=f"one population: every way to {route.stable} or {route.canary} moves along with the weights",
             remedy=_remedy(way, route),
+            code=codes.OTHER_WAY.name,
         )
         for way in other_ways(route, virtual_services)
     ]

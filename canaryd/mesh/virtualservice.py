@@ -35,6 +35,8 @@ from canaryd.mesh.entries import annotations_of
 from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.mesh.ownership import disown_patch
 from canaryd.mesh.weights import Guard, guarded, marker_key, release_patch, restore_patch, split_of, weight_patch
+from canaryd.model import codes
+from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
@@ -85,13 +87,14 @@ class IstioMesh:
                         target.virtual_service,
                         f"a VirtualService in namespace {namespace}",
                         f"there: {known}",
+                        codes.VIRTUAL_SERVICE_MISSING.name,
                     )
                 ]
             ) from None
         admitted = admission(plan, found, self._around(namespace, homes))
         if plan.observes:
             return admitted
-        return replace(admitted, remarks=(*admitted.remarks, *self._rehearse(plan, found, admitted)))
+        return replace(admitted, findings=(*admitted.findings, *self._rehearse(plan, found, admitted)))
 
     def look(self, route: Route) -> Sighting:
         """
@@ -275,14 +278,15 @@ class IstioMesh:
                     f"namespace {place}",
                     "not granted",
                     f"the right to {right.verb} {right.kind}",
+                    "grant it; USER is canaryd's own account, see: kubectl auth whoami",
+                    codes.RIGHT_MISSING.name,
                     f"kubectl create role {role} -n {place} --verb={right.verb} --resource={right.kind} && "
-                    f"kubectl create rolebinding {role} -n {place} --role={role} --user=USER "
-                    "(canaryd's own, see: kubectl auth whoami)",
+                    f"kubectl create rolebinding {role} -n {place} --role={role} --user=USER",
                 )
 
     def _around(self, namespace: str, homes: tuple[str, ...]) -> Surroundings:
         places = tuple(dict.fromkeys((namespace, *homes, ROOT_NAMESPACE)))
-        remarks: list[str] = []
+        remarks: list[Finding] = []
         return Surroundings(
             virtual_services=self._everywhere(VIRTUAL_SERVICES, places, remarks),
             destination_rules=self._everywhere(DESTINATION_RULES, places, remarks),
@@ -293,7 +297,7 @@ class IstioMesh:
             remarks=tuple(remarks),
         )
 
-    def _everywhere(self, kind: Kind, places: tuple[str, ...], remarks: list[str]) -> list[Object]:
+    def _everywhere(self, kind: Kind, places: tuple[str, ...], remarks: list[Finding]) -> list[Object]:
         """The objects of all namespaces, or of those among ``places`` that we may look at."""
         try:
             return self._list(kind)
@@ -305,9 +309,9 @@ class IstioMesh:
                     seen.append(place)
                 except Forbidden:
                     continue
+            said = f"only namespaces {', '.join(seen) or 'none'} were searched: no right to list all"
             remarks.append(
-                f"only namespaces {', '.join(seen) or 'none'} were searched for {kind.plural}: no right to list all; "
-                "another way to the versions may be overlooked"
+                codes.NOT_ALL_SEARCHED.at(kind.plural, f"{said}; another way to the versions may be overlooked")
             )
             return found
 
@@ -317,7 +321,7 @@ class IstioMesh:
         except (Unserved, Forbidden):
             return []
 
-    def _rehearse(self, plan: Plan, found: Object, admitted: Admission) -> list[str]:
+    def _rehearse(self, plan: Plan, found: Object, admitted: Admission) -> list[Finding]:
         """Send the first step's patch as a dry run, so that schema and webhooks refuse it now rather than later."""
         first, route = plan.spec.steps[0].weight, admitted.route
         marker = Marker("rehearsal", 0, first, admitted.split, route.stable, route.canary, 0)
@@ -331,14 +335,13 @@ class IstioMesh:
                 dry_run=True,
             )
         except Conflict:
-            return [f"{route} changed while it was looked at"]
+            return [codes.CHANGED.at(str(route), "it changed while it was looked at")]
         except Rejected as error:
             if "dry run" in str(error):
-                return [f"{route}: the first step could not be rehearsed: {error}"]
+                return [codes.NOT_REHEARSED.at(str(route), f"the first step could not be rehearsed: {error}")]
             body = json.dumps([one for one in operations if one["path"].startswith("/spec/")], separators=(",", ":"))
-            raise Refused(
-                [Problem(str(route), str(error), f"a VirtualService that may be patched like this: {body}")]
-            ) from error
+            wanted = f"a VirtualService that may be patched like this: {body}"
+            raise Refused([Problem(str(route), str(error), wanted, code=codes.PATCH_REFUSED.name)]) from error
         return []
 
 

@@ -31,6 +31,7 @@ from canaryd import telemetry
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.metrics import custom, parse, promql
 from canaryd.metrics.credentials import Credentials
+from canaryd.model import codes
 from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -228,6 +229,8 @@ class Prometheus:
                     str(error),
                     "a Prometheus that answers",
                     f"check with: curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
+                    codes.PROMETHEUS_AWAY.name,
+                    transient=isinstance(error, Unavailable),
                 ),
             )
 
@@ -246,6 +249,7 @@ class Prometheus:
             f"{skew:.0f} s apart",
             f"a clock that agrees with ours within {SKEW:g} s",
             "synchronise both machines' clocks (NTP)",
+            codes.CLOCK_SKEW.name,
         )
 
     def _blind(self, sought: Sought, deadline: float) -> Problem | None:
@@ -258,6 +262,8 @@ class Prometheus:
                 f"{series} within the last hour",
                 "send requests to it from a client with a sidecar or through a gateway, and see that Prometheus "
                 "scrapes the clients' proxies (port 15020, /stats/prometheus)",
+                codes.NO_SERIES.name,
+                transient=True,
             )
         if all(not row.labels.get("destination_workload") for row in known):
             return Problem(
@@ -265,6 +271,7 @@ class Prometheus:
                 "none",
                 f"the label destination_workload on {series}",
                 "a Telemetry object removes it (spec.metrics.overrides.tagOverrides): keep it",
+                codes.LABEL_MISSING.name,
             )
         return None
 
@@ -286,6 +293,7 @@ class Prometheus:
             f"about {seconds / samples:.2g} s",
             f"a scrape of the clients' proxies every {sought.scrape_seconds:g} s, as the plan says",
             "set spec.analysis.scrape to the scrape interval, and spec.analysis.cell to that or more",
+            codes.SCRAPED_TOO_SELDOM.name,
         )
 
     def _ask(self, query: str, deadline: float, at: str = "", remedies: Mapping[int, str] = REMEDIES) -> Answer:

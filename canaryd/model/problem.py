@@ -19,19 +19,28 @@ class Problem:
     One thing that is wrong.
 
     ``path`` says where (``spec.steps.1.weight``, or ``VirtualService default/reviews``), ``value`` what was found (as
-    text, empty where nothing was), ``expected`` what had been expected, ``remedy`` what to do, as a command if there
-    is one.
+    text, empty where nothing was), ``expected`` what had been expected, ``remedy`` what to do in words, and ``command``
+    what to type, if there is something. ``code`` is its kind (see ``model/finding.py``), where it has one, and
+    ``transient`` says that it passes by itself.
     """
 
     path: str
     value: str
     expected: str
     remedy: str = ""
+    code: str = ""
+    command: str = ""
+    transient: bool = False
+
+    @property
+    def advice(self) -> str:
+        """What to do, in words and as a command."""
+        return ": ".join(filter(None, (self.remedy, self.command)))
 
     def __str__(self) -> str:
         found = f", got {self.value}" if self.value else ""
-        remedy = f" ({self.remedy})" if self.remedy else ""
-        return f"{self.path}: {self.expected}{found}{remedy}"
+        advice = f" ({self.advice})" if self.advice else ""
+        return f"{self.path}: {self.expected}{found}{advice}"
 
 
 class Refused(CanarydError):  # noqa: N818  # it is an answer, not a fault

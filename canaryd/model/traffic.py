@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+from canaryd.model.finding import Finding
+
 WHOLE = 100_000
 """A split of 100 %, in the unit of :class:`Split`."""
 
@@ -108,13 +110,18 @@ class Admission:
     """
     A plan that may start: the route it moves, where the traffic stands now, and what a person should know.
 
-    ``sides`` are the pods behind both versions; ``remarks`` are findings that stop nothing.
+    ``sides`` are the pods behind both versions; ``findings`` are those that stop nothing.
     """
 
     route: Route
     split: Split
     sides: Sides
-    remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The findings in words."""
+        return tuple(map(str, self.findings))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ wrong at once, as ``read_plan`` does. A scenario names no machine: the same file
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -603,7 +603,7 @@ def _plan_of(scenario: Scenario, beside: Path) -> tuple[str, Plan]:
     try:
         return text, read_plan(text, "plan")
     except Refused as refused:
-        problems = [Problem(_below_plan(one.path), one.value, one.expected, one.remedy) for one in refused.problems]
+        problems = [replace(one, path=_below_plan(one.path)) for one in refused.problems]
         raise Refused(problems) from refused
 
 
