@@ -1,0 +1,54 @@
+"""The whole of preflight for one plan: admission, what was read around it, and every check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from canaryd.errors import CanarydError
+from canaryd.kube import Kube
+from canaryd.model import codes
+from canaryd.model.finding import Finding, in_order
+from canaryd.model.plan import Plan
+from canaryd.model.traffic import Admission, Route
+from canaryd.preflight.groups import checked
+from canaryd.preflight.heard import Heard
+from canaryd.preflight.looking import survey
+
+
+class Ears(Protocol):
+    """Who knows what Prometheus has heard of a route."""
+
+    def hear(self, plan: Plan, route: Route) -> Heard:
+        """Raises nothing: a Prometheus that does not answer is a finding."""
+
+
+class Preflight:
+    """
+    Findings about plans, by reading only.
+
+    ``ears`` asks Prometheus, ``clock`` gives Unix seconds.
+    """
+
+    def __init__(self, kube: Kube, ears: Ears, clock: Callable[[], float]) -> None:
+        self._kube = kube
+        self._ears = ears
+        self._clock = clock
+
+    def examine(self, plan: Plan, admitted: Admission | None = None) -> tuple[Finding, ...]:
+        """
+        What is to be said of ``plan`` beyond what admission says, what stops it first. Raises nothing.
+
+        ``admitted`` is admission's answer; without one the route is found as well as can be.
+        """
+        try:
+            seen = survey(
+                self._kube,
+                plan,
+                admitted=admitted,
+                hear=lambda route: self._ears.hear(plan, route),
+                now=self._clock(),
+            )
+        except CanarydError as error:
+            return (codes.KUBERNETES_AWAY.at("the Kubernetes API", str(error), "kubectl cluster-info"),)
+        return in_order(checked(seen))

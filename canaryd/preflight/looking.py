@@ -1,0 +1,126 @@
+"""
+Reads from the API server what the checks look at: each kind once, and as much of it as we may.
+
+Nothing of it is needed to run: what may not be read, or is not served here, is left out and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from canaryd.errors import CanarydError, Unavailable
+from canaryd.kube import VIRTUAL_SERVICES, Forbidden, Kind, Kube, Missing, Unserved
+from canaryd.mesh.hosts import service_of
+from canaryd.mesh.route import resolve
+from canaryd.model.plan import Plan
+from canaryd.model.traffic import Admission, Route
+from canaryd.preflight.heard import NOTHING_HEARD, Heard
+from canaryd.preflight.kinds import CONCERNED, CONFIG_MAPS, EVERYWHERE, FORMER
+from canaryd.preflight.survey import ROOT_NAMESPACE, Survey
+
+Object = dict[str, Any]
+
+
+def survey(
+    kube: Kube,
+    plan: Plan,
+    *,
+    admitted: Admission | None = None,
+    hear: Callable[[Route], Heard] = lambda _: NOTHING_HEARD,
+    now: float = 0.0,
+) -> Survey:
+    """
+    What is around the plan's route now; ``hear`` asks Prometheus about it.
+
+    Raises Unavailable where the API server does not answer. A plan whose route cannot be told gives a survey without.
+    """
+    looking = _Looking(kube)
+    found = looking.named(VIRTUAL_SERVICES, plan.namespace, plan.spec.target.virtual_service)
+    route = admitted.route if admitted else resolve(found, plan).route if found else None
+    heard = hear(route) if route else NOTHING_HEARD
+    versions = (route.stable, route.canary) if route else ()
+    homes = [service_of(one.host, plan.namespace)[1] for one in versions]
+    callers = [one.namespace for one in heard.callers]
+    places = tuple(filter(None, dict.fromkeys((plan.namespace, *homes, *callers, ROOT_NAMESPACE))))
+    objects = {kind: looking.everywhere(kind, places) for kind in EVERYWHERE}
+    objects |= {kind: looking.within(kind, places) for kind in CONCERNED}
+    return Survey(
+        plan=plan,
+        virtual_service=found,
+        route=route,
+        sides=admitted.sides if admitted else None,
+        objects=objects,
+        unread=looking.unread,
+        mesh=_mesh_config(looking.named(CONFIG_MAPS, ROOT_NAMESPACE, "istio")),
+        heard=heard,
+        now=now,
+    )
+
+
+@dataclass
+class _Looking:
+    """Lists and reads, and keeps in mind what it could not."""
+
+    kube: Kube
+    unread: dict[Kind, str] = field(default_factory=dict)
+
+    def named(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """The object, or None where there is none or it may not be read."""
+        for one in _versions(kind):
+            with suppress(Unserved):
+                try:
+                    return self.kube.get(one, namespace, name)
+                except Missing:
+                    return None
+                except Unavailable:
+                    raise
+                except CanarydError as error:
+                    self.unread[kind] = str(error)
+                    return None
+        return None
+
+    def everywhere(self, kind: Kind, places: Iterable[str]) -> tuple[Object, ...]:
+        """The objects in all namespaces, or where that is not allowed in those of ``places`` that we may look at."""
+        try:
+            return self._list(kind, "")
+        except Forbidden as error:
+            found = self.within(kind, places)
+            self.unread.setdefault(kind, str(error))
+            return found
+
+    def within(self, kind: Kind, places: Iterable[str]) -> tuple[Object, ...]:
+        """The objects in ``places``."""
+        found: list[Object] = []
+        for place in places:
+            try:
+                found += self._list(kind, place)
+            except Forbidden as error:
+                self.unread.setdefault(kind, str(error))
+        return tuple(found)
+
+    def _list(self, kind: Kind, namespace: str) -> tuple[Object, ...]:
+        """Empty where the kind is not served: nobody has such an object then."""
+        for one in _versions(kind):
+            with suppress(Unserved):
+                return tuple(self.kube.list(one, namespace))
+        return ()
+
+
+def _versions(kind: Kind) -> tuple[Kind, ...]:
+    former = FORMER.get(kind.group)
+    return (kind, replace(kind, version=former)) if former else (kind,)
+
+
+def _mesh_config(found: Object | None) -> dict[str, Any]:
+    """Istio's mesh configuration, which istiod reads from its ConfigMap."""
+    text = ((found or {}).get("data") or {}).get("mesh") or ""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,44 @@
+"""What preflight reads, and that a healthy Bookinfo has nothing to be said of."""
+
+from __future__ import annotations
+
+from canaryd.kube import PODS, VIRTUAL_SERVICES
+from canaryd.model.finding import worst
+from canaryd.preflight.groups import GROUPS, checked
+from canaryd.preflight.kinds import CONFIG_MAPS, GATEWAYS
+from tests.preflight.stage import Town
+
+
+def test_a_healthy_bookinfo_has_no_finding_above_info(town: Town) -> None:
+    found = list(checked(town.survey()))
+    assert worst(found) in (None, "info"), [str(one) for one in found]
+
+
+def test_the_survey_has_what_is_around_the_route(town: Town) -> None:
+    seen = town.survey()
+    assert seen.services == (("default", "reviews"),)
+    assert seen.hosts == ("reviews.default.svc.cluster.local",)
+    assert seen.client_namespaces == ("default", "istio-system")
+    assert {one["metadata"]["name"] for one in seen.all(VIRTUAL_SERVICES)} == {"reviews", "bookinfo"}
+    assert seen.one(GATEWAYS, "default", "bookinfo-gateway") is not None
+    assert len([pod for pod in seen.all(PODS) if pod["metadata"]["labels"].get("app") == "reviews"]) == 6
+    assert seen.unread == {}
+
+
+def test_the_meshs_configuration_is_read_from_istiods_config_map(town: Town) -> None:
+    town.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "istio", "namespace": "istio-system"},
+            "data": {"mesh": "enablePrometheusMerge: false\nrootNamespace: istio-system\n"},
+        }
+    )
+    assert town.survey().mesh["enablePrometheusMerge"] is False
+    assert CONFIG_MAPS not in town.survey().unread
+
+
+def test_each_code_is_one_kind_of_finding() -> None:
+    names = [code.name for group in GROUPS for code in group.codes]
+    assert len(names) == len(set(names))
+    assert all(code.cause and code.remedy for group in GROUPS for code in group.codes)
