@@ -228,8 +228,9 @@ class Prometheus:
                     self._path,
                     str(error),
                     "a Prometheus that answers",
-                    f"check with: curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
+                    "check with",
                     codes.PROMETHEUS_AWAY.name,
+                    f"curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
                     transient=isinstance(error, Unavailable),
                 ),
             )

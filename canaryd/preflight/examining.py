@@ -12,7 +12,7 @@ from canaryd.model.finding import Finding, in_order
 from canaryd.model.plan import Plan
 from canaryd.model.traffic import Admission, Route
 from canaryd.preflight.groups import checked
-from canaryd.preflight.heard import Heard
+from canaryd.preflight.heard import NOTHING_HEARD, Heard
 from canaryd.preflight.looking import survey
 
 
@@ -27,10 +27,10 @@ class Preflight:
     """
     Findings about plans, by reading only.
 
-    ``ears`` asks Prometheus, ``clock`` gives Unix seconds.
+    ``ears`` asks Prometheus, if there is one to ask; ``clock`` gives Unix seconds.
     """
 
-    def __init__(self, kube: Kube, ears: Ears, clock: Callable[[], float]) -> None:
+    def __init__(self, kube: Kube, ears: Ears | None, clock: Callable[[], float]) -> None:
         self._kube = kube
         self._ears = ears
         self._clock = clock
@@ -46,7 +46,7 @@ class Preflight:
                 self._kube,
                 plan,
                 admitted=admitted,
-                hear=lambda route: self._ears.hear(plan, route),
+                hear=lambda route: self._ears.hear(plan, route) if self._ears else NOTHING_HEARD,
                 now=self._clock(),
             )
         except CanarydError as error:
