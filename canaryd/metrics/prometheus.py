@@ -234,6 +234,10 @@ class Prometheus:
                 ),
             )
 
+    def ask(self, sought: Sought, query: str, deadline: float) -> Answer:  # noqa: ARG002  # here there is one source
+        """The answer to an instant query now, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
+        return self._ask(query, deadline)
+
     def _skewed(self, deadline: float) -> Problem | None:
         before = self._clock()
         rows = self._ask("vector(time())", deadline).rows

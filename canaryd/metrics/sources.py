@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from canaryd.errors import CanarydError, Rejected
-from canaryd.metrics.prometheus import Prometheus
+from canaryd.metrics.prometheus import Answer, Prometheus
 from canaryd.model.cells import Cell, Gap, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -56,6 +56,10 @@ class Sources:
             return self._of(sought).probe(sought)
         except CanarydError as error:
             return (Problem(PATH, str(error), "a Prometheus that may be asked"),)
+
+    def ask(self, sought: Sought, query: str, deadline: float) -> Answer:
+        """What the source of ``sought`` answers to an instant query. Raises Unavailable or Rejected."""
+        return self._of(sought).ask(sought, query, deadline)
 
     def _of(self, sought: Sought) -> Prometheus:
         if sought.source and (problem := self._problem(sought.source, sought.asker)):
