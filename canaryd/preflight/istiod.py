@@ -17,7 +17,7 @@ ISTIOD_NOT_READY = Code(
     "IstiodNotReady",
     "error",
     "No pod of istiod is ready. A weight that is written reaches no proxy then, and neither does the rollback.",
-    "See why (`kubectl -n istio-system get pods -l app=istiod`); where it is scaled to nothing, the command undoes that.",
+    "See why: `kubectl -n istio-system get pods -l app=istiod`. Where it was scaled to nothing, type the command.",
     transient=True,
 )
 XDS_REJECTED = Code(
@@ -54,10 +54,9 @@ def check(survey: Survey) -> Iterator[Finding]:
         yield from _ready(survey)
     istiod, analysis = survey.heard.istiod, survey.plan.spec.analysis
     if istiod.rejects:
-        kinds = ", ".join(
-            f"{kind or 'some kind'} {wording.number(round(count))} times" for kind, count in istiod.rejects
-        )
-        yield XDS_REJECTED.at("istiod", f"proxies refused what they were sent in the last ten minutes: {kinds}")
+        kinds = ", ".join(f"{kind or 'others'} {wording.number(round(count))}" for kind, count in istiod.rejects)
+        sentence = f"proxies refused what they were sent in the last ten minutes: {kinds} times"
+        yield XDS_REJECTED.at("istiod", sentence)
     if istiod.convergence is not None:
         needed = istiod.convergence + analysis.scrape.total_seconds() + MERGED
         if needed > analysis.settle.total_seconds():
