@@ -128,6 +128,7 @@ class Prometheus:
                         plan.spec.analysis.prometheus,
                         "nothing, because the settings have one Prometheus only",
                         "leave it out, or add it to prometheuses in the settings",
+                        codes.PROMETHEUS_BARRED.name,
                     )
                 ]
             )
@@ -234,6 +235,10 @@ class Prometheus:
                     transient=isinstance(error, Unavailable),
                 ),
             )
+
+    def ask(self, sought: Sought, query: str, deadline: float) -> Answer:  # noqa: ARG002  # here there is one source
+        """The answer to an instant query now, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
+        return self._ask(query, deadline)
 
     def _skewed(self, deadline: float) -> Problem | None:
         before = self._clock()
