@@ -30,6 +30,8 @@ class Heard:
 
     callers: tuple[Caller, ...] = ()
     silent: str = ""
+    uninjected: float = 0.0
+    """requests a second that reached the pods from callers without a sidecar"""
 
 
 NOTHING_HEARD = Heard(silent="Prometheus was not asked")
