@@ -20,8 +20,8 @@ from canaryd.mesh.pods import is_ready
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import EVERYTHING, Side, Split
 from canaryd.preflight.behind import Behind, Workload, behind_versions, few, patch, sides_of
+from canaryd.preflight.destinations import Destined, destined
 from canaryd.preflight.kinds import AUTOSCALERS, BUDGETS, ENDPOINT_SLICES, SCALED_OBJECTS
-from canaryd.preflight.reach import Reach, reaches
 from canaryd.preflight.survey import Object, Survey, labels_of, name_of, spec_of
 
 TITLE = "Capacity"
@@ -295,7 +295,7 @@ def _weights(survey: Survey) -> tuple[Split, ...]:
 def _endpoints(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding]:
     if ENDPOINT_SLICES in survey.unread:
         return
-    ways = list(reaches(survey))
+    ways = list(destined(survey))
     for side in versions:
         way = next((one for one in ways if one.version == side.version and one.service), None)
         if way is None or way.service is None:
@@ -315,7 +315,7 @@ def _endpoints(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding
             )
 
 
-def _has_port(found: Object, way: Reach) -> bool:
+def _has_port(found: Object, way: Destined) -> bool:
     """Whether the slice is of the port that is meant; a slice holds the pods that have all of its ports."""
     if way.port is None:
         return True

@@ -18,8 +18,8 @@ from typing import Any
 from canaryd.kube import DEPLOYMENTS
 from canaryd.model.finding import Code, Finding
 from canaryd.preflight.behind import Behind, behind_versions, few, patch
+from canaryd.preflight.destinations import MESH, Destined, destined, is_headless, pod_port, service, tcp_ports
 from canaryd.preflight.kinds import GATEWAYS
-from canaryd.preflight.reach import MESH, Reach, is_headless, pod_port, reaches, service, tcp_ports
 from canaryd.preflight.rules import root_of
 from canaryd.preflight.survey import Object, Survey, containers_of, name_of, spec_of
 
@@ -83,7 +83,7 @@ CODES = (PORT_NOT_HTTP, PORT_SNIFFED, PORT_UNCLEAR, PORT_MISSING, HEADLESS, TARG
 
 def check(survey: Survey) -> Iterator[Finding]:
     """What the destinations' ports are to Istio, each Service's port once."""
-    ways = [one for one in reaches(survey) if one.service is not None and one.ports]
+    ways = [one for one in destined(survey) if one.service is not None and one.ports]
     yield from _unclear(survey, [one for one in ways if one.number is None and len(one.ports) > 1])
     yield from _missing(survey, [one for one in ways if one.number is not None and one.port is None])
     yield from _protocols(survey, [one for one in ways if one.from_sidecars])
@@ -109,12 +109,12 @@ def protocol_of(port: Mapping[str, Any]) -> str:
 # Which port
 
 
-def _unclear(survey: Survey, ways: list[Reach]) -> Iterator[Finding]:
+def _unclear(survey: Survey, ways: list[Destined]) -> Iterator[Finding]:
     if not ways:
         return
     lost = sorted({number for way in ways for number in _gateway_ports(survey, way) if not _has(way, number)})
     numbers = {str(each.get("port")) for way in ways for each in way.ports}
-    said = f"no port for {_who(ways)}, whose Service has several ({', '.join(sorted(numbers))}): "
+    said = f"names no port for {_who(ways)}, whose Service has several ({', '.join(sorted(numbers))}): "
     said += (
         f"requests from a gateway's port {few(map(str, lost))} fail with 503, because the Service has no such port"
         if lost
@@ -125,7 +125,7 @@ def _unclear(survey: Survey, ways: list[Reach]) -> Iterator[Finding]:
     )
 
 
-def _gateway_ports(survey: Survey, way: Reach) -> Iterator[int]:
+def _gateway_ports(survey: Survey, way: Destined) -> Iterator[int]:
     """The ports of the servers of the gateways that follow the entry, as far as they are known."""
     for bound in way.gateways - {MESH}:
         home, _, name = bound.rpartition("/")
@@ -136,11 +136,11 @@ def _gateway_ports(survey: Survey, way: Reach) -> Iterator[int]:
                 yield int(number)
 
 
-def _has(way: Reach, number: int) -> bool:
+def _has(way: Destined, number: int) -> bool:
     return any(each.get("port") == number for each in way.ports)
 
 
-def _missing(survey: Survey, ways: list[Reach]) -> Iterator[Finding]:
+def _missing(survey: Survey, ways: list[Destined]) -> Iterator[Finding]:
     if not ways:
         return
     wrong = ", ".join(sorted({f"{way.number}" for way in ways}))
@@ -152,7 +152,7 @@ def _missing(survey: Survey, ways: list[Reach]) -> Iterator[Finding]:
     )
 
 
-def _naming(survey: Survey, ways: list[Reach]) -> str:
+def _naming(survey: Survey, ways: list[Destined]) -> str:
     """The command that names each destination's port, where only one can be meant."""
     route = survey.route
     operations = []
@@ -171,7 +171,7 @@ def _naming(survey: Survey, ways: list[Reach]) -> str:
 # What is spoken there
 
 
-def _protocols(survey: Survey, ways: list[Reach]) -> Iterator[Finding]:
+def _protocols(survey: Survey, ways: list[Destined]) -> Iterator[Finding]:
     """
     The ports that callers call decide who reads a request; those are the VirtualService's own hosts' ports.
 
@@ -207,7 +207,7 @@ def _indexed(found: Object, ports: list[Mapping[str, Any]]) -> Iterator[tuple[in
             yield index, each
 
 
-def _protocol(found: Object, index: int, port: Mapping[str, Any], ways: list[Reach]) -> Iterator[Finding]:
+def _protocol(found: Object, index: int, port: Mapping[str, Any], ways: list[Destined]) -> Iterator[Finding]:
     spoken, number = protocol_of(port), port.get("port")
     where = f"Service {name_of(found)} port {number}"
     name = port.get("appProtocol") or port.get("name")
@@ -246,7 +246,7 @@ def _balances_headless(survey: Survey) -> bool:
     )
 
 
-def _headless(ways: list[Reach]) -> Iterator[Finding]:
+def _headless(ways: list[Destined]) -> Iterator[Finding]:
     found = {name_of(way.service): way.service for way in ways if way.service is not None and is_headless(way.service)}
     for name in found:
         mine = [way for way in ways if way.service is not None and name_of(way.service) == name]
@@ -257,7 +257,7 @@ def _headless(ways: list[Reach]) -> Iterator[Finding]:
         )
 
 
-def _targets(ways: list[Reach], versions: tuple[Behind, ...]) -> Iterator[Finding]:
+def _targets(ways: list[Destined], versions: tuple[Behind, ...]) -> Iterator[Finding]:
     for side in versions:
         for way in ways:
             port = way.port
@@ -291,11 +291,11 @@ def _numbering(found: Object, port: Mapping[str, Any], versions: tuple[Behind, .
     return patch("service", found["metadata"]["namespace"], found["metadata"]["name"], _json(operations))
 
 
-def _who(ways: Iterable[Reach]) -> str:
+def _who(ways: Iterable[Destined]) -> str:
     return " and ".join(dict.fromkeys(str(way.version) for way in ways))
 
 
-def _entries(ways: Iterable[Reach]) -> str:
+def _entries(ways: Iterable[Destined]) -> str:
     return few(dict.fromkeys(str(way.entry) for way in ways))
 
 

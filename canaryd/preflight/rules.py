@@ -116,8 +116,7 @@ def rule_for(survey: Survey, host: str, client: Client) -> InForce:
     """What ``client`` sees for ``host``, as the route writes it."""
     full, home = fully_qualified(host, survey.namespace), service_of(host, survey.namespace)[1]
     root = root_of(survey)
-    known = sorted(survey.all(DESTINATION_RULES), key=_age)
-    fitting = [rule for rule in known if _covers(_host(rule), full)]
+    fitting = sorted((rule for rule in survey.all(DESTINATION_RULES) if _covers(_host(rule), full)), key=_age)
     own = [rule for rule in fitting if _home(rule) == client.namespace and _is_for_its_own(survey, rule)]
     if client.namespace == root:  # else the mesh's catch-all rules would be the gateways' only ones
         own = [rule for rule in own if _is_private(survey, rule)]

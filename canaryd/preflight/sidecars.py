@@ -25,8 +25,8 @@ from canaryd.preflight.behind import (
     has_sidecar,
     restart,
 )
+from canaryd.preflight.destinations import service
 from canaryd.preflight.kinds import GATEWAY_API_GATEWAYS, INJECTORS
-from canaryd.preflight.reach import service
 from canaryd.preflight.rules import root_of
 from canaryd.preflight.survey import Object, Survey, containers_of, labels_of, marks_of, name_of, spec_of
 

@@ -18,8 +18,8 @@ from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import Version
 from canaryd.preflight.behind import behind_caller, few, patch
+from canaryd.preflight.destinations import destined
 from canaryd.preflight.heard import Caller
-from canaryd.preflight.reach import reaches
 from canaryd.preflight.rules import Client, InForce, Subset, rule_for, rules_about
 from canaryd.preflight.survey import Object, Survey, labels_of, name_of, spec_of
 
@@ -183,7 +183,7 @@ def _labels(subset: Subset) -> str:
 def _policies(survey: Survey, found: list[View]) -> Iterator[Finding]:
     """Blocks that differ between the versions; each canary's rule is named once, with the first caller that sees it."""
     stable, canary = survey.versions
-    ports = list(dict.fromkeys((way.port or {}).get("port") for way in reaches(survey))) or [None]
+    ports = list(dict.fromkeys((way.port or {}).get("port") for way in destined(survey))) or [None]
     told: set[str] = set()
     for view in found:
         of_stable, of_canary = view.seen[stable], view.seen[canary]

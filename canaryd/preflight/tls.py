@@ -20,8 +20,8 @@ from canaryd.kube import DESTINATION_RULES
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import Version
 from canaryd.preflight.behind import Behind, behind_versions, few, has_sidecar, patch
+from canaryd.preflight.destinations import Destined, destined, pod_port
 from canaryd.preflight.kinds import PEER_AUTHENTICATIONS
-from canaryd.preflight.reach import Reach, pod_port, reaches
 from canaryd.preflight.rules import Block, pointer, removal, root_of
 from canaryd.preflight.sidecars import is_ambient, namespace_labels
 from canaryd.preflight.subsets import views
@@ -183,7 +183,7 @@ _SENT = {
 
 def _doors(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Door]:
     """Each once; pods in ambient mode are left out, whose node takes and gives what is needed."""
-    ways = list(reaches(survey))
+    ways = list(destined(survey))
     seen: set[tuple[str, int, Accepted]] = set()
     for side in versions:
         labels = namespace_labels(survey, side.namespace)
@@ -196,7 +196,7 @@ def _doors(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Door]:
                     yield Door(side, side.version, *door[1:])
 
 
-def _meant(way: Reach) -> Iterable[Mapping[str, Any]]:
+def _meant(way: Destined) -> Iterable[Mapping[str, Any]]:
     return [way.port] if way.port else way.ports
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from canaryd.kube import NAMESPACES
+from canaryd.kube import DEPLOYMENTS, NAMESPACES, PODS
 from canaryd.lab import bookinfo
 from canaryd.preflight import sidecars
 from canaryd.preflight.heard import Caller, Heard
@@ -95,6 +95,24 @@ def test_a_pod_without_an_owner_is_found_and_left_to_people(town: Town) -> None:
     [finding] = town.found(sidecars)
     assert (finding.code, finding.remedy) == ("SidecarMissing", "")
     assert "1 of 3 (alone)" in finding.sentence
+
+
+def test_pods_of_an_argo_rollout_are_left_to_people(town: Town) -> None:
+    """Its pods look like a Deployment's, which kubectl would not find."""
+    without_sidecar(town, "v3")
+    seen = town.survey()
+    deployments = [one for one in seen.all(DEPLOYMENTS) if one["metadata"]["name"] != "reviews-v3"]
+    [finding] = sidecars.check(replace(seen, objects={**seen.objects, DEPLOYMENTS: deployments}))
+    assert (finding.code, finding.remedy) == ("SidecarMissing", "")
+
+
+def test_a_pod_on_its_way_out_does_not_count(town: Town) -> None:
+    pod = copy.deepcopy(town.pods(app="reviews", version="v3")[0])
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    pod["metadata"]["annotations"] = {}
+    pod["spec"]["containers"] = [one for one in pod["spec"]["containers"] if one["name"] != "istio-proxy"]
+    seen = town.survey()
+    assert not list(sidecars.check(replace(seen, objects={**seen.objects, PODS: (*seen.all(PODS), pod)})))
 
 
 def test_without_a_look_at_namespaces_no_command_is_guessed(town: Town) -> None:

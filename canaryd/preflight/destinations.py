@@ -21,7 +21,7 @@ HEADLESS = "None"
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Destined:
     """
     One entry's way to one version.
 
@@ -54,7 +54,7 @@ class Reach:
         return MESH in self.gateways
 
 
-def reaches(survey: Survey) -> Iterator[Reach]:
+def destined(survey: Survey) -> Iterator[Destined]:
     """Each entry's way to each version; nothing where the route or the Services are not known."""
     if survey.route is None or survey.virtual_service is None or SERVICES in survey.unread:
         return
@@ -68,7 +68,7 @@ def reaches(survey: Survey) -> Iterator[Reach]:
             like = found or next(iter(entry.to(survey.route.stable, survey.namespace)), None)
             number = (like.port or {}).get("number") if like else None
             pointer = f"{entry.path}/route/{found.index}/destination" if found else ""
-            yield Reach(entry, version, number, pointer, service(survey, version.host), bound)
+            yield Destined(entry, version, number, pointer, service(survey, version.host), bound)
 
 
 def gateways_of(virtual_service: Object, entry: HttpEntry) -> frozenset[str]:
