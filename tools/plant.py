@@ -122,6 +122,11 @@ def webhook(name: str, file: str, old: str, new: str) -> Plant:
     return Plant(name, f"canaryd/lab/kubernetes/webhook/{file}.py", old, new, (WEBHOOK,))
 
 
+def preflight(name: str, file: str, old: str, new: str, test: str = "") -> Plant:
+    """A plant in one of preflight's checks, or in what several of them look at."""
+    return Plant(name, f"canaryd/preflight/{file}.py", old, new, (f"tests/preflight/test_{test or file}.py",))
+
+
 PLANTS = (
     # rule 6: a gap is not evidence
     machine("a downtime is a gap", "run.arrived_at or 0.0, seen.since)", "run.arrived_at or 0.0)"),
@@ -419,6 +424,14 @@ PLANTS = (
     Plant("an answer waits in a buffer", "canaryd/cli/judge.py", "    out.flush()\n", "", (ALONE,), only="before_the_next"),
     judge("a rollback that ends", "alone", "    if decision == \"rollback\":  # a failure", "    if decision == \"rollback\" and False:  # a failure", HOSTILE),
     judge("inconclusive goes on", "alone", "    if standing.ruled == \"inconclusive\":\n", "    if False:\n", ALONE),
+    # preflight: what callers see and send, and whether there are proxies and pods for it
+    preflight("labels are the truth, not pods", "behind", "    return any(one.get(\"name\") == SIDECAR for one in containers_of(pod)) or INJECTED in marks_of(pod)\n", "    return INJECTED in marks_of(pod)\n", "sidecars"),
+    preflight("ambient mode is a lack of sidecars", "sidecars", " and not is_ambient(pod, labels)]", "]"),
+    preflight("what was declared TLS is made HTTP", "ports", "        declared = spoken in TLS or spoken in OPAQUE - {\"tcp\"}\n", "        declared = False\n"),
+    preflight("a gateway reads what a port is called", "ports", "_protocols(survey, [one for one in ways if one.from_sidecars])", "_protocols(survey, ways)"),
+    preflight("a rule is seen though it is not exported", "rules", "    seen = [one for one in best if one.exported & {PUBLIC, client.namespace}]\n", "    seen = best\n", "as_istiod"),
+    preflight("an HPA of KEDA's is patched itself", "capacity", " and not any(one.get(\"kind\") == \"ScaledObject\" for one in owners)", ""),
+    preflight("the youngest policy holds", "tls", "    return min(policies, key=", "    return max(policies, key=", "as_istiod"),
     # the lab refuses what a cluster refuses
     webhook("weights that sum to nothing are taken", "destinations", "    if len(route) > 1 and total == 0:\n", "    if len(route) > 9 and total == 0:\n"),
     webhook("a single destination needs a weight", "destinations", "    if len(route) > 1 and total == 0:\n", "    if route and total == 0:\n"),
