@@ -7,9 +7,9 @@ behind a ReplicaSet may stand an Argo Rollout that istiod takes for a Deployment
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from shlex import quote
+from typing import Any
 
 from canaryd.kube import DEPLOYMENTS, DESTINATION_RULES, PODS, SERVICES
 from canaryd.mesh import admission
@@ -17,14 +17,13 @@ from canaryd.mesh.admission import Surroundings, selection_of
 from canaryd.mesh.pods import is_ready, is_terminating, selected, workload_of
 from canaryd.model.traffic import Sides, Version
 from canaryd.preflight.heard import Caller
+from canaryd.preflight.saying import patching, some
 from canaryd.preflight.survey import Object, Survey, containers_of, marks_of
 
 SIDECAR = "istio-proxy"
 INJECTED = "sidecar.istio.io/status"
 RESTARTED = ("Deployment", "StatefulSet", "DaemonSet")
 """Kinds that ``kubectl rollout restart`` gives new pods."""
-NAMED = 3
-"""How many are named before the rest is only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Behind:
         return tuple(filter(is_ready, self.pods))
 
     def __str__(self) -> str:
-        return f"pods of {few(one.name for one in self.workloads)} in namespace {self.namespace}"
+        return f"pods of {some(one.name for one in self.workloads)} in namespace {self.namespace}"
 
 
 def behind_versions(survey: Survey) -> tuple[Behind, ...]:
@@ -126,18 +125,15 @@ def restart(namespace: str, workloads: Sequence[Workload]) -> str:
     return f"kubectl rollout restart {' '.join(one.argument for one in workloads)} -n {namespace}"
 
 
-def patch(kind: str, namespace: str, name: str, body: str, *, how: str = "json") -> str:
-    """The command that patches an object; ``body`` is JSON."""
-    return f"kubectl patch {kind} {name} -n {namespace} --type={how} -p {quote(body)}"
+def retemplate(namespace: str, workloads: Sequence[Workload], meta: Mapping[str, Any]) -> str:
+    """The command that writes ``meta`` into the workloads' templates, which gives them new pods; empty as above."""
+    if not workloads or any(not one.kind for one in workloads):
+        return ""
+    body = {"spec": {"template": {"metadata": meta}}}
+    found = [{"metadata": {"name": one.name, "namespace": namespace}} for one in workloads]
+    return " && ".join(patching(one.kind.lower(), each, body) for one, each in zip(workloads, found, strict=True))
 
 
 def has_sidecar(pod: Object) -> bool:
     """Whether a proxy runs in the pod: as a container, as a native sidecar, or as what the pod is (a gateway)."""
     return any(one.get("name") == SIDECAR for one in containers_of(pod)) or INJECTED in marks_of(pod)
-
-
-def few(words: Iterable[str], said: str = "more") -> str:
-    """The first three of ``words``, and how many there are beyond."""
-    found = list(words)
-    beyond = f" and {len(found) - NAMED} {said}" if len(found) > NAMED else ""
-    return f"{', '.join(found[:NAMED])}{beyond}"

@@ -9,7 +9,6 @@ How much a pod can carry is not known. What stable's pods carry today is taken f
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from canaryd.kube import PODS
 from canaryd.mesh.pods import is_ready
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import EVERYTHING, Side, Split
-from canaryd.preflight.behind import Behind, Workload, behind_versions, few, patch, sides_of
+from canaryd.preflight.behind import Behind, Workload, behind_versions, sides_of
 from canaryd.preflight.destinations import Destined, destined
 from canaryd.preflight.kinds import AUTOSCALERS, BUDGETS, ENDPOINT_SLICES, SCALED_OBJECTS
+from canaryd.preflight.saying import patching, some
 from canaryd.preflight.survey import Object, Survey, labels_of, name_of, spec_of
 
 TITLE = "Capacity"
@@ -138,9 +138,7 @@ class Scaler:
 
     def limiting(self, key: str, value: int) -> str:
         """The command that sets a limit."""
-        meta = self.found["metadata"]
-        body = json.dumps({"spec": {key: value}}, separators=(",", ":"))
-        return patch(_PLURALS[self.kind], meta.get("namespace") or "", meta["name"], body, how="merge")
+        return patching(_PLURALS[self.kind], self.found, {"spec": {key: value}})
 
 
 _PLURALS = {"HorizontalPodAutoscaler": "hpa", "ScaledObject": "scaledobjects.keda.sh"}
@@ -309,8 +307,8 @@ def _endpoints(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding
         if absent:
             yield NOT_IN_ENDPOINTS.at(
                 str(side),
-                f"{len(absent)} of {len(side.ready)} ready pods ({few(absent)}) are not among the endpoints of Service "
-                f"{home}/{name}, and get no requests",
+                f"{len(absent)} of {len(side.ready)} ready pods ({some(absent)}) are not among the endpoints of "
+                f"Service {home}/{name}, and get no requests",
                 level="error" if len(absent) == len(side.ready) else "warning",
             )
 

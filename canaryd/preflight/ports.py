@@ -11,16 +11,16 @@ GetDestinationCluster, pilot/pkg/networking/core/cluster_builder.go convertResol
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from canaryd.kube import DEPLOYMENTS
 from canaryd.model.finding import Code, Finding
-from canaryd.preflight.behind import Behind, behind_versions, few, patch
+from canaryd.preflight.behind import Behind, behind_versions
 from canaryd.preflight.destinations import MESH, Destined, destined, is_headless, pod_port, service, tcp_ports
 from canaryd.preflight.kinds import GATEWAYS
 from canaryd.preflight.rules import root_of
+from canaryd.preflight.saying import patching, some
 from canaryd.preflight.survey import Object, Survey, containers_of, name_of, spec_of
 
 TITLE = "Services and ports"
@@ -116,7 +116,7 @@ def _unclear(survey: Survey, ways: list[Destined]) -> Iterator[Finding]:
     numbers = {str(each.get("port")) for way in ways for each in way.ports}
     said = f"names no port for {_who(ways)}, whose Service has several ({', '.join(sorted(numbers))}): "
     said += (
-        f"requests from a gateway's port {few(map(str, lost))} fail with 503, because the Service has no such port"
+        f"requests from a gateway's port {some(map(str, lost))} fail with 503, because the Service has no such port"
         if lost
         else "requests keep the port that was called, and all ports are measured together"
     )
@@ -154,7 +154,6 @@ def _missing(survey: Survey, ways: list[Destined]) -> Iterator[Finding]:
 
 def _naming(survey: Survey, ways: list[Destined]) -> str:
     """The command that names each destination's port, where only one can be meant."""
-    route = survey.route
     operations = []
     for way in ways:
         fitting = [each for each in way.ports if protocol_of(each) in HTTP] or list(way.ports)
@@ -163,9 +162,8 @@ def _naming(survey: Survey, ways: list[Destined]) -> str:
         if way.pointer:
             port = {"number": fitting[0]["port"]}
             operations.append({"op": "add", "path": f"{way.pointer}/port", "value": port})
-    if route is None or not operations:
-        return ""
-    return patch("virtualservice", route.namespace, route.virtual_service, _json(operations))
+    found = survey.virtual_service
+    return patching("virtualservice", found, operations) if found and operations else ""
 
 
 # What is spoken there
@@ -212,8 +210,8 @@ def _protocol(found: Object, index: int, port: Mapping[str, Any], ways: list[Des
     where = f"Service {name_of(found)} port {number}"
     name = port.get("appProtocol") or port.get("name")
     said = f"appProtocol {name}" if port.get("appProtocol") else f"named {name}" if name else "without a name"
-    saying = _json([{"op": "add", "path": f"/spec/ports/{index}/appProtocol", "value": "http"}])
-    remedy = patch("service", found["metadata"]["namespace"], found["metadata"]["name"], saying)
+    saying = {"op": "add", "path": f"/spec/ports/{index}/appProtocol", "value": "http"}
+    remedy = patching("service", found, [saying])
     hint = "if it speaks gRPC, `grpc` must stand in the command instead of `http`"
     if spoken == SNIFFED:
         yield PORT_SNIFFED.at(
@@ -287,8 +285,9 @@ def _numbering(found: Object, port: Mapping[str, Any], versions: tuple[Behind, .
     if len(numbers) != 1:
         return ""
     index = next(index for index, each in _indexed(found, [port]))
-    operations = [{"op": "add", "path": f"/spec/ports/{index}/targetPort", "value": numbers.pop()}]
-    return patch("service", found["metadata"]["namespace"], found["metadata"]["name"], _json(operations))
+    return patching(
+        "service", found, [{"op": "add", "path": f"/spec/ports/{index}/targetPort", "value": numbers.pop()}]
+    )
 
 
 def _who(ways: Iterable[Destined]) -> str:
@@ -296,8 +295,4 @@ def _who(ways: Iterable[Destined]) -> str:
 
 
 def _entries(ways: Iterable[Destined]) -> str:
-    return few(dict.fromkeys(str(way.entry) for way in ways))
-
-
-def _json(operations: list[dict[str, Any]]) -> str:
-    return json.dumps(operations, separators=(",", ":"))
+    return some(dict.fromkeys(str(way.entry) for way in ways))

@@ -21,13 +21,14 @@ from canaryd.preflight.behind import (
     Behind,
     behind_caller,
     behind_versions,
-    few,
     has_sidecar,
     restart,
+    retemplate,
 )
 from canaryd.preflight.destinations import service
 from canaryd.preflight.kinds import GATEWAY_API_GATEWAYS, INJECTORS
 from canaryd.preflight.rules import root_of
+from canaryd.preflight.saying import some
 from canaryd.preflight.survey import Object, Survey, containers_of, labels_of, marks_of, name_of, spec_of
 
 TITLE = "Sidecars"
@@ -158,7 +159,7 @@ def _labels(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding]:
             best = "default" if "default" in served else min(served)
             yield REVISION_UNSERVED.at(
                 f"Namespace {place}",
-                f"has {REVISION}={revision}, which no injector serves (served: {few(sorted(served))}): the next pods "
+                f"has {REVISION}={revision}, which no injector serves (served: {some(sorted(served))}): the next pods "
                 "get no sidecar",
                 f"kubectl label namespace {place} {REVISION}={best} --overwrite",
             )
@@ -190,7 +191,7 @@ def _beside(survey: Survey) -> Iterator[Finding]:
     whole = beyond + sum(one.rate for one in survey.heard.callers)
     share = beyond / whole
     yield BESIDE_THE_MESH.at(
-        f"requests to {few(survey.hosts)}",
+        f"requests to {some(survey.hosts)}",
         f"{beyond:.3g} of {whole:.3g} requests a second come from callers without a sidecar: they reach both versions "
         "whatever the weights say, and no rollback takes them off the canary",
         level="warning" if share >= NOTABLE else "info",
@@ -217,7 +218,7 @@ def _without(survey: Survey, side: Behind, code: Code) -> Iterator[Finding]:
 
 
 def _counted(pods: list[Object], side: Behind) -> str:
-    names = few(pod["metadata"]["name"] for pod in pods)
+    names = some(pod["metadata"]["name"] for pod in pods)
     return f"{len(pods)} of {len(side.pods)} ({names}) {'is' if len(pods) == 1 else 'are'}"
 
 
@@ -227,33 +228,33 @@ def _injecting(survey: Survey, side: Behind, pods: list[Object], labels: Mapping
 
     Source: Istio, pkg/kube/inject/inject.go injectRequired, and the selectors of the injector's webhooks.
     """
-    bare = [one for one in side.workloads if one.name in {workload_of(pod)[1] for pod in pods}]
-    again = restart(side.namespace, bare)
     if NAMESPACES in survey.unread:
         return "and the labels of their namespace may not be read", ""
-    if labels.get(INJECTION) != "disabled" and any(_refuses(pod) for pod in pods):
-        template = {"metadata": {"labels": {INJECT: "true"}}}
-        body = json.dumps({"spec": {"template": template}}, separators=(",", ":"))
-        allowing = [f"kubectl patch {one.argument} -n {side.namespace} --type=merge -p '{body}'" for one in bare]
-        return f"because their template says {INJECT}: false", " && ".join(allowing) if again else ""
-    if labels.get(INJECTION) == "enabled" or (labels.get(REVISION) and INJECTION not in labels):
-        return "though their namespace is injected: they are older than its label, or the injector was away", again
-    wanted = _revision_around(survey)
+    bare = [one for one in side.workloads if one.name in {workload_of(pod)[1] for pod in pods}]
+    again = restart(side.namespace, bare)
+    refusing = any(_refuses(pod) for pod in pods)
+    asked = labels.get(INJECTION) == "enabled" or (bool(labels.get(REVISION)) and INJECTION not in labels)
+    why = "because their namespace has no label that asks for one"
+    if asked:
+        why = "though their namespace is injected: they are older than its label, or the injector was away"
+    if refusing:
+        why = f"because their template says {INJECT}: false"
+        again = retemplate(side.namespace, bare, {"labels": {INJECT: "true"}})
+        asked = asked or INJECTION not in labels  # where the namespace says nothing the pods' own label will do
+    return why, again if asked or not again else f"{_labelling(survey, side, labels)} && {again}"
+
+
+def _labelling(survey: Survey, side: Behind, labels: Mapping[str, str]) -> str:
+    wanted = next((found for pod in survey.all(PODS) if (found := _revision(pod))), "")
     label = f"{INJECTION}=enabled" if wanted in ("", "default") else f"{REVISION}={wanted}"
     if INJECTION in labels and label.startswith(REVISION):
         label = f"{INJECTION}- {label}"
-    labelling = f"kubectl label namespace {side.namespace} {label} --overwrite"
-    return "because their namespace has no label that asks for one", f"{labelling} && {again}" if again else ""
+    return f"kubectl label namespace {side.namespace} {label} --overwrite"
 
 
 def _refuses(pod: Object) -> bool:
     """The label goes before the annotation."""
     return (labels_of(pod).get(INJECT) or marks_of(pod).get(INJECT)) == "false"
-
-
-def _revision_around(survey: Survey) -> str:
-    """The revision of the first sidecar that is seen anywhere; empty where none tells."""
-    return next((found for pod in survey.all(PODS) if (found := _revision(pod))), "")
 
 
 def _revision(pod: Object) -> str:
@@ -268,7 +269,7 @@ def _differing(versions: tuple[Behind, ...]) -> Iterator[Finding]:
     said = [sorted({_told(pod) for pod in side.pods if has_sidecar(pod)}) for side in versions]
     if len(said) < 2 or not all(said) or said[0] == said[1]:  # two sides
         return
-    words = "; ".join(f"{side.side} has {few(one)}" for side, one in zip(versions, said, strict=True))
+    words = "; ".join(f"{side.side} has {some(one)}" for side, one in zip(versions, said, strict=True))
     stable = versions[0]
     yield SIDECARS_DIFFER.at(
         f"sidecars of {stable.side} and {versions[1].side}", words, restart(stable.namespace, stable.workloads)
@@ -300,7 +301,7 @@ def _ambient(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding]:
     hosts = dict.fromkeys(side.version.host for side in inside if side.version)
     level: Any = "warning" if survey.heard.callers else "error"
     measured = (
-        f"only what {few(map(str, survey.heard.callers))} send can be moved and measured"
+        f"only what {some(map(str, survey.heard.callers))} send can be moved and measured"
         if survey.heard.callers
         else "no caller with a sidecar and no gateway is known, so that nothing could be measured"
     )

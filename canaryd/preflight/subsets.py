@@ -7,8 +7,7 @@ Each namespace may have a rule of its own for the host, and it hides the service
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +16,11 @@ from canaryd.mesh.hosts import service_of
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import Version
-from canaryd.preflight.behind import behind_caller, few, patch
+from canaryd.preflight.behind import behind_caller
 from canaryd.preflight.destinations import destined
 from canaryd.preflight.heard import Caller
 from canaryd.preflight.rules import Client, InForce, Subset, rule_for, rules_about
+from canaryd.preflight.saying import patching, some
 from canaryd.preflight.survey import Object, Survey, labels_of, name_of, spec_of
 
 TITLE = "Subsets"
@@ -93,7 +93,7 @@ def _unseen(survey: Survey, found: list[View]) -> Iterator[Finding]:
                 key = version, view.client.namespace, name_of(rules[0]) if rules else ""
                 blind.setdefault(key, []).append(view)
     for (version, place, _), unseeing in blind.items():
-        callers = few(view.caller for view in unseeing)
+        callers = some(view.caller for view in unseeing)
         rules = unseeing[0].seen[version].rules
         if rules:
             yield _lacking(survey, version, callers, rules[0])
@@ -129,7 +129,8 @@ def _adding(survey: Survey, version: Version, rule: Object) -> str:
         return ""
     subset = spec_of(own.rule)["subsets"][own.index]
     is_list = bool(spec_of(rule).get("subsets"))
-    return _patch(
+    return patching(
+        "destinationrule",
         rule,
         [{"op": "add", "path": f"/spec/subsets{'/-' if is_list else ''}", "value": subset if is_list else [subset]}],
     )
@@ -152,7 +153,7 @@ def _not_exported(survey: Survey, version: Version, place: str, callers: str) ->
         yield RULE_NOT_EXPORTED.at(
             f"DestinationRule {name_of(rule)}",
             f"defines subset {version.subset}, and namespace {place} does not see it: it {why}; {callers} will get 503",
-            "" if selector else _patch(rule, [add]),
+            "" if selector else patching("destinationrule", rule, [add]),
         )
         return
 
@@ -169,7 +170,8 @@ def _twice(survey: Survey) -> Iterator[Finding]:
                 f"DestinationRule {name_of(other.rule)}",
                 f"defines subset {other.name} as {_labels(other)}, and the older DestinationRule {name_of(first.rule)} "
                 f"as {_labels(first)}: the older one's counts",
-                _patch(
+                patching(
+                    "destinationrule",
                     other.rule,
                     [{"op": "test", "path": f"{path}/name", "value": other.name}, {"op": "remove", "path": path}],
                 ),
@@ -222,10 +224,4 @@ def _aligning(of_stable: InForce, stable: Version, of_canary: InForce, canary: V
         operations.append({"op": "add", "path": f"{path}/trafficPolicy", "value": wanted.content})
     elif had:
         operations.append({"op": "remove", "path": f"{path}/trafficPolicy"})
-    return _patch(rule, operations)
-
-
-def _patch(rule: Object, operations: Iterable[Mapping[str, Any]]) -> str:
-    meta = rule["metadata"]
-    body = json.dumps(list(operations), separators=(",", ":"))
-    return patch("destinationrule", meta.get("namespace") or "", meta["name"], body)
+    return patching("destinationrule", rule, operations)

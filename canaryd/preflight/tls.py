@@ -11,7 +11,6 @@ cluster_tls.go, pkg/kube/inject/webhook.go (applyPrometheusMerge).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +18,11 @@ from typing import Any
 from canaryd.kube import DESTINATION_RULES
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import Version
-from canaryd.preflight.behind import Behind, behind_versions, few, has_sidecar, patch
+from canaryd.preflight.behind import Behind, behind_versions, has_sidecar, retemplate
 from canaryd.preflight.destinations import Destined, destined, pod_port
 from canaryd.preflight.kinds import PEER_AUTHENTICATIONS
 from canaryd.preflight.rules import Block, pointer, removal, root_of
+from canaryd.preflight.saying import patching, some
 from canaryd.preflight.sidecars import is_ambient, namespace_labels
 from canaryd.preflight.subsets import views
 from canaryd.preflight.survey import Object, Survey, labels_of, marks_of, name_of, selects, spec_of
@@ -161,7 +161,7 @@ def _callers(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding]:
                 clash = Clash(code, door.side.side, door.met, mode, where, remedy)
                 clashes.setdefault(clash, []).append(view.caller)
     for clash, callers in clashes.items():
-        who = few(dict.fromkeys(callers))
+        who = some(dict.fromkeys(callers))
         fails = (
             "503 unless both are of one authority" if clash.code is OWN_CERTIFICATES else "each request fails with 503"
         )
@@ -220,9 +220,7 @@ def _written(block: Block | None) -> tuple[str, str]:
     """Where it is said, and the command that takes it away."""
     if block is None:
         return "the mesh's configuration (enableAutoMtls: false)", ""
-    meta = block.rule["metadata"]
-    body = json.dumps([{"op": "remove", "path": pointer(removal(block))}], separators=(",", ":"))
-    remedy = patch("destinationrule", meta.get("namespace") or "", meta["name"], body)
+    remedy = patching("destinationrule", block.rule, [{"op": "remove", "path": pointer(removal(block))}])
     return f"DestinationRule {name_of(block.rule)}", remedy
 
 
@@ -235,13 +233,11 @@ def _metrics(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding]:
         hidden = {port for pod in side.pods if (port := _hidden_port(survey, pod))}
         if not hidden:
             continue
-        body = json.dumps({"spec": {"template": {"metadata": {"annotations": {MERGE: "true"}}}}}, separators=(",", ":"))
-        merging = [patch(one.kind.lower(), side.namespace, one.name, body, how="merge") for one in side.workloads]
         yield METRICS_BEHIND_STRICT.at(
             str(side),
-            f"have their own metrics at port {few(sorted(hidden))}, which accepts mutual TLS only, and do not merge "
+            f"have their own metrics at port {some(sorted(hidden))}, which accepts mutual TLS only, and do not merge "
             "them into the sidecar's: Prometheus gets none of them",
-            " && ".join(merging) if all(one.kind for one in side.workloads) else "",
+            retemplate(side.namespace, side.workloads, {"annotations": {MERGE: "true"}}),
             level="warning" if asked else "info",
         )
 

@@ -80,6 +80,24 @@ def test_a_template_that_refuses_its_sidecar_is_told_otherwise(town: Town) -> No
     assert "template says sidecar.istio.io/inject: false" in finding.sentence
 
 
+def test_an_annotation_refuses_a_sidecar_too(town: Town) -> None:
+    town.apply(namespace())
+    deployment = bookinfo.deployment("reviews", "v3", 2)
+    deployment["spec"]["template"]["metadata"]["annotations"] = {"sidecar.istio.io/inject": "false"}
+    town.apply(deployment)
+    town.apply(namespace(**{"istio-injection": "enabled"}))
+    finding = town.cured(sidecars, "SidecarMissing")
+    assert "template says" in finding.sentence
+
+
+def test_a_namespace_where_injection_is_off_is_told_first(town: Town) -> None:
+    """There a pod's own label does nothing."""
+    town.apply(namespace(**{"istio-injection": "disabled"}))
+    with_template(town, labels={"sidecar.istio.io/inject": "false"})
+    finding = town.cured(sidecars, "SidecarMissing")
+    assert finding.remedy.startswith("kubectl label namespace default istio-injection=enabled --overwrite && ")
+
+
 def test_a_native_sidecar_is_a_sidecar(town: Town) -> None:
     without_sidecar(town, "v3")
     with_template(town, initContainers=[{"name": "istio-proxy", "image": "proxy", "restartPolicy": "Always"}])
@@ -192,6 +210,15 @@ def test_a_revision_and_a_tag_that_are_served(town: Town, revision: str) -> None
     assert town.found(sidecars) == []
 
 
+def test_an_istiod_that_is_seen_serves_its_revision(town: Town) -> None:
+    istiod = bookinfo.deployment("istiod", "1-30")
+    istiod["metadata"] |= {"namespace": "istio-system", "labels": {"app": "istiod", "istio.io/rev": "1-30"}}
+    town.apply(istiod, namespace(**{"istio.io/rev": "1-30"}))
+    assert town.found(sidecars) == []
+    town.apply(namespace(**{"istio.io/rev": "1-27"}))
+    assert town.cured(sidecars, "RevisionUnserved").remedy.endswith("istio.io/rev=1-30 --overwrite")
+
+
 def test_where_no_injector_is_seen_no_revision_is_doubted(town: Town) -> None:
     """The control plane may be elsewhere."""
     town.apply(namespace(**{"istio.io/rev": "1-27"}))
@@ -242,6 +269,31 @@ def test_a_waypoint_that_is_not_there_is_none(town: Town) -> None:
     town.heard = Heard()
     finding = town.cured(sidecars, "AmbientWithoutWaypoint")
     assert "its waypoint default/waypoint is not there" in finding.sentence
+
+
+@pytest.mark.parametrize("purpose", ["workload", "none"])
+def test_a_waypoint_for_something_else_is_none(town: Town, purpose: str) -> None:
+    ambient(town, **{"istio.io/use-waypoint": "waypoint"})
+    gateway = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "waypoint", "namespace": "default", "labels": {"istio.io/waypoint-for": purpose}},
+        "spec": {
+            "gatewayClassName": "istio-waypoint",
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+    }
+    town.apply(gateway)
+    assert "is not for Services" in town.cured(sidecars, "AmbientWithoutWaypoint").sentence
+
+
+def test_a_pod_that_its_node_has_taken_over_is_in_ambient_mode(town: Town) -> None:
+    """Its annotation says so, also where the namespace's labels may not be read."""
+    town.apply(namespace())
+    deployment = bookinfo.deployment("reviews", "v3", 2)
+    deployment["spec"]["template"]["metadata"]["annotations"] = {"ambient.istio.io/redirection": "enabled"}
+    town.apply(deployment)
+    assert town.codes(sidecars) == ["AmbientWithoutWaypoint"]
 
 
 def test_a_pod_that_left_ambient_mode_wants_its_sidecar(town: Town) -> None:
