@@ -122,10 +122,9 @@ def webhook(name: str, file: str, old: str, new: str) -> Plant:
     return Plant(name, f"canaryd/lab/kubernetes/webhook/{file}.py", old, new, (WEBHOOK,))
 
 
-def hearing(name: str, file: str, old: str, new: str, *tests: str) -> Plant:
-    """A plant in what preflight makes of metrics."""
-    found = tests or (f"tests/preflight/test_{file}.py",)
-    return Plant(name, f"canaryd/preflight/{file}.py", old, new, found)
+def preflight(name: str, file: str, old: str, new: str, test: str = "") -> Plant:
+    """A plant in one of preflight's checks, or in what several of them look at."""
+    return Plant(name, f"canaryd/preflight/{file}.py", old, new, (f"tests/preflight/test_{test or file}.py",))
 
 
 PLANTS = (
@@ -425,6 +424,14 @@ PLANTS = (
     Plant("an answer waits in a buffer", "canaryd/cli/judge.py", "    out.flush()\n", "", (ALONE,), only="before_the_next"),
     judge("a rollback that ends", "alone", "    if decision == \"rollback\":  # a failure", "    if decision == \"rollback\" and False:  # a failure", HOSTILE),
     judge("inconclusive goes on", "alone", "    if standing.ruled == \"inconclusive\":\n", "    if False:\n", ALONE),
+    # preflight: what callers see and send, and whether there are proxies and pods for it
+    preflight("labels are the truth, not pods", "behind", "    return any(one.get(\"name\") == SIDECAR for one in containers_of(pod)) or INJECTED in marks_of(pod)\n", "    return INJECTED in marks_of(pod)\n", "sidecars"),
+    preflight("ambient mode is a lack of sidecars", "sidecars", " and not is_ambient(pod, labels)]", "]"),
+    preflight("what was declared TLS is made HTTP", "ports", "        declared = spoken in TLS or spoken in OPAQUE - {\"tcp\"}\n", "        declared = False\n"),
+    preflight("a gateway reads what a port is called", "ports", "_protocols(survey, [one for one in ways if one.from_sidecars])", "_protocols(survey, ways)"),
+    preflight("a rule is seen though it is not exported", "rules", "    seen = [one for one in best if one.exported & {PUBLIC, client.namespace}]\n", "    seen = best\n", "as_istiod"),
+    preflight("an HPA of KEDA's is patched itself", "capacity", " and not any(one.get(\"kind\") == \"ScaledObject\" for one in owners)", ""),
+    preflight("the youngest policy holds", "tls", "    return min(policies, key=", "    return max(policies, key=", "as_istiod"),
     # the lab refuses what a cluster refuses
     webhook("weights that sum to nothing are taken", "destinations", "    if len(route) > 1 and total == 0:\n", "    if len(route) > 9 and total == 0:\n"),
     webhook("a single destination needs a weight", "destinations", "    if len(route) > 1 and total == 0:\n", "    if route and total == 0:\n"),
@@ -439,18 +446,18 @@ PLANTS = (
     Plant("rules do not wait for types", "canaryd/lab/kubernetes/validations.py", "one.reason in _BLOCKING for one", "False for one", (SCHEMAS,)),
     Plant("a backend without a weight gets nothing", "canaryd/lab/kubernetes/gatewayapi.py", "_WEIGHT = _whole(0, 1_000_000, default=1)", "_WEIGHT = _whole(0, 1_000_000, default=0)", (GATEWAY_API,)),
     # preflight: what was not heard is not taken for nothing, and what bends the evidence is said
-    hearing("a partial answer is a whole one", "hearing", "        if answer.partial:\n", "        if answer.partial and not answer.rows:\n"),
-    hearing("a rate over longer than there was anything", "questions", "    return max((int(row.labels[KIND]) for row in found), default=SPANS[-1])", "    return SPANS[0]", "tests/preflight/test_hearing.py"),
-    hearing("the mesh's own faults are a version's", "questions", "        if \"FI\" in row", "        if \"XX\" in row", "tests/preflight/test_hearing.py"),
-    hearing("another source is asked than measures", "hearing", "        source=source,\n", "", "tests/preflight/test_hearing.py"),
-    hearing("a wider Telemetry overrides a nearer one", "overrides", "found[metric, tag] = its if change else None", "found.setdefault((metric, tag), its if change else None)", "tests/preflight/test_prometheus.py"),
-    hearing("an override at the pods blinds callers", "overrides", "\"CLIENT_AND_SERVER\", \"CLIENT\")", "\"CLIENT_AND_SERVER\", \"CLIENT\", \"SERVER\")", "tests/preflight/test_prometheus.py"),
-    hearing("durations that were missed are none", "prometheus", " and DURATIONS not in dict(heard.missed)", ""),
-    hearing("an objective below the bound that judges it", "prometheus", "elif bounds[place] != wanted:", "elif bounds[place] < wanted:"),
-    hearing("what a hold still brings is left out", "feasibility", "(bakes[one.weight] + hold)", "bakes[one.weight]"),
-    hearing("harm without the way back", "feasibility", "each * (cells * cell + lag + TAKEN_BACK)", "each * cell"),
-    hearing("a dashboard of nearly that title", "neighbourhood", "one.get(\"title\") == title", "title in str(one.get(\"title\"))", "tests/preflight/test_neighbours.py"),
-    hearing("a redirect is followed", "neighbourhood", "allow_redirects=False", "allow_redirects=True", "tests/preflight/test_neighbours.py"),
+    preflight("a partial answer is a whole one", "hearing", "        if answer.partial:\n", "        if answer.partial and not answer.rows:\n"),
+    preflight("a rate over longer than there was anything", "questions", "    return max((int(row.labels[KIND]) for row in found), default=SPANS[-1])", "    return SPANS[0]", "hearing"),
+    preflight("the mesh's own faults are a version's", "questions", "        if \"FI\" in row", "        if \"XX\" in row", "hearing"),
+    preflight("another source is asked than measures", "hearing", "        source=source,\n", "", "hearing"),
+    preflight("a wider Telemetry overrides a nearer one", "overrides", "found[metric, tag] = its if change else None", "found.setdefault((metric, tag), its if change else None)", "prometheus"),
+    preflight("an override at the pods blinds callers", "overrides", "\"CLIENT_AND_SERVER\", \"CLIENT\")", "\"CLIENT_AND_SERVER\", \"CLIENT\", \"SERVER\")", "prometheus"),
+    preflight("durations that were missed are none", "prometheus", " and DURATIONS not in dict(heard.missed)", ""),
+    preflight("an objective below the bound that judges it", "prometheus", "elif bounds[place] != wanted:", "elif bounds[place] < wanted:"),
+    preflight("what a hold still brings is left out", "feasibility", "(bakes[one.weight] + hold)", "bakes[one.weight]"),
+    preflight("harm without the way back", "feasibility", "each * (cells * cell + lag + TAKEN_BACK)", "each * cell"),
+    preflight("a dashboard of nearly that title", "neighbourhood", "one.get(\"title\") == title", "title in str(one.get(\"title\"))", "neighbours"),
+    preflight("a redirect is followed", "neighbourhood", "allow_redirects=False", "allow_redirects=True", "neighbours"),
     Plant("a rise is found twice too soon", "canaryd/judge/futility.py", "HARM_OVERHEAD = 3.5", "HARM_OVERHEAD = 1.2", ("tests/judge/test_futility.py",)),
 )  # fmt: skip
 

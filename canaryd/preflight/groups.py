@@ -9,7 +9,18 @@ import structlog
 
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
-from canaryd.preflight import feasibility, istiod, neighbours, prometheus, sight
+from canaryd.preflight import (
+    capacity,
+    feasibility,
+    istiod,
+    neighbours,
+    ports,
+    prometheus,
+    sidecars,
+    sight,
+    subsets,
+    tls,
+)
 from canaryd.preflight.survey import Survey
 
 Check = Callable[[Survey], Iterator[Finding]]
@@ -26,9 +37,11 @@ class Group:
     check: Check | None = None
 
 
+SUBJECTS = (sidecars, ports, subsets, capacity, tls, prometheus, istiod, neighbours, feasibility, sight)
+
 GROUPS = (
     Group(codes.TITLE, codes.CODES),
-    *(Group(each.TITLE, each.CODES, each.check) for each in (sight, prometheus, istiod, neighbours, feasibility)),
+    *(Group(each.TITLE, each.CODES, each.check) for each in SUBJECTS),
 )
 
 

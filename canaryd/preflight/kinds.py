@@ -17,6 +17,7 @@ SCALED_OBJECTS = Kind("keda.sh", "v1alpha1", "scaledobjects")
 ROLLOUTS = Kind("argoproj.io", "v1alpha1", "rollouts")
 CANARIES = Kind("flagger.app", "v1beta1", "canaries")
 CONFIG_MAPS = Kind("", "v1", "configmaps")
+INJECTORS = Kind("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
 
 FORMER = {
     "networking.istio.io": "v1beta1",
@@ -36,6 +37,7 @@ EVERYWHERE = (
     TELEMETRIES,
     HTTP_ROUTES,
     GATEWAY_API_GATEWAYS,
+    INJECTORS,
 )
 """Kinds of which an object anywhere may bear on the route: few objects each, listed in all namespaces."""
 CONCERNED = (

@@ -241,7 +241,9 @@ def show(place: Place, **changes: Any) -> None:
 def test_what_preflight_found_stands_in_the_status(place: Place) -> None:
     """The schema takes each field; a tool finds a code by itself."""
     begin(place)
-    odd = Finding("PortSniffed", "warning", "Service default/reviews", "port 9080 has no protocol", "kubectl patch", True)
+    odd = Finding(
+        "PortSniffed", "warning", "Service default/reviews", "port 9080 has no protocol", "kubectl patch", True
+    )
     show(place, findings=(odd, replace(odd, code="Outlook", level="info", remedy="", transient=False)))
     found = place.kube.get(CANARY_RUNS, NAMESPACE, "reviews-0a1b2c3d")["status"]["findings"]
     assert found[0] == asdict(odd)
