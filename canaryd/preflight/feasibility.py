@@ -198,18 +198,16 @@ def _sentence(steps: tuple[StepOutlook, ...], seen: Prospect) -> str:
     whole = sum(one.seconds for one in steps)
     first, last = steps[0], steps[-1]
     takes = f"the steps take about {wording.span(whole)}" if isfinite(whole) else "the steps never end"
-    finds = (
-        f"; failures that rise by {_percent(first.detectable)} of all requests are found at {first.weight}, "
-        f"by {_percent(last.detectable)} at {last.weight}"
-        if first.detectable is not None and last.detectable is not None
-        else ""
-    )
+    ends = dict.fromkeys((first, last))
+    finds = ", ".join(f"{_rise(one.detectable)} is found at {one.weight}" for one in ends if one.detectable is not None)
     costs = (
-        f"; a canary that always fails would fail about {wording.number(round(first.harmed))} requests at "
+        f"a canary that always fails would fail about {wording.number(round(first.harmed))} requests at "
         f"{first.weight} before it is taken back"
     )
-    return f"{seen.sentence}; {takes}{finds}{costs}"
+    return "; ".join(filter(None, (seen.sentence, takes, finds, costs)))
 
 
-def _percent(rise: float | None) -> str:
-    return "not even all" if rise is None or rise == inf else wording.percent(rise, 1)
+def _rise(rise: float) -> str:
+    if rise == inf:
+        return "no rise of failures"
+    return f"a rise of failures by {wording.percent(rise, 1)} of all requests"
