@@ -9,7 +9,7 @@ import structlog
 
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
-from canaryd.preflight import feasibility, istiod, prometheus, sight
+from canaryd.preflight import feasibility, istiod, neighbours, prometheus, sight
 from canaryd.preflight.survey import Survey
 
 Check = Callable[[Survey], Iterator[Finding]]
@@ -28,7 +28,7 @@ class Group:
 
 GROUPS = (
     Group(codes.TITLE, codes.CODES),
-    *(Group(each.TITLE, each.CODES, each.check) for each in (sight, prometheus, istiod, feasibility)),
+    *(Group(each.TITLE, each.CODES, each.check) for each in (sight, prometheus, istiod, neighbours, feasibility)),
 )
 
 

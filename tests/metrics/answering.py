@@ -1,4 +1,4 @@
-"""A small HTTP server for tests: it answers POSTs as it is told."""
+"""A small HTTP server for tests: it answers as it is told."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ class Answering:
             protocol_version = "HTTP/1.1" if lasting else "HTTP/1.0"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 status, answered = answer(self.path, dict(self.headers.items()), body)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answered)))
                 self.end_headers()
                 self.wfile.write(answered)
+
+            def do_GET(self) -> None:
+                self.do_POST()
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
                 """Nothing."""
