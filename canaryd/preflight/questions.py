@@ -17,7 +17,7 @@ from canaryd.metrics.promql import BUCKETS, CALL, KIND, OUTCOME, REQUESTS
 from canaryd.preflight.heard import LATELY, UNKNOWN, Caller, Histogram, Istiod, Served
 
 DURATIONS = BUCKETS.removesuffix("_bucket")
-SPANS = (round(LATELY), 600, 300, 60)
+SPANS = (round(LATELY), 600, 300, 60, 15)
 """Seconds back to which it is asked whether there were series already: rates are taken over no longer."""
 RECENT = 300
 """Seconds over which today's rate is taken, where it is known for so long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,8 +29,9 @@ class Answering:
                 status, answered = answer(self.path, dict(self.headers.items()), body)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answered)))
-                self.end_headers()
-                self.wfile.write(answered)
+                with contextlib.suppress(ConnectionError):  # who has asked may not have waited
+                    self.end_headers()
+                    self.wfile.write(answered)
 
             def do_GET(self) -> None:
                 self.do_POST()
