@@ -29,6 +29,8 @@ class Answering:
                 status, answered = answer(self.path, dict(self.headers.items()), body)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answered)))
+                if 300 <= status < 400:
+                    self.send_header("Location", "/onward")
                 with contextlib.suppress(ConnectionError):  # who has asked may not have waited
                     self.end_headers()
                     self.wfile.write(answered)
