@@ -44,10 +44,15 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """The finite bucket bounds, in milliseconds, of the durations that a caller's proxies keep."""
+    """
+    The finite bucket bounds, in milliseconds, of the durations that a caller's proxies keep.
+
+    ``mixed`` is true where not all of its proxies have all of them.
+    """
 
     caller: Caller
     bounds_ms: tuple[float, ...]
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,11 @@ class Heard:
     they are called, each as the callers report it. ``pods``: requests a second that reached the pods, as their own
     proxies count them, None where those count nothing, and ``uninjected`` those among them whose caller has no sidecar.
     ``histograms`` are the callers' bucket bounds; ``native`` is true where durations are kept as native histograms
-    alone. ``interval``: seconds from scrape to scrape of the callers, 0 where that could not be learned. ``clusters``
-    are the clusters whose series there are, where there are several; ``scrapers`` by how many ways the same pod is
-    scraped at most, 0 where that is not known. ``probed`` is what makes this Prometheus useless for the plan;
-    ``missed`` what it did not answer, each with the reason.
+    alone. ``reporters`` are those that count requests to the hosts at all: ``source``, ``destination``, ``waypoint``.
+    ``interval``: seconds from scrape to scrape of the callers, 0 where that could not be learned. ``clusters`` are the
+    clusters whose series there are, where there are several; ``scrapers`` by how many ways the same pod is scraped at
+    most, 0 where that is not known. ``probed`` is what makes this Prometheus useless for the plan; ``missed`` what it
+    did not answer, each with the reason.
     """
 
     callers: tuple[Caller, ...] = ()
@@ -88,6 +94,7 @@ class Heard:
     uninjected: float = 0.0
     histograms: tuple[Histogram, ...] = ()
     native: bool = False
+    reporters: frozenset[str] = frozenset()
     interval: float = 0.0
     clusters: tuple[str, ...] = ()
     scrapers: int = 0

@@ -89,6 +89,7 @@ def _heard(sought: Sought, asking: _Asking, probed: tuple[Finding, ...]) -> Hear
         uninjected=uninjected,
         histograms=histograms,
         native=native,
+        reporters=questions.reporters(places),
         interval=questions.interval(samples),
         clusters=questions.clusters(places),
         scrapers=questions.scrapers(places),

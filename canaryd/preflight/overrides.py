@@ -59,7 +59,7 @@ def _callers(survey: Survey) -> Iterator[tuple[str, str, Mapping[str, str]]]:
 
 def _stacked(telemetries: Sequence[Object], namespace: str, labels: Mapping[str, str]) -> list[Object]:
     """What is in force for a proxy, the widest first."""
-    plain = [one for one in telemetries if not _selector(one) and not spec_of(one).get("targetRefs")]
+    plain = [one for one in telemetries if not _selector(one) and not _attached(one)]
     levels = (
         [one for one in plain if one["metadata"].get("namespace") == ROOT_NAMESPACE],
         [one for one in plain if one["metadata"].get("namespace") == namespace != ROOT_NAMESPACE],
@@ -74,6 +74,11 @@ def _stacked(telemetries: Sequence[Object], namespace: str, labels: Mapping[str,
 
 def _selector(telemetry: Object) -> Mapping[str, str]:
     return (spec_of(telemetry).get("selector") or {}).get("matchLabels") or {}
+
+
+def _attached(telemetry: Object) -> bool:
+    """Whether it is a gateway's or a waypoint's alone."""
+    return bool(spec_of(telemetry).get("targetRefs") or spec_of(telemetry).get("targetRef"))
 
 
 def _age(telemetry: Object) -> tuple[str, str]:
@@ -100,7 +105,7 @@ def _in_force(stack: Sequence[Object], caller: str, providers: set[str]) -> Iter
 def _listed(telemetry: Object, providers: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The overrides of what Prometheus gets, each with its JSON pointer."""
     for place, metrics in enumerate(spec_of(telemetry).get("metrics") or ()):
-        named = {one.get("name") for one in (metrics or {}).get("providers") or ()}
+        named = {(one or {}).get("name") for one in (metrics or {}).get("providers") or ()}
         if named and not named & providers:
             continue
         for number, override in enumerate((metrics or {}).get("overrides") or ()):

@@ -58,6 +58,13 @@ DESTINATION_REPORTER_MISSING = Code(
     "from each other, what retries hide and who calls without a sidecar cannot be seen.",
     "Have Prometheus scrape the proxies of the pods too (port 15020, /stats/prometheus).",
 )
+WAYPOINT_ALONE = Code(
+    "WaypointAlone",
+    "error",
+    "The requests are counted by a waypoint and by no sidecar (ambient mode). canaryd reads what the callers' own "
+    "proxies report, and would see nothing.",
+    "Give the callers sidecars, or send the traffic through a gateway that reports it.",
+)
 TELEMETRY_OVERRIDE = Code(
     "TelemetryOverride",
     "error",
@@ -98,6 +105,7 @@ CODES = (
     BUCKET_TOO_COARSE,
     NO_DURATIONS,
     DESTINATION_REPORTER_MISSING,
+    WAYPOINT_ALONE,
     TELEMETRY_OVERRIDE,
     SEVERAL_CLUSTERS,
     SCRAPED_TWICE,
@@ -132,6 +140,9 @@ def check(survey: Survey) -> Iterator[Finding]:
         yield HEARD_IN_PART.at("Prometheus", f"did not tell everything ({asked})")
     telemetry = () if TELEMETRIES in survey.unread else tuple(overrides(survey))
     yield from _overridden(survey, telemetry)
+    if "waypoint" in heard.reporters and "source" not in heard.reporters:
+        sentence = f"only a waypoint counts requests to {_listed(survey.hosts)}, so that nothing could be measured"
+        yield WAYPOINT_ALONE.at("Prometheus", sentence)
     if not heard.served:
         return
     yield from _unlabelled(survey, {one.tag for one in telemetry})
@@ -216,9 +227,9 @@ def _unlabelled(survey: Survey, known: set[str]) -> Iterator[Finding]:
 def _bounds(survey: Survey) -> Iterator[Finding]:
     found = survey.heard.histograms
     kept = Counter(one.bounds_ms for one in found)
-    if len(kept) > 1:
+    if len(kept) > 1 or any(one.mixed for one in found):
         usual = set(max(kept.items(), key=lambda one: (one[1], len(one[0])))[0])
-        odd = [one for one in found if set(one.bounds_ms) != usual]
+        odd = [one for one in found if one.mixed or set(one.bounds_ms) != usual]
         differing = [f"{one.caller} ({', '.join(_odd(one, usual))})" for one in odd]
         sentence = (
             f"the callers' histograms have different bucket bounds, and every cell would be a gap: {_listed(differing)}"
@@ -230,6 +241,8 @@ def _bounds(survey: Survey) -> Iterator[Finding]:
 
 def _odd(one: Histogram, usual: set[float]) -> list[str]:
     """The bounds in which a histogram differs from the usual one."""
+    if one.mixed:
+        return ["its own proxies differ"]
     more, less = sorted(set(one.bounds_ms) - usual)[:NAMED], sorted(usual - set(one.bounds_ms))[:NAMED]
     return [f"has {bound:g} ms" for bound in more] + [f"lacks {bound:g} ms" for bound in less]
 

@@ -151,24 +151,28 @@ def buckets(hosts: Iterable[str]) -> str:
 
 def histograms(found: Sequence[Row]) -> tuple[tuple[Histogram, ...], bool]:
     """The finite bounds by caller, and whether durations are kept in native histograms alone."""
-    bounds: dict[tuple[str, str], set[float]] = defaultdict(set)
+    proxies: dict[tuple[str, str], dict[float, float]] = defaultdict(dict)
     for row in found:
         if row.labels.get("le"):
-            bounds[_caller(row)].add(_bound(row.labels["le"]))
+            proxies[_caller(row)][_bound(row.labels["le"])] = row.value
     kept = tuple(
-        Histogram(Caller(*caller), tuple(sorted(filter(isfinite, its)))) for caller, its in sorted(bounds.items())
+        Histogram(Caller(*caller), tuple(sorted(filter(isfinite, its))), mixed=len(set(its.values())) > 1)
+        for caller, its in sorted(proxies.items())
     )
     return kept, not kept and any(row.labels.get(KIND) == "native" for row in found)
 
 
 def places(hosts: Iterable[str]) -> str:
-    """The clusters whose series there are, and by how many ways one pod is scraped at most."""
+    """The clusters whose series there are, by how many ways one pod is scraped at most, and who reports at all."""
     series, of_pods = about(hosts), about(hosts, only={"pod": ".+"})
     each = ("cluster", "namespace", "pod")
     once = f"count by ({', '.join((*each, *SCRAPERS))}) ({of_pods})"
     clusters = f"count by ({', '.join(CLUSTERS)}) ({series})"
     ways = f"max(count by ({', '.join(each)}) ({once}))"
-    return f"{_named('cluster', clusters)} or {_named('scrapers', ways)}"
+    reporters = f"count by (reporter) ({about(hosts, reporter='source|destination|waypoint')})"
+    return " or ".join(
+        (_named("cluster", clusters), _named("scrapers", ways), _named("reporters", reporters)),
+    )
 
 
 def clusters(found: Sequence[Row]) -> tuple[str, ...]:
@@ -181,6 +185,11 @@ def clusters(found: Sequence[Row]) -> tuple[str, ...]:
 def scrapers(found: Sequence[Row]) -> int:
     """By how many ways the same pod is scraped at most; 0 where series name no pod."""
     return max((int(row.value) for row in found if row.labels.get(KIND) == "scrapers"), default=0)
+
+
+def reporters(found: Sequence[Row]) -> frozenset[str]:
+    """Who counts requests to the hosts at all."""
+    return frozenset(row.labels.get("reporter", "") for row in found if row.labels.get(KIND) == "reporters")
 
 
 def control() -> str:

@@ -16,8 +16,8 @@ class Answering:
     """
     The server, on a free port of 127.0.0.1; use as a context manager.
 
-    ``answer`` is given path, headers and body of a request, and gives status and body. With ``lasting`` a connection is
-    used for more than one.
+    ``answer`` is given path, headers and body of a request, and gives status and body; a redirect leads to /onward.
+    With ``lasting`` a connection is used for more than one.
     """
 
     def __init__(self, answer: Answer, *, name: str, lasting: bool = False) -> None:

@@ -73,6 +73,12 @@ def others(told: Remembered) -> None:
     told.series(REQUESTS, call("twice", job="istio-proxies", instance="10.0.0.1:15090"), growing(10))
     told.series(REQUESTS, call("far", source_cluster="east", destination_cluster="east"), growing(10))
     told.series(REQUESTS, call("far", source_cluster="west", destination_cluster="west", pod="p2"), growing(10))
+    told.series(REQUESTS, call("ambient", reporter="waypoint"), growing(10))
+    for bound in BOUNDS[3:]:
+        told.series(BUCKETS, call("half", le=bound), growing(10))
+    for bound in BOUNDS:
+        told.series(BUCKETS, call("half", le=bound, pod="p2"), growing(10))
+    told.series(REQUESTS, call("half"), growing(10))
     told.series(REQUESTS, {**call("bare"), "response_flags": "", "destination_workload_namespace": ""}, growing(10))
 
 
@@ -159,6 +165,19 @@ def test_the_bounds_are_each_callers_own(url: str) -> None:
         Caller("productpage-v1", "default"),
     )
     assert set(gateway.bounds_ms) ^ set(other.bounds_ms) == {200.0, 250.0}
+
+
+def test_a_caller_whose_proxies_have_different_bounds_is_mixed(url: str) -> None:
+    [half] = hear(url, "half").histograms
+    assert half.mixed
+    assert len(half.bounds_ms) == 10
+    assert not any(one.mixed for one in hear(url, "mixed").histograms)
+
+
+def test_who_reports_at_all_is_heard_where_no_caller_does(url: str) -> None:
+    assert hear(url).reporters == {"source", "destination"}
+    assert hear(url, "ambient").reporters == {"waypoint"}
+    assert [one.code for one in hear(url, "ambient").probed] == ["NoSeries"]
 
 
 def test_native_histograms_alone_are_told_from_none(url: str) -> None:

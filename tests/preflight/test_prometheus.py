@@ -106,6 +106,13 @@ def test_callers_that_share_unusual_buckets_are_none_of_our_business() -> None:
     assert names(replace(WELL, histograms=histograms)) == []
 
 
+def test_a_caller_whose_own_pods_differ_is_in_the_middle_of_a_change() -> None:
+    """No bound is odd among those of all its pods together, and no cell could be added up."""
+    [finding] = found(replace(WELL, histograms=(replace(WELL.histograms[0], mixed=True), WELL.histograms[1])))
+    assert finding.code == "BucketsDiffer"
+    assert "productpage-v1.default (its own proxies differ)" in finding.sentence
+
+
 def objective(within: str) -> dict[str, Any]:
     slo = {"name": "slo", "metric": "latency", "within": within, "atLeast": "99%"}
     return {"analysis": {"checks": [{"name": "errors", "metric": "error-rate", "compare": "stable"}, slo]}}
@@ -153,6 +160,14 @@ def test_native_histograms_alone_are_no_durations_that_can_be_read() -> None:
 def test_pods_that_count_nothing_are_told_of() -> None:
     assert names(replace(WELL, pods=None)) == [("DestinationReporterMissing", "info")]
     assert names(replace(WELL, pods=0.0)) == []
+
+
+def test_a_waypoint_that_reports_alone_is_no_caller() -> None:
+    """Beside sidecars it is nobody's business."""
+    silent = codes.NO_SERIES.at("--prometheus", "none")
+    alone = replace(Heard(probed=(silent,)), reporters=frozenset({"waypoint"}))
+    assert names(alone) == [("NoSeries", "error"), ("WaypointAlone", "error")]
+    assert names(replace(WELL, reporters=frozenset({"waypoint", "source", "destination"}))) == []
 
 
 @pytest.mark.parametrize(
@@ -231,6 +246,7 @@ def test_an_override_that_blinds_us_is_taken_out_and_nothing_else(
         telemetry(removed("response_code"), namespace="default", selector={"matchLabels": {"app": "ratings"}}),
         telemetry({"match": {"metric": "REQUEST_COUNT"}, "disabled": False}),
         {**telemetry(), "spec": {"metrics": [{"providers": [{"name": "otel"}], "overrides": [removed("reporter")]}]}},
+        telemetry(removed("reporter"), targetRefs=[{"kind": "Gateway", "name": "waypoint"}]),
         {**telemetry(), "spec": {"tracing": [{"randomSamplingPercentage": 5}]}},
     ],
 )
