@@ -128,6 +128,7 @@ class Prometheus:
                         plan.spec.analysis.prometheus,
                         "nothing, because the settings have one Prometheus only",
                         "leave it out, or add it to prometheuses in the settings",
+                        codes.PROMETHEUS_BARRED.name,
                     )
                 ]
             )

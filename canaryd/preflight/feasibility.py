@@ -75,9 +75,9 @@ class StepOutlook:
     last one, take longer; infinite where they never come. It is not known how long people take to approve.
 
     ``detectable`` is the smallest rise of the canary's share of failures (0 to 1) that is nearly always found in the
-    bake, by this step's requests alone; infinite where none is, None where no check compares errors. ``unseen`` are the
-    failures that a rise just below it comes to. ``harmed`` are the requests that fail where everything fails from the
-    step's first request on, until the canary is at 0 again.
+    bake, by this step's requests alone and where failures come independently; infinite where none is, None where no
+    check compares errors. ``unseen`` are the failures that a rise just below it comes to. ``harmed`` are the requests
+    that fail where everything fails from the step's first request on, until the canary is at 0 again.
     """
 
     weight: Split

@@ -59,10 +59,10 @@ class Hearing:
         except Refused as error:
             return Heard(
                 silent=str(error),
-                probed=tuple(as_finding(problem, codes.PROMETHEUS_BARRED.name) for problem in error.problems),
+                probed=tuple(as_finding(problem) for problem in error.problems),
             )
         sought = sought_by(plan, route, source)
-        probed = tuple(as_finding(problem, codes.PROMETHEUS_BARRED.name) for problem in self._sources.probe(sought))
+        probed = tuple(as_finding(problem) for problem in self._sources.probe(sought))
         if deaf := next((one for one in probed if one.code not in ANSWERED), None):
             return Heard(silent=str(deaf), probed=probed)
         return _heard(sought, _Asking(self._sources, sought, time.monotonic() + self._within), probed)
