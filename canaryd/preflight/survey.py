@@ -29,6 +29,10 @@ class Survey:
     ``sides`` the pods behind both versions. ``objects`` are all others by kind, ``unread`` says of a kind why it could
     not be read. ``mesh`` is Istio's mesh configuration, empty where it is not known; ``heard`` is what Prometheus
     knows, ``now`` the Unix time at which all of it was so.
+
+    ``served`` has for each group of Istio's and of the Gateway API the versions in which the API server serves it, none
+    for a group that it does not serve; a group of which it would not tell is not among them. ``account`` is who we are
+    to the API server, asked only where something could not be read.
     """
 
     plan: Plan
@@ -40,6 +44,8 @@ class Survey:
     mesh: Mapping[str, Any] = field(default_factory=dict)
     heard: Heard = NOTHING_HEARD
     now: float = 0.0
+    served: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    account: str = ""
 
     def all(self, kind: Kind, namespace: str = "") -> tuple[Object, ...]:
         """The objects of a kind, in one namespace or in all that were read."""
