@@ -34,7 +34,8 @@ NOT_IN_FORCE = Code(
     "VirtualServiceNotInForce",
     "error",
     "Another VirtualService has the same host and comes first: sidecars obey that one alone and drop the plan's ("
-    "IST0109; Kiali: KIA1106). Weights would be written and move nothing.",
+    "IST0109; Kiali: KIA1106). Weights would be written and move nothing. "
+    "It is a warning where that is so for a further host only.",
     "Bring what both say into one of them and name that one in the plan; the command takes the other one's claim away, "
     "so take over first what it says.",
 )
@@ -128,6 +129,7 @@ def _in_the_mesh(survey: Survey, front: Front) -> Iterator[Finding]:
                         f"{_why(first, front, host)}, so that sidecars in namespace {place} obey that one and drop "
                         "this (IST0109)",
                         _disclaim(first, host),
+                        level=None if host in survey.hosts or len(front.hosts) == 1 else "warning",
                     )
                 continue
             for other in claiming[1:]:
@@ -142,11 +144,9 @@ def _in_the_mesh(survey: Survey, front: Front) -> Iterator[Finding]:
 
 
 def _called(survey: Survey, front: Front) -> tuple[str, ...]:
-    """The hosts that may be called: those that are written out, and of the versions' own those that a wildcard has."""
-    written = [one for one in front.hosts if not one.startswith("*")]
-    return tuple(
-        dict.fromkeys([*written, *(one for one in survey.hosts if any(covers(each, one) for each in front.hosts))])
-    )
+    """The hosts that it claims: as they are written, and those of the versions that a wildcard has."""
+    inside = [one for one in survey.hosts if any(covers(each, one) for each in front.hosts)]
+    return tuple(dict.fromkeys([*inside, *front.hosts]))
 
 
 def _all_with(survey: Survey, front: Front) -> list[Object]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from canaryd.kube import DESTINATION_RULES
+from canaryd.kube import DESTINATION_RULES, SERVICES
 from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
-from canaryd.mesh.hosts import fully_qualified
+from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.model.duration import render_duration
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import Version
@@ -132,6 +132,7 @@ COVERING = frozenset({"5xx", "gateway-error", "internal"})
 """Conditions by which a version's own failures are tried again, beside statuses in numbers."""
 COMPARED = ("loadBalancer", "connectionPool", "outlierDetection")
 DEFAULT_ATTEMPTS = 2
+FEW = 3
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -220,10 +221,10 @@ def _retries(survey: Survey, setting: _Setting, where: str) -> Iterator[Finding]
         whose = f"ConfigMap {ROOT_NAMESPACE}/istio defaultHttpRetryPolicy"
     elif setting.inherits("retries"):
         whose = f"{setting.front} {setting.root}"
-    seen = f"{0.1 ** (attempts + 1):.{attempts - 1}%}"
+    seen = "next to nothing" if attempts > FEW else f"{100 * 0.1 ** (attempts + 1):.{attempts - 1}f} %"
     said = (
         f"retries {', '.join(covering)} up to {attempts} times: of a version that fails 10 % of its requests callers "
-        f"see {seen.replace('%', ' %')}"
+        f"see {seen}"
     )
     inherited = {**(setting.get("retries") or {}), "attempts": attempts, "retryOn": SAFE_RETRIES}
     operation = {"op": "add", "path": f"{setting.entry.path}/retries", "value": inherited}
@@ -272,8 +273,9 @@ def _hosts(survey: Survey) -> Iterator[Finding]:
 
 
 def _is_service(survey: Survey, version: Version) -> bool:
-    """Whether the host, completed as canaryd does, is that of a Service behind a version."""
-    return any(version.host.startswith(f"{name}.{home}") for home, name in survey.services)
+    """Whether the host, completed as canaryd does, is that of a Service, so that it is surely no other name."""
+    name, home = service_of(version.host, survey.namespace)
+    return survey.one(SERVICES, home, name) is not None
 
 
 def _rewritten(survey: Survey, entry: HttpEntry) -> str:
