@@ -117,6 +117,11 @@ def judge(name: str, file: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, f"canaryd/judge/{file}.py", old, new, tests or (VERDICT,))
 
 
+def preflight(name: str, file: str, old: str, new: str, test: str) -> Plant:
+    """A plant in a check of preflight's, or in what it reads."""
+    return Plant(name, f"canaryd/preflight/{file}.py", old, new, (f"tests/preflight/test_{test}.py",))
+
+
 def webhook(name: str, file: str, old: str, new: str) -> Plant:
     """A plant in what Istio refuses in the lab."""
     return Plant(name, f"canaryd/lab/kubernetes/webhook/{file}.py", old, new, (WEBHOOK,))
@@ -419,6 +424,20 @@ PLANTS = (
     Plant("an answer waits in a buffer", "canaryd/cli/judge.py", "    out.flush()\n", "", (ALONE,), only="before_the_next"),
     judge("a rollback that ends", "alone", "    if decision == \"rollback\":  # a failure", "    if decision == \"rollback\" and False:  # a failure", HOSTILE),
     judge("inconclusive goes on", "alone", "    if standing.ruled == \"inconclusive\":\n", "    if False:\n", ALONE),
+    # preflight: who is in force, whom the weights reach, what bends the evidence
+    preflight("the younger claim is the one in force", "routing", "return group, age_of(found)", "return group, age_of(found)[::-1]", "conflicts"),
+    preflight("what is exported by name waits for its age", "routing", "        return group, age_of(found)", "        return 0, age_of(found)", "conflicts"),
+    preflight("partial hosts are completed", "routing", 'return host if "." in host or', 'return host if host.count(".") > 3 or', "conflicts"),
+    preflight("a gateway's route is not obeyed by a claim in the mesh", "routing", "        MESH in gateways_of(virtual_service)\n        and any(", "        any(", "conflicts"),
+    preflight("refused HTTPRoutes count", "conflicts", "        if one not in refused\n", "", "conflicts"),
+    preflight("a match's own gateways are not read", "reach", 'gateways_of(front.found, match.get("gateways") or ())', "gateways_of(front.found)", "reach"),
+    preflight("a caller without pods is taken for a sidecar", "reach", "unknown = tuple(caller for caller in pods if not pods[caller])", "unknown = ()", "reach"),
+    preflight("a Sidecar of another workload counts", "reach", " and any(selects(_selector(one), labels_of(pod)) for pod in pods)", "", "reach"),
+    preflight("a subset's policy is not read", "policies", "for place in (whole, own):", "for place in (whole,):", "evidence"),
+    preflight("an empty policy is left behind", "policies", "            if others:\n", "            if True:\n", "evidence"),
+    preflight("the root's retries are not inherited", "evidence", "return self.entry.rest.get(key) or (self.root.rest.get(key) if self.root else None)", "return self.entry.rest.get(key)", "evidence"),
+    preflight("a suspended Canary writes", "writers", 'if spec.get("suspend") or not target:', "if not target:", "writers"),
+    preflight("a kind that is not served is one that may not be read", "looking", "if not kind.group or self._versions(kind.group) != ():", "if True:", "apis"),
     # the lab refuses what a cluster refuses
     webhook("weights that sum to nothing are taken", "destinations", "    if len(route) > 1 and total == 0:\n", "    if len(route) > 9 and total == 0:\n"),
     webhook("a single destination needs a weight", "destinations", "    if len(route) > 1 and total == 0:\n", "    if route and total == 0:\n"),

@@ -11,10 +11,12 @@ from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
 from canaryd.mesh.hosts import fully_qualified
 from canaryd.mesh.route import compares, takes_everything
 from canaryd.model.finding import Code, Finding, Level
-from canaryd.preflight.kinds import HTTP_ROUTES
+from canaryd.preflight.kinds import GATEWAYS, HTTP_ROUTES
 from canaryd.preflight.routing import (
     MESH,
     Front,
+    age_of,
+    claims,
     covers,
     fronts,
     gateways_of,
@@ -57,8 +59,9 @@ CATCH_ALL_BEFORE = Code(
 HTTP_ROUTE_ON_HOST = Code(
     "HttpRouteOnHost",
     "error",
-    "An HTTPRoute is attached to the Service that the VirtualService routes (GAMMA). Istio does not support both "
-    "for one host: for those who see the HTTPRoute it may take the VirtualService's place, and weights move nothing.",
+    "An HTTPRoute is attached to the Service that the VirtualService routes (GAMMA), or to the gateway that it is "
+    "bound to. Istio does not support both for one host: for those who see the HTTPRoute it may take the "
+    "VirtualService's place, and weights move nothing.",
     "Keep one of the two: delete the HTTPRoute, after its rules are in the VirtualService.",
 )
 HTTP_ROUTE_BESIDE = Code(
@@ -113,10 +116,11 @@ def _roots(survey: Survey, before: Iterable[Front]) -> Iterator[Finding]:
 def _in_the_mesh(survey: Survey, front: Front) -> Iterator[Finding]:
     """Each other claimant of a host of ours, as the clients' sidecars see it."""
     said: set[str] = set()
+    everywhere = [front.found, *(one for one in survey.all(VIRTUAL_SERVICES) if not _same(one, front.found))]
     for host in _called(survey, front):
+        rivals = [one for one in everywhere if claims(one, host)]
         for place in survey.client_namespaces:
-            ordered = in_order(_all_with(survey, front), place, survey.mesh)
-            claiming = speaks_for(host, ordered)
+            claiming = speaks_for(host, in_order(rivals, place, survey.mesh))
             if len(claiming) < 2 or not any(_same(one, front.found) for one in claiming):
                 continue
             first = claiming[0]
@@ -147,11 +151,6 @@ def _called(survey: Survey, front: Front) -> tuple[str, ...]:
     """The hosts that it claims: as they are written, and those of the versions that a wildcard has."""
     inside = [one for one in survey.hosts if any(covers(each, one) for each in front.hosts)]
     return tuple(dict.fromkeys([*inside, *front.hosts]))
-
-
-def _all_with(survey: Survey, front: Front) -> list[Object]:
-    """All VirtualServices, the front as it was read with the plan."""
-    return [front.found, *(one for one in survey.all(VIRTUAL_SERVICES) if not _same(one, front.found))]
 
 
 def _why(first: Object, front: Front, host: str) -> str:
@@ -196,8 +195,7 @@ def _at_gateways(survey: Survey, front: Front) -> Iterator[Finding]:
         taking = next(iter(_catch_alls(http_entries(other))), None)
         if _same(other, front.found) or not shared or not hosts or taking is None:
             continue
-        older = in_order([front.found, other], namespace_of(other), {"defaultVirtualServiceExportTo": ["*"]})[0]
-        first = _same(older, other)
+        first = age_of(other) < age_of(front.found)
         yield CATCH_ALL_BEFORE.at(
             f"VirtualService {name_of(other)} {taking}",
             f"takes every request for {hosts[0]} on gateway {min(shared)}, "
@@ -226,19 +224,35 @@ def _catch_alls(entries: Iterable[HttpEntry]) -> Iterator[HttpEntry]:
 
 def _http_routes(survey: Survey, before: Iterable[Front]) -> Iterator[Finding]:
     called = {host for front in before for host in front.hosts} | set(survey.hosts)
-    in_mesh = any(MESH in front.gateways for front in before)
+    gateways = {one for front in before for one in front.gateways}
     for route in survey.all(HTTP_ROUTES):
         home, parents = namespace_of(route), _parents(route)
         services = [fully_qualified(f"{name}.{place}", home) for kind, place, name in parents if kind == "Service"]
         attached = [one for one in services if any(overlap(one, host) for host in called)]
+        shared = [
+            f"{place}/{name}"
+            for kind, place, name in parents
+            if kind == "Gateway" and f"{place}/{name}" in gateways and survey.one(GATEWAYS, place, name) is None
+        ]
         away = f"kubectl delete {named(str(HTTP_ROUTES), route)}"
-        if attached and in_mesh:
+        if attached and MESH in gateways:
             said = f"is attached to Service {attached[0]}, which {survey.route} routes too: Istio supports one of them"
+            yield HTTP_ROUTE_ON_HOST.at(f"HTTPRoute {name_of(route)}", said, away)
+        elif shared and _meets(route, called):
+            said = (
+                f"is attached to Gateway {shared[0]}, to which {survey.route} is bound, too: Istio supports one of them"
+            )
             yield HTTP_ROUTE_ON_HOST.at(f"HTTPRoute {name_of(route)}", said, away)
         elif any(kind != "Service" for kind, _, _ in parents) and (reached := _reached(route) & set(survey.hosts)):
             said = f"sends requests of a gateway to {min(reached)}, past the weights of {survey.route}"
             level: Level | None = None if compares(survey.plan) else "info"
             yield HTTP_ROUTE_BESIDE.at(f"HTTPRoute {name_of(route)}", said, away, level=level)
+
+
+def _meets(route: Object, called: Iterable[str]) -> bool:
+    """Whether a host of the HTTPRoute's is one of ``called``; without any it is for all of them."""
+    names = [str(one) for one in spec_of(route).get("hostnames") or ("*",)]
+    return any(overlap(name, host) for name in names for host in called)
 
 
 def _parents(route: Object) -> list[tuple[str, str, str]]:

@@ -19,11 +19,10 @@ from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
 from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.model.duration import render_duration
 from canaryd.model.finding import Code, Finding
-from canaryd.model.traffic import Version
 from canaryd.preflight.policies import Block, blocks_of
-from canaryd.preflight.routing import Front, fronts
+from canaryd.preflight.routing import Front, fronts, namespace_of
 from canaryd.preflight.saying import patching
-from canaryd.preflight.survey import ROOT_NAMESPACE, Survey, spec_of
+from canaryd.preflight.survey import ROOT_NAMESPACE, Survey, name_of, spec_of
 
 TITLE = "What bends the evidence"
 
@@ -108,7 +107,8 @@ HOST_INCOMPLETE = Code(
     "HostIncomplete",
     "warning",
     "A host is written with some of its dots. Istio completes only names without any, so that `reviews.default` is no "
-    "Service to it (IST0101): requests to it fail with 503, unless a ServiceEntry has just that host.",
+    "Service to it (IST0101): requests that an entry sends there fail with 503, a VirtualService or DestinationRule "
+    "for it is not in force, unless a ServiceEntry has just that host.",
     "Write it without dots or in full.",
 )
 
@@ -144,6 +144,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     for setting in _effective(survey):
         yield from _of_entry(survey, setting)
     yield from _hosts(survey)
+    yield from _incomplete(survey)
     if DESTINATION_RULES not in survey.unread:
         yield from _policies(survey)
 
@@ -260,7 +261,7 @@ def _hosts(survey: Survey) -> Iterator[Finding]:
         if entry is None:
             continue
         found = [one for version in survey.versions for one in entry.to(version, survey.namespace)]
-        partial = [one for one in found if one.version.host.count(".") in (1, 2) and _is_service(survey, one.version)]
+        partial = [one for one in found if _is_partial(survey, one.version.host)]
         forms = {one.version.host for one in found}
         where = f"{route} {entry}"
         if partial:
@@ -272,10 +273,35 @@ def _hosts(survey: Survey) -> Iterator[Finding]:
             yield HOST_FORMS.at(where, said, _rewritten(survey, entry))
 
 
-def _is_service(survey: Survey, version: Version) -> bool:
-    """Whether the host, completed as canaryd does, is that of a Service, so that it is surely no other name."""
-    name, home = service_of(version.host, survey.namespace)
-    return survey.one(SERVICES, home, name) is not None
+def _is_partial(survey: Survey, host: str) -> bool:
+    """Whether some of a Service's dots are written; what is no Service is another name, and right as it is."""
+    name, home = service_of(host, survey.namespace)
+    return host.count(".") in (1, 2) and survey.one(SERVICES, home, name) is not None
+
+
+def _incomplete(survey: Survey) -> Iterator[Finding]:
+    """Hosts of the VirtualService and of DestinationRules that name a version's Service with some of its dots."""
+    written = [
+        (f"{front}", "virtualservice", front.found, f"/spec/hosts/{index}", str(host))
+        for front in fronts(survey)
+        for index, host in enumerate(spec_of(front.found).get("hosts") or ())
+    ] + [
+        (
+            f"DestinationRule {name_of(rule)}",
+            "destinationrule",
+            rule,
+            "/spec/host",
+            str(spec_of(rule).get("host") or ""),
+        )
+        for rule in survey.all(DESTINATION_RULES)
+    ]
+    for where, kind, found, path, host in written:
+        full = fully_qualified(host, namespace_of(found))
+        if full in survey.hosts and _is_partial(survey, host):
+            said = f"is for {host}, which Istio does not complete to {full}: it is not in force for that Service"
+            yield HOST_INCOMPLETE.at(
+                where, said, patching(kind, found, [{"op": "replace", "path": path, "value": full}])
+            )
 
 
 def _rewritten(survey: Survey, entry: HttpEntry) -> str:

@@ -17,7 +17,7 @@ from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
 from canaryd.mesh.pods import is_terminating, workload_of
 from canaryd.model.finding import Code, Finding, Level
 from canaryd.preflight.heard import Caller
-from canaryd.preflight.kinds import GATEWAYS, SIDECARS
+from canaryd.preflight.kinds import GATEWAY_API_GATEWAYS, GATEWAYS, SIDECARS
 from canaryd.preflight.routing import (
     EVERYBODY,
     MESH,
@@ -165,10 +165,15 @@ def _matches(entry: HttpEntry) -> list[Mapping[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Callers:
-    """Those who called lately, told apart by what their proxies are; ``pods`` are theirs, as far as they were seen."""
+    """
+    Those who called lately, told apart by what their proxies are; ``pods`` are theirs.
+
+    Of ``unknown`` ones no pod was seen, so that either may be true.
+    """
 
     sidecars: tuple[Caller, ...]
     gateways: tuple[Caller, ...]
+    unknown: tuple[Caller, ...]
     pods: Mapping[Caller, tuple[Object, ...]]
 
     @classmethod
@@ -183,7 +188,9 @@ class _Callers:
         }
         selectors = [spec_of(one).get("selector") or {} for one in survey.all(GATEWAYS)]
         gateways = tuple(caller for caller in pods if any(_is_gateway(pod, selectors) for pod in pods[caller]))
-        return cls(tuple(caller for caller in pods if caller not in gateways), gateways, pods)
+        unknown = tuple(caller for caller in pods if not pods[caller])
+        sidecars = tuple(caller for caller in pods if caller not in (*gateways, *unknown))
+        return cls(sidecars, gateways, unknown, pods)
 
 
 def _is_gateway(pod: Object, selectors: Sequence[Mapping[str, str]]) -> bool:
@@ -205,6 +212,8 @@ def _gateway(survey: Survey, front: Front, gateway: str, *, alone: bool) -> Iter
     home, _, name = gateway.partition("/")
     level: Level | None = "error" if alone else None
     found = survey.one(GATEWAYS, home, name)
+    if found is None and survey.one(GATEWAY_API_GATEWAYS, home, name) is not None:
+        return  # its listeners say in their status what is attached to them
     if found is None:
         said = f"is bound to Gateway {gateway}, which is not there (IST0101)"
         yield GATEWAY_MISSING.at(str(front), said, "" if alone else _without_gateway(front, gateway), level=level)
@@ -295,14 +304,14 @@ def _unbound(survey: Survey, front: Front, bound: Sequence[str], callers: _Calle
             f"is bound to {', '.join(sorted(bound))} only, and {some(callers.sidecars)} in the mesh sent requests to "
             f"{host} lately: weights do nothing for those"
         )
-        level: Level | None = None if callers.gateways else "error"
+        level: Level | None = None if callers.gateways or callers.unknown else "error"
         yield MESH_NOT_REACHED.at(str(front), said, _into_the_mesh(survey, front), level=level)
     if set(bound) == {MESH} and callers.gateways:
         said = (
             f"is bound to no gateway, and gateway {some(callers.gateways)} sent requests to {host} lately: weights do "
             "nothing for those (IST0140)"
         )
-        yield GATEWAY_NOT_REACHED.at(str(front), said, level=None if callers.sidecars else "error")
+        yield GATEWAY_NOT_REACHED.at(str(front), said, level=None if callers.sidecars or callers.unknown else "error")
 
 
 def _into_the_mesh(survey: Survey, front: Front) -> str:
@@ -318,7 +327,7 @@ def _into_the_mesh(survey: Survey, front: Front) -> str:
 
 def _unseen(survey: Survey, front: Front, callers: _Callers) -> Iterator[Finding]:
     """Sidecars that the front is not exported to, or whose own Sidecar object does not import it."""
-    places = dict.fromkeys(one.namespace for one in callers.sidecars)
+    places = dict.fromkeys(one.namespace for one in (*callers.sidecars, *callers.unknown))
     hidden = [place for place in places if not seen_from(place, front.found, survey.mesh)]
     if hidden:
         exported = exported_to(front.found, survey.mesh)
@@ -348,7 +357,7 @@ def _unseen(survey: Survey, front: Front, callers: _Callers) -> Iterator[Finding
 
 def _level(places: Iterable[str], callers: _Callers) -> Level | None:
     """An error where every caller is in one of ``places``: then nobody is reached at all."""
-    return "error" if {one.namespace for one in (*callers.sidecars, *callers.gateways)} <= set(places) else None
+    return "error" if {one.namespace for one in callers.pods} <= set(places) else None
 
 
 def _sidecar_of(survey: Survey, caller: Caller, pods: Sequence[Object]) -> Object | None:

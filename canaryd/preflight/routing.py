@@ -142,13 +142,18 @@ def in_order(virtual_services: Iterable[Object], namespace: str, mesh: Mapping[s
     """
     seen = [one for one in virtual_services if seen_from(namespace, one, mesh)]
 
-    def rank(found: Object) -> tuple[int, str, str, str]:
+    def rank(found: Object) -> tuple[int, tuple[str, str, str]]:
         private = EVERYBODY not in exported_to(found, mesh)
         group = 2 if not private else 0 if namespace_of(found) == namespace else 1
-        meta = found["metadata"]
-        return group, str(meta.get("creationTimestamp") or ""), str(meta["name"]), namespace_of(found)
+        return group, age_of(found)
 
     return sorted(seen, key=rank)
+
+
+def age_of(found: Object) -> tuple[str, str, str]:
+    """What istiod sorts by: the older first, then by name, then by namespace."""
+    meta = found["metadata"]
+    return str(meta.get("creationTimestamp") or ""), str(meta["name"]), namespace_of(found)
 
 
 def speaks_for(host: str, ordered: Iterable[Object]) -> list[Object]:
@@ -158,12 +163,17 @@ def speaks_for(host: str, ordered: Iterable[Object]) -> list[Object]:
         best = max((one for one in hosts_of(found) if covers(one, host)), key=len)
         return best.startswith("*"), -len(best)
 
-    claiming = [
-        one
-        for one in ordered
-        if MESH in gateways_of(one) and _has_a_say(one) and any(covers(each, host) for each in hosts_of(one))
-    ]
-    return sorted(claiming, key=rank)  # a host that is written out before wildcards, longer ones before shorter ones
+    # A host that is written out goes before wildcards, a longer one before a shorter one.
+    return sorted((one for one in ordered if claims(one, host)), key=rank)
+
+
+def claims(virtual_service: Object, host: str) -> bool:
+    """Whether it would speak for ``host`` in the mesh, if nobody else did."""
+    return (
+        MESH in gateways_of(virtual_service)
+        and any(covers(each, host) for each in hosts_of(virtual_service))
+        and _has_a_say(virtual_service)
+    )
 
 
 def _has_a_say(virtual_service: Object) -> bool:

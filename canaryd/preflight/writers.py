@@ -142,8 +142,9 @@ def _subsets(survey: Survey) -> Iterator[Finding]:
     for version in survey.versions:
         host = fully_qualified(version.host, survey.namespace)
         for rule in rules_in_force(host, survey.namespace, survey.all(DESTINATION_RULES)):
-            for subset in spec_of(rule).get("subsets") or ():
-                if version.subset and subset.get("name") == version.subset and HASH in (subset.get("labels") or {}):
+            for subset in filter(None, spec_of(rule).get("subsets") or ()):
+                ours = version.subset and subset.get("name") == version.subset
+                if ours and HASH in (subset.get("labels") or {}):
                     said = f"subset {version.subset} is chosen by {HASH}, which Argo Rollouts writes"
                     yield ROLLOUT_SUBSETS.at(f"DestinationRule {name_of(rule)}", said)
 

@@ -166,6 +166,16 @@ def test_where_nothing_is_compared_an_http_route_beside_is_only_said(town: Town)
     assert (found.code, found.level) == ("HttpRouteBeside", "info")
 
 
+def test_an_http_route_on_our_gateway_may_take_our_place(town: Town) -> None:
+    changed(town, "VirtualService", "reviews", gateways=["world"])
+    town.apply(http_route("other", {"name": "world"}))
+    town.cured(conflicts, "HttpRouteOnHost")
+    elsewhere = http_route("other", {"name": "world"})
+    elsewhere["spec"]["hostnames"] = ["else.example.com"]
+    town.apply(elsewhere)
+    assert town.codes(conflicts) == []
+
+
 def test_http_routes_of_others_are_none_of_ours(town: Town) -> None:
     town.apply(http_route("a", {**SERVICE, "name": "ratings"}), http_route("b", {"name": "world"}))
     assert town.codes(conflicts) == []

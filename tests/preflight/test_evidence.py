@@ -218,6 +218,19 @@ def test_a_host_with_some_of_its_dots_is_no_service(town: Town, host: str) -> No
     assert HOST in town.cured(evidence, "HostIncomplete").sentence
 
 
+@pytest.mark.parametrize(("kind", "key"), [("VirtualService", "hosts"), ("DestinationRule", "host")])
+def test_what_is_for_a_host_with_some_of_its_dots_is_not_in_force(town: Town, kind: str, key: str) -> None:
+    changed(town, kind, "reviews", **{key: ["reviews.default"] if key == "hosts" else "reviews.default"})
+    found = town.cured(evidence, "HostIncomplete")
+    assert found.where == f"{kind} default/reviews"
+
+
+def test_a_name_with_a_dot_that_is_no_service_is_right_as_it_is(town: Town) -> None:
+    changed(town, "VirtualService", "reviews", hosts=["reviews", "reviews.com"])
+    town.apply(istio("DestinationRule", "outside", {"host": "reviews.com"}))
+    assert town.codes(evidence) == []
+
+
 # -- what a delegate inherits
 
 

@@ -53,6 +53,20 @@ def test_a_gateway_is_found_however_it_is_written(town: Town, name: str) -> None
     assert above_info(town) == []
 
 
+def test_a_gateway_of_the_gateway_api_is_there_too(town: Town) -> None:
+    listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+    town.apply(
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"name": "world", "namespace": "default"},
+            "spec": {"gatewayClassName": "istio", "listeners": [listener]},
+        }
+    )
+    changed(town, "VirtualService", "reviews", gateways=["mesh", "world"])
+    assert above_info(town) == []
+
+
 @pytest.mark.parametrize("hosts", [["books.example.com"], ["istio-system/*"], ["*.reviews.example.com"]])
 def test_a_gateway_without_a_server_for_the_host_gets_one(town: Town, hosts: list[str]) -> None:
     """A server's host may also name the namespace whose VirtualServices it takes."""
@@ -155,12 +169,24 @@ def test_where_only_a_gateway_calls_the_meshs_route_moves_nothing(town: Town) ->
     assert town.codes(reach) == []
 
 
+def test_a_caller_whose_pods_were_not_seen_may_be_a_gateway(town: Town) -> None:
+    """Nothing is said of it, and nobody else is alone."""
+    elsewhere = Caller("shop", "shops", 1.0)
+    town.heard = Heard(callers=(elsewhere,))
+    assert town.codes(reach) == []
+    changed(town, "VirtualService", "reviews", gateways=["bookinfo-gateway"])
+    assert town.codes(reach) == []
+    town.heard = Heard(callers=(elsewhere, PAGE))
+    assert above_info(town) == ["CallersInMeshNotReached"]
+    assert [one.level for one in town.found(reach)] == ["warning"]
+
+
 # -- exports and Sidecars
 
 
 def test_callers_elsewhere_need_the_route_to_be_exported(town: Town) -> None:
     changed(town, "VirtualService", "reviews", exportTo=["."])
-    town.heard = Heard(callers=(PAGE, Caller("shop", "shops", 1.0)))
+    town.heard = Heard(callers=(PAGE, Caller("shop", "shops", 1.0)))  # whose pods nobody may look at
     found = town.cured(reach, "NotExportedToCallers")
     assert (found.level, "shops" in found.sentence) == ("warning", True)
 
