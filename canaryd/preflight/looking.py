@@ -81,7 +81,9 @@ class _Looking:
         if group not in self.groups:
             try:
                 self.groups[group] = self.kube.versions(group)
-            except Forbidden:
+            except Unavailable:
+                raise
+            except CanarydError:
                 self.groups[group] = None
         return self.groups[group]
 

@@ -24,6 +24,7 @@ from canaryd.preflight.routing import (
     NOBODY,
     OWN,
     Front,
+    age_of,
     exported_to,
     fronts,
     gateways_of,
@@ -73,6 +74,14 @@ GATEWAY_PORT = Code(
     "The Service in front of the gateway's pods has no port for a server of the Gateway (IST0162): nobody reaches it.",
     "Add the port to the Service, or name one that it has.",
 )
+GATEWAY_PUSHED_OUT = Code(
+    "GatewayPushedOut",
+    "warning",
+    "An older Gateway for the same pods has the same port with another protocol, or the same host with TLS (IST0145): "
+    "the proxies open that one's server and leave this one's out, and with it the routes that are bound to it. It is "
+    "an error where there is nothing else that the VirtualService is bound to.",
+    "Let one Gateway have the host, or give the other a port or pods of its own.",
+)
 MESH_NOT_REACHED = Code(
     "CallersInMeshNotReached",
     "warning",
@@ -115,6 +124,7 @@ CODES = (
     GATEWAY_WITHOUT_HOST,
     GATEWAY_WITHOUT_PODS,
     GATEWAY_PORT,
+    GATEWAY_PUSHED_OUT,
     MESH_NOT_REACHED,
     GATEWAY_NOT_REACHED,
     NOT_EXPORTED,
@@ -224,6 +234,13 @@ def _gateway(survey: Survey, front: Front, gateway: str, *, alone: bool) -> Iter
     if not serving:
         said = f"none of its servers has a host of {front} ({', '.join(front.hosts)}) (IST0132)"
         yield GATEWAY_WITHOUT_HOST.at(where, said, _with_host(found, servers, front), level=level)
+    for server in serving:
+        if (older := _opened_instead(survey, found, server)) is not None:
+            said = (
+                f"port {_port(server).get('number')} is opened for the older Gateway {name_of(older)}, with another "
+                "protocol or with TLS for the same host: the proxies leave this one's server out (IST0145)"
+            )
+            yield GATEWAY_PUSHED_OUT.at(where, said, level=level)
     yield from _gateway_pods(survey, found, serving)
 
 
@@ -237,6 +254,34 @@ def _shares(server: Mapping[str, Any], gateway: Object, front: Front) -> bool:
         if any(overlap(host, one) for one in front.hosts):
             return True
     return False
+
+
+def _opened_instead(survey: Survey, gateway: Object, server: Mapping[str, Any]) -> Object | None:
+    """
+    The older Gateway whose server takes the place of this one's on the same pods, if there is one.
+
+    Source: Istio, pilot/pkg/model/gateway.go (mergeGateways, canMergeProtocols, CheckDuplicates).
+    """
+    selector = spec_of(gateway).get("selector") or {}
+    for other in sorted(survey.all(GATEWAYS), key=age_of):
+        if age_of(other) >= age_of(gateway) or (spec_of(other).get("selector") or {}) != selector:
+            continue
+        for their in filter(None, spec_of(other).get("servers") or ()):
+            if _port(their).get("number") != _port(server).get("number"):
+                continue
+            same_hosts = set(their.get("hosts") or ()) & set(server.get("hosts") or ())
+            if _is_http(their) != _is_http(server) or (same_hosts and not _is_http(server)):
+                return other
+    return None
+
+
+def _port(server: Mapping[str, Any]) -> Mapping[str, Any]:
+    return server.get("port") or {}
+
+
+def _is_http(server: Mapping[str, Any]) -> bool:
+    """Whether it is plain HTTP, of which any number of servers share a port."""
+    return str(_port(server).get("protocol") or "").upper() in HTTP
 
 
 def _without_gateway(front: Front, gateway: str) -> str:
@@ -254,7 +299,7 @@ def _without_gateway(front: Front, gateway: str) -> str:
 
 def _with_host(gateway: Object, servers: Sequence[Mapping[str, Any]], front: Front) -> str:
     for index, server in enumerate(servers):
-        if str((server.get("port") or {}).get("protocol") or "").upper() in HTTP and server.get("hosts"):
+        if _is_http(server) and server.get("hosts"):
             operations = [{"op": "add", "path": f"/spec/servers/{index}/hosts/-", "value": one} for one in front.hosts]
             return patching(str(GATEWAYS), gateway, operations)
     return ""
@@ -285,7 +330,7 @@ def _gateway_pods(survey: Survey, gateway: Object, serving: Iterable[Mapping[str
         port.get(key) for one in services for port in spec_of(one).get("ports") or () for key in ("port", "targetPort")
     }
     for server in serving:
-        number = (server.get("port") or {}).get("number")
+        number = _port(server).get("number")
         if number is not None and number not in open_ports and str(number) not in open_ports:
             port = {"name": f"http-{number}", "port": number, "targetPort": number}
             said = f"opens port {number}, which Service {name_of(services[0])} in front of its pods has not (IST0162)"

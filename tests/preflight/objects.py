@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+import canaryd.lab.kubernetes.cluster as emulated
 from tests.preflight.stage import Town
 
 Object = dict[str, Any]
@@ -49,6 +52,13 @@ def definition(group: str, version: str, kind: str, plural: str) -> Object:
             "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
         },
     }
+
+
+def older(town: Town, *objects: Object) -> None:
+    """Apply ``objects`` as what was there before everything else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulated, "now", lambda: "2020-01-01T00:00:00Z")
+        town.apply(*objects)
 
 
 def changed(town: Town, kind: str, name: str, namespace: str = "default", **spec: Any) -> None:

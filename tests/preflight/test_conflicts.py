@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from canaryd.preflight import conflicts
 from canaryd.preflight.heard import Caller, Heard
-from tests.preflight.objects import changed, http_route, virtual_service
+from tests.preflight.objects import changed, http_route, older, virtual_service
 from tests.preflight.stage import Town, plan
 
 Object = dict[str, Any]
-
-
-def older(town: Town, found: Object) -> None:
-    """Apply ``found`` as something that was there before everything else."""
-    found["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z"
-    town.apply(found)
-    kept = town.cluster.find(found["kind"], found["metadata"]["namespace"], found["metadata"]["name"])
-    assert kept is not None
-    if kept["metadata"]["creationTimestamp"] != "2020-01-01T00:00:00Z":
-        ours = town.cluster.find("VirtualService", "default", "reviews")
-        assert ours is not None
-        town.remove("VirtualService", "reviews")
-        time.sleep(1.1 - time.time() % 1)  # timestamps are whole seconds
-        town.apply({**ours, "metadata": {"name": "reviews", "namespace": "default"}})
 
 
 def test_one_that_came_before_is_obeyed_instead(town: Town) -> None:
@@ -123,7 +108,7 @@ def test_of_two_catch_alls_at_a_gateway_there_should_be_one(town: Town) -> None:
 
 def test_an_older_catch_all_at_the_gateway_takes_everything(town: Town) -> None:
     page_plan(town)
-    town.apply(virtual_service("a-before", "books.example.com", gateways=["bookinfo-gateway"]))
+    older(town, virtual_service("a-before", "books.example.com", gateways=["bookinfo-gateway"]))
     found = town.cured(conflicts, "CatchAllAtGateway")
     assert (found.level, "never reached" in found.sentence) == ("error", True)
 
@@ -224,6 +209,7 @@ def test_a_delegate_must_be_exported_to_its_root(town: Town) -> None:
 
 def test_of_a_delegate_it_is_the_root_that_must_be_in_force(town: Town) -> None:
     delegated(town)
-    town.apply(root(), virtual_service("a-before", "reviews"))
+    town.apply(root())
+    older(town, virtual_service("a-before", "reviews"))
     found = town.cured(conflicts, "VirtualServiceNotInForce")
     assert found.where == "VirtualService default/root"

@@ -8,7 +8,7 @@ import pytest
 
 from canaryd.preflight import reach
 from canaryd.preflight.heard import Caller, Heard
-from tests.preflight.objects import changed, istio, marked
+from tests.preflight.objects import changed, istio, marked, older
 from tests.preflight.stage import Town, plan
 
 Object = dict[str, Any]
@@ -108,6 +108,32 @@ def test_a_gateway_may_name_the_services_port_or_the_pods(town: Town, number: in
     port = {"number": number, "name": "http", "protocol": "HTTP"}
     changed(town, "Gateway", "bookinfo-gateway", servers=[{"port": port, "hosts": ["*"]}])
     assert above_info(town) == []
+
+
+def server(protocol: str = "HTTP", host: str = "*", number: int = 443) -> Object:
+    tls = {} if protocol == "HTTP" else {"tls": {"mode": "SIMPLE", "credentialName": "cert"}}
+    return {"port": {"number": number, "name": "web", "protocol": protocol}, "hosts": [host], **tls}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "pushed_out"),
+    [
+        (server("HTTPS", HOST), server("HTTPS", HOST), True),
+        (server("HTTPS", "books.example.com"), server("HTTP"), True),
+        (server("HTTPS", "books.example.com"), server("HTTPS", HOST), False),
+        (server("HTTP"), server("HTTP"), False),
+        (server("HTTPS", HOST, 8443), server("HTTPS", HOST), False),
+    ],
+)
+def test_an_older_gateway_may_have_the_port(town: Town, theirs: Object, ours: Object, pushed_out: bool) -> None:
+    """Plain HTTP is shared, and so is TLS under several names; the rest is the older one's."""
+    selector = {"istio": "ingressgateway"}
+    older(town, istio("Gateway", "a-before", {"selector": selector, "servers": [theirs]}))
+    changed(town, "Gateway", "bookinfo-gateway", servers=[ours])
+    changed(town, "VirtualService", "reviews", gateways=["mesh", "bookinfo-gateway"])
+    assert ("GatewayPushedOut" in town.codes(reach)) == pushed_out
+    town.remove("Gateway", "a-before")
+    assert "GatewayPushedOut" not in town.codes(reach)
 
 
 # -- the mesh and gateways
