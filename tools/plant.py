@@ -430,7 +430,7 @@ PLANTS = (
     preflight("partial hosts are completed", "routing", 'return host if "." in host or', 'return host if host.count(".") > 3 or', "conflicts"),
     preflight("a gateway's route is not obeyed by a claim in the mesh", "routing", "        MESH in gateways_of(virtual_service)\n        and any(", "        any(", "conflicts"),
     preflight("refused HTTPRoutes count", "conflicts", "        if one not in refused\n", "", "conflicts"),
-    preflight("a match's own gateways are not read", "reach", 'gateways_of(front.found, match.get("gateways") or ())', "gateways_of(front.found)", "reach"),
+    preflight("a match's own gateways are not read", "routing", 'gateways_of(front.found, match.get("gateways") or ())', "gateways_of(front.found)", "reach"),
     preflight("a caller without pods is taken for a sidecar", "reach", "unknown = tuple(caller for caller in pods if not pods[caller])", "unknown = ()", "reach"),
     preflight("a Sidecar of another workload counts", "reach", " and any(selects(_selector(one), labels_of(pod)) for pod in pods)", "", "reach"),
     preflight("a subset's policy is not read", "policies", "for place in (whole, own):", "for place in (whole,):", "evidence"),

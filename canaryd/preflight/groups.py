@@ -9,7 +9,7 @@ import structlog
 
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
-from canaryd.preflight import apis, conflicts, evidence, reach, sight, writers
+from canaryd.preflight import apis, conflicts, evidence, gateways, reach, sight, writers
 from canaryd.preflight.survey import Survey
 
 Check = Callable[[Survey], Iterator[Finding]]
@@ -28,7 +28,10 @@ class Group:
 
 GROUPS = (
     Group(codes.TITLE, codes.CODES),
-    *(Group(each.TITLE, each.CODES, each.check) for each in (apis, evidence, conflicts, reach, writers, sight)),
+    *(
+        Group(each.TITLE, each.CODES, each.check)
+        for each in (apis, evidence, conflicts, gateways, reach, writers, sight)
+    ),
 )
 
 

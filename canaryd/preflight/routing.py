@@ -8,18 +8,17 @@ none. Sources: Istio, pilot/pkg/model/push_context.go (initVirtualServices, Virt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from canaryd.kube import VIRTUAL_SERVICES
+from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
 from canaryd.mesh.hosts import fully_qualified
 from canaryd.preflight.survey import Object, Survey, name_of, spec_of
 
 MESH = "mesh"
 EVERYBODY, NOBODY, OWN = "*", "~", "."
-_CHOOSING = ("sourceLabels", "sourceNamespace", "gateways")
-"""Keys of a match that choose proxies, not requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,6 @@ class Front:
     @property
     def namespace(self) -> str:
         return namespace_of(self.found)
-
-    @property
-    def name(self) -> str:
-        return str(self.found["metadata"]["name"])
 
     @property
     def gateways(self) -> tuple[str, ...]:
@@ -70,6 +65,26 @@ def _handing_over(root: Object, ours: Object) -> Iterator[int]:
         delegate = (entry or {}).get("delegate") or {}
         if delegate and (delegate.get("namespace") or namespace_of(root), delegate.get("name")) == wanted:
             yield index
+
+
+def bound_to(survey: Survey, front: Front) -> tuple[str, ...]:
+    """What the plan's entries are bound to by this front: a match's own gateways go before those of the whole."""
+    if survey.route is None or front.entries:
+        entries = [entry for entry in http_entries(front.found) if entry.index in front.entries]
+    else:
+        entries = [entry for _, entry in managed_entries(front.found, survey.route) if entry is not None]
+    found: dict[str, None] = {}
+    for entry in entries:
+        for match in _matches(entry):
+            found |= dict.fromkeys(gateways_of(front.found, match.get("gateways") or ()))
+    # A VirtualService is looked up by its own gateways only; what a match names beyond them reaches nobody.
+    return tuple(one for one in found or front.gateways if one in front.gateways)
+
+
+def _matches(entry: HttpEntry) -> list[Mapping[str, Any]]:
+    """The entry's matches; an entry without any is one that everything fits."""
+    written: Sequence[Mapping[str, Any] | None] = entry.rest.get("match") or ({},)
+    return [one or {} for one in written]
 
 
 def namespace_of(found: Object) -> str:
@@ -180,6 +195,11 @@ def _has_a_say(virtual_service: Object) -> bool:
     """Whether it has an http entry for just any sidecar: one that has none for a proxy does not count there."""
     entries = [entry or {} for entry in spec_of(virtual_service).get("http") or ()]
     return any(
-        not entry.get("match") or any(not any((one or {}).get(key) for key in _CHOOSING) for one in entry["match"])
-        for entry in entries
+        not entry.get("match") or any(_for_any_sidecar(one or {}) for one in entry["match"]) for entry in entries
     )
+
+
+def _for_any_sidecar(match: Mapping[str, Any]) -> bool:
+    """Whether the match asks about requests only, not about the proxy that sends them."""
+    named = match.get("gateways") or (MESH,)
+    return MESH in named and not match.get("sourceLabels") and not match.get("sourceNamespace")

@@ -21,6 +21,13 @@ def test_one_that_came_before_is_obeyed_instead(town: Town) -> None:
     assert found.level == "error"
 
 
+def test_one_whose_entries_name_the_mesh_is_obeyed_too(town: Town) -> None:
+    """As those do that treat gateways and sidecars differently."""
+    match = [{"gateways": ["mesh"], "uri": {"prefix": "/"}}]
+    older(town, virtual_service("a-before", "reviews", gateways=["mesh", "bookinfo-gateway"], match=match))
+    town.cured(conflicts, "VirtualServiceNotInForce")
+
+
 def test_only_the_shared_host_is_taken_from_one_that_has_others(town: Town) -> None:
     older(town, virtual_service("a-before", "ratings", "reviews", "details"))
     town.cured(conflicts, "VirtualServiceNotInForce")
@@ -43,6 +50,7 @@ def test_one_that_came_after_is_not_obeyed(town: Town) -> None:
         virtual_service("a-before", "reviews", gateways=["bookinfo-gateway"]),
         virtual_service("a-before", "reviews", namespace="books", exportTo=["."]),
         virtual_service("a-before", "reviews", match=[{"sourceLabels": {"app": "curl"}}]),
+        virtual_service("a-before", "reviews", gateways=["mesh", "gw"], match=[{"gateways": ["gw"]}]),
         virtual_service("a-before", "*.default.svc.cluster.local"),
         virtual_service("a-before", "*.example.com"),
     ],
@@ -52,6 +60,7 @@ def test_one_that_came_after_is_not_obeyed(town: Town) -> None:
         "on-a-gateway",
         "not-exported",
         "for-some-proxies",
+        "for-a-gateway",
         "wildcard",
         "foreign-wildcard",
     ],
