@@ -425,9 +425,9 @@ PLANTS = (
     judge("a rollback that ends", "alone", "    if decision == \"rollback\":  # a failure", "    if decision == \"rollback\" and False:  # a failure", HOSTILE),
     judge("inconclusive goes on", "alone", "    if standing.ruled == \"inconclusive\":\n", "    if False:\n", ALONE),
     # preflight: who is in force, whom the weights reach, what bends the evidence
-    preflight("the younger claim is the one in force", "routing", "return group, age_of(found)", "return group, age_of(found)[::-1]", "conflicts"),
+    preflight("the younger claim is the one in force", "routing", "return group, age_of(found)", "return group, age_of(found)[::-1]", "routing"),
     preflight("what is exported by name waits for its age", "routing", "        return group, age_of(found)", "        return 0, age_of(found)", "conflicts"),
-    preflight("partial hosts are completed", "routing", 'return host if "." in host or', 'return host if host.count(".") > 3 or', "conflicts"),
+    preflight("partial hosts are completed", "routing", 'return host if "." in host or', 'return host if host.count(".") > 3 or', "routing"),
     preflight("a gateway's route is not obeyed by a claim in the mesh", "routing", "        MESH in gateways_of(virtual_service)\n        and any(", "        any(", "conflicts"),
     preflight("refused HTTPRoutes count", "conflicts", "        if one not in refused\n", "", "conflicts"),
     preflight("a match's own gateways are not read", "routing", 'gateways_of(front.found, match.get("gateways") or ())', "gateways_of(front.found)", "reach"),

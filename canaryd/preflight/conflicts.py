@@ -18,6 +18,7 @@ from canaryd.preflight.routing import (
     age_of,
     claims,
     covers,
+    exported_to,
     fronts,
     gateways_of,
     hosts_of,
@@ -130,8 +131,8 @@ def _in_the_mesh(survey: Survey, front: Front) -> Iterator[Finding]:
                     yield NOT_IN_FORCE.at(
                         str(front),
                         f"not in force for {host}: VirtualService {name_of(first)} has it too and "
-                        f"{_why(first, front, host)}, so that sidecars in namespace {place} obey that one and drop "
-                        "this (IST0109)",
+                        f"{_why(survey, first, front, host)}, so that sidecars in namespace {place} obey that one and "
+                        "drop this (IST0109)",
                         _disclaim(first, host),
                         level=None if host in survey.hosts or len(front.hosts) == 1 else "warning",
                     )
@@ -153,11 +154,14 @@ def _called(survey: Survey, front: Front) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*inside, *front.hosts]))
 
 
-def _why(first: Object, front: Front, host: str) -> str:
+def _why(survey: Survey, first: Object, front: Front, host: str) -> str:
+    """Why ``first`` is obeyed and not the front."""
     best = _best(first, host)
-    if best == _best(front.found, host):
-        return "is older, or exported to that namespace by name"
-    return f"names it more exactly ({best})"
+    if best != _best(front.found, host):
+        return f"names it more exactly ({best})"
+    if exported_to(first, survey.mesh) != exported_to(front.found, survey.mesh):
+        return "is exported to that namespace by name"
+    return "is older" if age_of(first)[0] < age_of(front.found)[0] else "comes before it by its name, being as old"
 
 
 def _best(virtual_service: Object, host: str) -> str:
