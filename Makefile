@@ -65,7 +65,7 @@ helm: ## Helm from Go modules, once, so that the chart is linted and rendered in
 chart: $(STAMP) ## the files in deploy/chart that are copies, anew
 	$(BIN)/python tools/chart.py
 
-reference: $(STAMP) ## docs/plan-reference.md and docs/scenario-reference.md, anew from the models
+reference: $(STAMP) ## docs/plan-reference.md, docs/scenario-reference.md and docs/preflight.md, anew from the code
 	$(BIN)/python tools/reference.py
 
 crds: $(STAMP) ## deploy/crds/*.yaml, anew from the models

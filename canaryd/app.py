@@ -22,7 +22,7 @@ from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission
 from canaryd.engine.admission import Begun
 from canaryd.engine.collector import Collector
-from canaryd.engine.ports import Clock, Journal, Mesh, Metrics, Store
+from canaryd.engine.ports import Clock, Journal, Mesh, Metrics, Preflight, Store
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
@@ -30,8 +30,10 @@ from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.sources import Sources
+from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Run
+from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal, FolderStore
 
@@ -54,22 +56,33 @@ class World:
     store: Store
     journal: Journal
     clock: Clock
+    preflight: Preflight | None = None
 
 
 def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal, shelf: Shelf | None = None) -> World:
     """The adapters of a controller, whose runs live in the cluster itself; ``shelf`` is what its runs look at."""
-    return World(IstioMesh(kube, shelf), Sources(settings), store, journal, SystemClock())
+    clock = SystemClock()
+    return World(IstioMesh(kube, shelf), Sources(settings), store, journal, clock, Examiner(kube, None, clock.now))
 
 
 def world(settings: Settings) -> World:
     """The adapters that ``settings`` choose. Raises Rejected when a kubeconfig or URL cannot be used."""
+    kube, clock = connect(settings.kubeconfig, settings.context, timeout=settings.timeout), SystemClock()
     return World(
-        mesh=IstioMesh(connect(settings.kubeconfig, settings.context, timeout=settings.timeout)),
+        mesh=IstioMesh(kube),
         metrics=Sources(settings),
         store=FolderStore(settings.state),
         journal=FolderJournal(settings.state),
-        clock=SystemClock(),
+        clock=clock,
+        preflight=Examiner(kube, None, clock.now),
     )
+
+
+def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:
+    """Everything that speaks against beginning ``plan`` now, or is good to know; changes nothing."""
+    found = world(settings)
+    assert found.preflight is not None  # noqa: S101  # for the type checker: world() has one
+    return admission.look(plan, mesh=found.mesh, metrics=found.metrics, store=found.store, preflight=found.preflight)
 
 
 class Canaryd:
@@ -135,6 +148,7 @@ class Canaryd:
                 metrics=world.metrics,
                 store=world.store,
                 clock=world.clock,
+                preflight=world.preflight,
                 again=again,
                 kept="" if folder else "canaryrun",
                 mode=self._mode,

@@ -70,19 +70,35 @@ class Kept(Fixed):
         return self
 
 
-def _url(url: str) -> str:
+def _parts(url: str, example: str) -> SplitResult:
+    """The parts of a URL at which something can answer. Raises ValueError with the example."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError("a URL such as http://prometheus.istio-system:9090")
+        raise ValueError(f"a URL such as {example}")
+    return parts
+
+
+def _link(url: str) -> str:
+    parts = _parts(url, "http://kiali.istio-system:20001/kiali")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("the URL under which people find it, without ?, # and password")
+    return url.rstrip("/")
+
+
+def _url(url: str) -> str:
+    parts = _parts(url, "http://prometheus.istio-system:9090")
     if parts.query or parts.fragment:
         raise ValueError("a URL without ? and #: query parameters belong in params")
     if "/api/v1" in parts.path:
         raise ValueError("the URL before /api/v1, such as https://mimir.example/prometheus")
     return url
+
+
+Link = Annotated[str, AfterValidator(_link)]
 
 
 def _text(value: object) -> object:
@@ -259,6 +275,12 @@ class Settings(BaseSettings):
     """A folder of policies (CanaryPolicy, *.yaml), which plans are laid over; by default there are none."""
     mode: Literal["active", "observe"] = "active"
     """observe: every run that begins only observes, whatever its plan says; active: as each plan says."""
+    kiali: Link | None = None
+    """Where Kiali is, with its web_root; reports link there. By default nowhere."""
+    grafana: Link | None = None
+    """Where Grafana with Istio's dashboards is; reports link there. By default nowhere."""
+    tracing: Link | None = None
+    """Where Jaeger or Tempo is, with its base path; reports link there. By default nowhere."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """How events are written to standard error; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -331,7 +353,8 @@ def _problem(fault: Any) -> Problem:
         if fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and not place:
             path, _, message = message.partition(": ")
             return Problem(path, "", message, ABOUT_SOURCES)
-        return Problem(".".join(place), repr(fault["input"]), message, SEE)
+        found = without_password(fault["input"]) if isinstance(fault["input"], str) else fault["input"]
+        return Problem(".".join(place), repr(found), message, SEE)
     if fault["type"] == "extra_forbidden":
         part = Kept if "headers" in place[:-1] else NamedSource if place[0] == "prometheuses" else Source
         close = get_close_matches(place[-1], part.model_fields, n=1)

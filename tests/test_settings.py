@@ -174,3 +174,12 @@ def test_the_page_about_prometheus_shows_settings_that_there_are(tmp_path: Path)
     assert len(blocks) >= 8
     for block in blocks:
         read(tmp_path, **yaml.safe_load(block.partition("```")[0]))
+
+
+@pytest.mark.parametrize("name", ["kiali", "grafana", "tracing"])
+def test_a_neighbour_is_a_url_without_anything_behind_it(tmp_path: Path, name: str) -> None:
+    """People follow it; a password in it would be in every report."""
+    assert getattr(read(tmp_path), name) is None
+    assert getattr(read(tmp_path, **{name: "https://there.example/base/"}), name) == "https://there.example/base"
+    for wrong in ("there.example", "ftp://there", f"http://me:{SECRET}@there", "http://there/?a=b", "http://there/#c"):
+        assert refusal(tmp_path, **{name: wrong}).startswith(f"{name}: ")

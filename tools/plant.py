@@ -127,6 +127,12 @@ def webhook(name: str, file: str, old: str, new: str) -> Plant:
     return Plant(name, f"canaryd/lab/kubernetes/webhook/{file}.py", old, new, (WEBHOOK,))
 
 
+def hearing(name: str, file: str, old: str, new: str, *tests: str) -> Plant:
+    """A plant in what preflight makes of metrics."""
+    found = tests or (f"tests/preflight/test_{file}.py",)
+    return Plant(name, f"canaryd/preflight/{file}.py", old, new, found)
+
+
 PLANTS = (
     # rule 6: a gap is not evidence
     machine("a downtime is a gap", "run.arrived_at or 0.0, seen.since)", "run.arrived_at or 0.0)"),
@@ -451,6 +457,20 @@ PLANTS = (
     Plant("alternatives are not counted", "canaryd/lab/kubernetes/validations.py", "    if one_of and valid != 1:\n", "    if one_of and valid == 0:\n", (SCHEMAS,)),
     Plant("rules do not wait for types", "canaryd/lab/kubernetes/validations.py", "one.reason in _BLOCKING for one", "False for one", (SCHEMAS,)),
     Plant("a backend without a weight gets nothing", "canaryd/lab/kubernetes/gatewayapi.py", "_WEIGHT = _whole(0, 1_000_000, default=1)", "_WEIGHT = _whole(0, 1_000_000, default=0)", (GATEWAY_API,)),
+    # preflight: what was not heard is not taken for nothing, and what bends the evidence is said
+    hearing("a partial answer is a whole one", "hearing", "        if answer.partial:\n", "        if answer.partial and not answer.rows:\n"),
+    hearing("a rate over longer than there was anything", "questions", "    return max((int(row.labels[KIND]) for row in found), default=SPANS[-1])", "    return SPANS[0]", "tests/preflight/test_hearing.py"),
+    hearing("the mesh's own faults are a version's", "questions", "        if \"FI\" in row", "        if \"XX\" in row", "tests/preflight/test_hearing.py"),
+    hearing("another source is asked than measures", "hearing", "        source=source,\n", "", "tests/preflight/test_hearing.py"),
+    hearing("a wider Telemetry overrides a nearer one", "overrides", "found[metric, tag] = its if change else None", "found.setdefault((metric, tag), its if change else None)", "tests/preflight/test_prometheus.py"),
+    hearing("an override at the pods blinds callers", "overrides", "\"CLIENT_AND_SERVER\", \"CLIENT\")", "\"CLIENT_AND_SERVER\", \"CLIENT\", \"SERVER\")", "tests/preflight/test_prometheus.py"),
+    hearing("durations that were missed are none", "prometheus", " and DURATIONS not in dict(heard.missed)", ""),
+    hearing("an objective below the bound that judges it", "prometheus", "elif bounds[place] != wanted:", "elif bounds[place] < wanted:"),
+    hearing("what a hold still brings is left out", "feasibility", "(bakes[one.weight] + hold)", "bakes[one.weight]"),
+    hearing("harm without the way back", "feasibility", "each * (cells * cell + lag + TAKEN_BACK)", "each * cell"),
+    hearing("a dashboard of nearly that title", "neighbourhood", "one.get(\"title\") == title", "title in str(one.get(\"title\"))", "tests/preflight/test_neighbours.py"),
+    hearing("a redirect is followed", "neighbourhood", "allow_redirects=False", "allow_redirects=True", "tests/preflight/test_neighbours.py"),
+    Plant("a rise is found twice too soon", "canaryd/judge/futility.py", "HARM_OVERHEAD = 3.5", "HARM_OVERHEAD = 1.2", ("tests/judge/test_futility.py",)),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Write docs/plan-reference.md and docs/scenario-reference.md from the models, so that they cannot differ."""
+"""Write the pages of docs/ that list what the code knows, from the code, so that they cannot differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from canaryd.lab.scenarios.format import Scenario
+from canaryd.model.finding import LEVELS
 from canaryd.model.plan import Part, Plan
+from canaryd.preflight.groups import GROUPS, Group
 
 DOCS = Path(__file__).parent.parent / "docs"
 HEAD = """# The plan, key by key
@@ -29,6 +31,39 @@ It is made from the code by `make reference`; a test fails when it is stale.
 Durations have units (`90s`, `500ms`), shares a percent sign (`0.5 %`), weights are percent, rates requests a second.
 Unknown keys are refused with a suggestion, and everything that is wrong is said at once.
 """
+PREFLIGHT_HEAD = """# Preflight: will this canary mean anything?
+
+After this page you know what `canaryd preflight PLAN` looks at, and what to do about each thing that it finds.
+The list is made from the code by `make reference`; a test fails when it is stale.
+
+```
+canaryd preflight PLAN                  # everything that is found, each with a command to type
+canaryd preflight PLAN --wait 10m       # wait for what passes by itself (pods that start, no traffic yet)
+canaryd preflight PLAN --strict         # warnings stop a pipeline too
+canaryd preflight PLAN -o json          # findings[] with code, level, where, sentence, remedy, transient; -o yaml
+canaryd diff PLAN                       # what each step would change in the VirtualService, rehearsed and not written
+```
+
+It reads objects, rights and metrics, and changes nothing. Exit codes: 0 nothing speaks against a run, 13 an error does.
+
+**Each run does the same before it begins.** An *error* stops it: `canaryd run` ends with 13 (`--wait` waits for what is
+transient), a CanaryPlan shows it in its condition `Accepted` and is tried again. A *warning* bends what is measured or
+weakens the way back; it is told at the start (event `run.preflight`). A *note* is good to know. What did not stop the
+run is kept with it: `status.findings` of the CanaryRun, the journal's first entries, `canaryd explain`.
+
+**An error that you know better** is accepted in the plan, with a reason that stays with the run:
+
+```yaml
+spec:
+  acceptFindings:
+    - {code: PortSniffed, reason: "a proxy in front speaks HTTP here, checked by Ann"}
+```
+
+What admission itself refuses (the first list below) cannot be accepted: it is what a run needs to move weights safely.
+A plan that only observes (`mode: observe`) is stopped by nothing that preflight finds; all of it is said.
+
+What canaryd's account may not read is left out and said (`NotLookedAt`). No check needs more than reading.
+"""
 
 
 def reference() -> str:
@@ -39,6 +74,19 @@ def reference() -> str:
 def scenario_reference() -> str:
     """The whole text of the page about scenarios."""
     return SCENARIO_HEAD + "".join(_section(title or "The scenario", part) for title, part in _parts(Scenario, ""))
+
+
+def preflight_reference() -> str:
+    """The whole text of the page about preflight's findings."""
+    return PREFLIGHT_HEAD + "".join(map(_codes, GROUPS))
+
+
+def _codes(group: Group) -> str:
+    lines = [f"\n## {group.title}\n", "| code | level | what it means | what to do |", "|---|---|---|---|"]
+    for code in sorted(group.codes, key=lambda one: LEVELS.index(one.level)):
+        passes = ", transient" if code.transient else ""
+        lines.append(f"| `{code.name}` | {code.level}{passes} | {code.cause} | {code.remedy} |")
+    return "\n".join(lines) + "\n"
 
 
 def _parts(part: type[Part], path: str) -> Iterator[tuple[str, type[Part]]]:
@@ -81,6 +129,11 @@ def _default(part: type[Part], whole: Part, name: str) -> str:
 
 
 if __name__ == "__main__":
-    for name, text in (("plan-reference.md", reference()), ("scenario-reference.md", scenario_reference())):
+    pages = {
+        "plan-reference.md": reference(),
+        "scenario-reference.md": scenario_reference(),
+        "preflight.md": preflight_reference(),
+    }
+    for name, text in pages.items():
         (DOCS / name).write_text(text, encoding="utf-8")
         sys.stdout.write(f"wrote {name}\n")

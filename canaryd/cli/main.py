@@ -105,6 +105,72 @@ def show(
 
 
 @app.command()
+def preflight(
+    plan: PlanFile,
+    wait: Annotated[
+        str, typer.Option(help="How long to wait for what passes by itself, such as 10m.", metavar="DURATION")
+    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+    output: Annotated[
+        Literal["table", "yaml", "json"], typer.Option("--output", "-o", help="How it is written.")
+    ] = "table",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    prometheus: PrometheusUrl = None,
+    state: State = None,
+    policies: Policies = None,
+    config: Config = None,
+) -> None:
+    """
+    Say whether a plan would mean anything in this mesh.
+
+    Reads objects, rights and metrics, and changes nothing; each run does the same before it begins. Each finding has a
+    code (docs/preflight.md), and a command to type where there is one. Exit codes: 0 nothing speaks against a run, 13
+    an error does (with --strict: or a warning), 2 usage.
+    """
+    from canaryd.cli.output import explained, plan_in
+    from canaryd.cli.policies import policies_in
+    from canaryd.cli.preflight import look
+    from canaryd.settings import read_settings
+
+    with explained():
+        said = {"kubeconfig": kubeconfig, "context": context, "prometheus": prometheus, "state": state}
+        settings = read_settings(config, policies=policies, **said)
+        read = plan_in(plan, policies_in(settings.policies)).in_mode(settings.mode)
+    with explained(f"plan {read}"):
+        raise typer.Exit(look(read, settings, wait=wait, strict=strict, output=output))
+
+
+@app.command()
+def diff(
+    plan: PlanFile,
+    output: Annotated[
+        Literal["diff", "yaml", "json"], typer.Option("--output", "-o", help="How it is written.")
+    ] = "diff",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    policies: Policies = None,
+    config: Config = None,
+) -> None:
+    """
+    Show what each step would change in the VirtualService.
+
+    Nothing is written: the API server rehearses each patch (a dry run, webhooks included) where it may, and says so
+    where it may not. Exit codes: 0 every step is accepted, 13 one would be refused, 2 usage.
+    """
+    from canaryd.cli.diff import show_diff
+    from canaryd.cli.output import explained, plan_in
+    from canaryd.cli.policies import policies_in
+    from canaryd.settings import read_settings
+
+    with explained():
+        settings = read_settings(config, policies=policies, kubeconfig=kubeconfig, context=context)
+        read = plan_in(plan, policies_in(settings.policies))
+    with explained(f"plan {read}"):
+        raise typer.Exit(show_diff(read, settings, output=output))
+
+
+@app.command()
 def run(
     plan: PlanFile,
     kubeconfig: Kubeconfig = None,
@@ -124,6 +190,12 @@ def run(
     report: Annotated[
         Path | None, typer.Option(help="Where the report goes.", show_default="STATE/RUN/report.html")
     ] = None,
+    wait: Annotated[
+        str,
+        typer.Option(
+            help="How long to wait for what is in the way and passes by itself, such as 10m.", metavar="DURATION"
+        ),
+    ] = "",
 ) -> None:
     """
     Carry out one plan in the foreground.
@@ -136,6 +208,7 @@ def run(
     """
     from canaryd.cli.output import explained, plan_in
     from canaryd.cli.policies import policies_in
+    from canaryd.cli.preflight import waiting_time
     from canaryd.cli.run import carry_out
     from canaryd.settings import read_settings
 
@@ -145,7 +218,10 @@ def run(
         known = policies_in(settings.policies)
         read = plan_in(plan, known).in_mode(settings.mode)
     with explained(f"plan {read}"):
-        raise typer.Exit(carry_out(read, plan, settings, known, on_exit=on_exit, again=again, report=report))
+        seconds = waiting_time(wait)
+        raise typer.Exit(
+            carry_out(read, plan, settings, known, on_exit=on_exit, again=again, report=report, wait=seconds)
+        )
 
 
 @app.command()

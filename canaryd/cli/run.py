@@ -46,6 +46,8 @@ EXITS = {
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK = 0.25
 """Seconds between two looks at the run."""
+AGAIN = 5.0
+"""Seconds between two attempts to begin."""
 SAY = 15.0
 """Seconds between two lines that differ in figures only."""
 
@@ -59,8 +61,13 @@ def carry_out(
     on_exit: OnExit | None,
     again: bool,
     report: Path | None,
+    wait: float = 0.0,
 ) -> Exit:
-    """Run ``plan``, read from ``file``, to its end, or until a signal says to leave it; how it ended."""
+    """
+    Run ``plan``, read from ``file``, to its end, or until a signal says to leave it; how it ended.
+
+    For what keeps it from beginning and passes by itself it waits for ``wait`` seconds.
+    """
     console = Console()
     quiet = "log_level" not in settings.model_fields_set
     set_up(settings.log_format, ("error" if console.is_terminal else "warning") if quiet else settings.log_level)
@@ -68,9 +75,10 @@ def carry_out(
     # The signals' block is the outer one: a second ctrl-C must not cut the way out short.
     with _signals() as signals:
         with Canaryd(world(settings), workers=settings.workers, mode=settings.mode) as canaryd:
+            until = time.monotonic() + wait
             while True:
                 try:
-                    begun = canaryd.begin(plan, again=again)
+                    begun = _begun(canaryd, plan, again, until, signals)
                 except Settled as settled:
                     typer.echo(f"canaryd: {settled}", err=True)
                     return Exit.PROMOTED if settled.run.outcome is Outcome.PROMOTED else Exit.REFUSED
@@ -83,6 +91,24 @@ def carry_out(
                     break  # else there only was to be tidied up after a former process
         _write_report(run, settings, report)
         return _ending(plan, begun, run)
+
+
+def _begun(canaryd: Canaryd, plan: Plan, again: bool, until: float, signals: list[int]) -> Begun:
+    """The run, begun once nothing is in its way; what passes by itself may take until ``until`` (monotonic)."""
+    said = ""
+    while True:
+        try:
+            return canaryd.begin(plan, again=again)
+        except Refused as refused:
+            left = until - time.monotonic()
+            if not refused.transient or left <= 0 or signals:
+                raise
+            if str(refused) != said:
+                said = str(refused)
+                _say(f"waiting, for at most {left:.0f} s: {'; '.join(said.splitlines())}")
+        for _ in range(int(AGAIN / LOOK)):
+            if not signals:
+                time.sleep(LOOK)
 
 
 def _introduce(begun: Begun, settings: Settings) -> None:

@@ -328,7 +328,7 @@ class Plans:
             return replace(standing, following=Following(Course.REST, settled.run, why))
         except CanarydError as error:
             self._say_refused(key, desk, str(error))
-            self._put_off(key, desk, plan, passing=isinstance(error.__cause__ or error, Unavailable | Conflict))
+            self._put_off(key, desk, plan, passing=_passes(error))
             return replace(standing, problems=desk.refused)
         run = begun.record.run
         desk.runs.setdefault(run.uid, run)  # it may have been ticked already
@@ -385,6 +385,13 @@ class Plans:
     def _desk(self, key: str) -> _Desk:
         with self._lock:
             return self._desks.setdefault(key, _Desk({}))
+
+
+def _passes(error: CanarydError) -> bool:
+    """Whether what kept a plan from beginning passes by itself, so that it is worth to try again soon."""
+    if isinstance(error, Refused) and error.transient:
+        return True
+    return isinstance(error.__cause__ or error, Unavailable | Conflict)
 
 
 def run_name(found: Object, plan: Plan, runs: Iterable[Run]) -> str:

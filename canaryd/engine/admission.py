@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4
 
-from canaryd.engine.ports import Clock, Mesh, Metrics, Store
+from canaryd.engine.ports import Clock, Mesh, Metrics, Preflight, Store
 from canaryd.errors import CanarydError, Unavailable
 from canaryd.judge.futility import prospect
 from canaryd.model import codes
 from canaryd.model.cells import Cell, Segment, Sought, Window
+from canaryd.model.finding import Finding, accepted, as_finding, as_problem, in_order
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Outcome, Record, Run, command_line
@@ -60,6 +61,7 @@ def begin(
     metrics: Metrics,
     store: Store,
     clock: Clock,
+    preflight: Preflight | None = None,
     again: bool = False,
     kept: Literal["", "canaryrun"] = "",
     mode: Literal["active", "observe"] = "active",
@@ -86,12 +88,59 @@ def begin(
         admission = mesh.admit(plan)
     except Unavailable as error:
         raise Refused([_silent(error)]) from error
-    if problems := (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics)):
+    examined = accepted(preflight.examine(plan, admission), plan.accepted) if preflight else ()
+    problems = _obstacles(plan, admission, records, mesh, metrics)
+    if problems := (*problems, *stopping(plan, examined, problems)):
         raise Refused(problems)
     now = clock.now()
     outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
-    record = store.save(Record(_new(plan, admission, now, kept, uid)))
-    return Begun(record, resumed=False, remarks=(*admission.remarks, *outlook))
+    findings = in_order((*admission.findings, *examined))
+    record = store.save(Record(_new(plan, admission, findings, now, kept, uid)))
+    return Begun(record, resumed=False, remarks=(*map(str, worth_telling(admission, examined)), *outlook))
+
+
+def look(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, preflight: Preflight) -> tuple[Finding, ...]:
+    """
+    Everything that :func:`begin` would find of ``plan`` now, the gravest first; begins nothing and changes nothing.
+
+    Raises what the store raises.
+    """
+    records = list(store.records())
+    admission, problems = None, tuple[Problem, ...]()
+    try:
+        plan = plan.measured_by(metrics.choose(plan))
+        admission = mesh.admit(plan)
+        problems = _obstacles(plan, admission, records, mesh, metrics)
+    except Refused as refused:
+        problems = refused.problems
+    except Unavailable as error:
+        return (as_finding(_silent(error)),)
+    known = {problem.code for problem in problems}
+    examined = accepted(preflight.examine(plan, admission), plan.accepted)
+    return in_order(
+        (
+            *map(as_finding, problems),
+            *(admission.findings if admission else ()),
+            *(one for one in examined if one.code not in known),
+        )
+    )
+
+
+def stopping(plan: Plan, examined: Iterable[Finding], known: Iterable[Problem]) -> tuple[Problem, ...]:
+    """
+    What preflight has ``examined`` that stops a run of ``plan``, without what is among the ``known`` problems.
+
+    Who only observes moves nothing, so that nothing which preflight finds has to stop it.
+    """
+    if plan.observes:
+        return ()
+    codes_known = {problem.code for problem in known}
+    return tuple(as_problem(one) for one in examined if one.level == "error" and one.code not in codes_known)
+
+
+def worth_telling(admission: Admission, examined: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What a person should know at the start: all that admission says, and of preflight what is more than a note."""
+    return in_order((*admission.findings, *(one for one in examined if one.level != "info")))
 
 
 def settled_by(plan: Plan, runs: Sequence[Run]) -> Run | None:
@@ -161,6 +210,13 @@ def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"
     return (f"{edited}. To run the new text, abort this run first: {command_line(run, 'abort')}",)
+
+
+def _obstacles(
+    plan: Plan, admission: Admission, records: Iterable[Record], mesh: Mesh, metrics: Metrics
+) -> tuple[Problem, ...]:
+    """What speaks against a run beside the objects themselves: other runs, and metrics that say nothing."""
+    return (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics))
 
 
 def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> Iterator[Problem]:
@@ -236,7 +292,14 @@ def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics,
     return ()
 
 
-def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"], uid: str) -> Run:
+def _new(
+    plan: Plan,
+    admission: Admission,
+    findings: tuple[Finding, ...],
+    now: float,
+    kept: Literal["", "canaryrun"],
+    uid: str,
+) -> Run:
     split = NOTHING if plan.observes else admission.split  # who only observes may find anything, and moves none of it
     return Run(
         uid=uid or f"{plan.name}-{uuid4().hex[:8]}",
@@ -247,5 +310,6 @@ def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canary
         split=split,
         started_from=split,
         segments=(Segment(0, 0, split, now),),
+        findings=findings,
         waiting="about to start",
     )

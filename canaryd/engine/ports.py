@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.run import Command, Record
@@ -45,6 +46,13 @@ class Mesh(Protocol):
 
     def hosts(self, route: Route) -> tuple[str, ...]:
         """The fully qualified names of the services behind both versions."""
+
+
+class Preflight(Protocol):
+    """Who looks at what is around a route before anything moves."""
+
+    def examine(self, plan: Plan, admitted: Admission | None = None) -> tuple[Finding, ...]:
+        """What is to be said of ``plan`` beyond what admission says, the gravest first. Reads only; raises nothing."""
 
 
 class Metrics(Protocol):

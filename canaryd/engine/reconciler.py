@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -22,7 +22,7 @@ from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.machine import decide
 from canaryd.model.cells import Cell, Gap, Past, Question, Sought
-from canaryd.model.decision import Decision, Observation, Unseen, Write
+from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
 from canaryd.model.run import Command, Record, Run
@@ -264,4 +264,11 @@ def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
         "wrote": "" if run.plan.observes else marker,
         "would": marker if run.plan.observes else "",
         "events": [[event.told.value, event.reason] for event in decision.events],
+        **_found(run, decision),
     }
+
+
+def _found(run: Run, decision: Decision) -> dict[str, Any]:
+    """Preflight's findings in full, in the entry that tells of them."""
+    told = any(event.told is Told.PREFLIGHT for event in decision.events)
+    return {"preflight": [asdict(one) for one in run.findings]} if told else {}

@@ -23,6 +23,14 @@ from canaryd.model.traffic import Split
 
 OVERHEAD = 1.5
 """What mixtures cost above the bound; measured, about."""
+HARM_OVERHEAD = 3.5
+"""
+What mixtures, confirmation and scatter cost above the bound of evidence of harm, so that nearly all are found.
+
+Measured, about; half of them are found within half of the requests.
+"""
+MISSED = 0.05
+"""The share of such canaries that is not found within the requests that are said; about."""
 LATENCY_NEEDED = 1000.0
 """Canary requests that latency needs for its proof, about; it depends little on its shape."""
 ROUNDS = 60
@@ -54,6 +62,30 @@ def needed_requests(rate: float, split: Split, margin: Tolerance, beta: float, d
     nats = (1 - 2 * beta) * log((1 - beta) / beta)
     each = _least_distance(rate, rho, margin)
     return dispersion * OVERHEAD * nats / each if each > 0 else inf
+
+
+def detectable(
+    rate: float, split: Split, requests: float, tolerance: Tolerance, alpha: float, dispersion: float = 1.0
+) -> float:
+    """
+    The smallest rise of the canary's share of failures, above stable's ``rate``, that is found in so many requests.
+
+    ``requests`` are the canary's, under ``split``. Infinite where not even a canary that always fails would be found.
+    """
+    rho = split.share / (1 - split.share) if split.share < 1 else inf
+    nats = (1 - MISSED) * log((1 - MISSED) / alpha) + MISSED * log(MISSED / (1 - alpha))
+    needed = dispersion * HARM_OVERHEAD * nats
+
+    def found(rise: float) -> bool:
+        return requests * _least_distance(rate, rho, tolerance, rate + rise) >= needed
+
+    low, high = 0.0, 1 - rate
+    if not found(high):
+        return inf
+    for _ in range(ROUNDS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
 
 
 def prospect(spec: Spec, requests_per_second: float, rate: float, dispersion: float = 1.0) -> Prospect:
@@ -100,13 +132,18 @@ def _sentence(rate: float, weight: str, bake: timedelta, needed: float, baked: f
     )
 
 
-def _least_distance(rate: float, rho: float, margin: Tolerance) -> float:
-    """Nats per canary request between "like stable" and the nearest pair of rates at the margin."""
+def _least_distance(rate: float, rho: float, margin: Tolerance, canary: float | None = None) -> float:
+    """
+    Nats per canary request between what the rates are and the nearest pair of rates at the margin.
+
+    ``rate`` is stable's, ``canary`` the canary's, by default the same.
+    """
+    seen = rate if canary is None else canary
 
     def distance(stable: float) -> float:
-        return _kl(rate, stable) / rho + _kl(rate, min(1.0, margin.times * stable + margin.plus))
+        return _kl(rate, stable) / rho + _kl(seen, min(1.0, margin.times * stable + margin.plus))
 
-    low, high = 0.0, rate
+    low, high = (0.0, rate) if canary is None else (rate, canary)
     for _ in range(ROUNDS):
         first, second = low + (high - low) / 3, high - (high - low) / 3
         if distance(first) <= distance(second):

@@ -12,6 +12,7 @@ from canaryd.machine.writes import held_for, shifted_to
 from canaryd.model.cells import Gap
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
+from canaryd.model.finding import summary
 from canaryd.model.passing import finding, in_doubt, lack, objection
 from canaryd.model.run import Outcome, Phase, Pin, Run, command_line
 from canaryd.model.traffic import EVERYTHING
@@ -33,7 +34,8 @@ def _begin(run: Run, seen: Observation) -> Decision:
         Told.STARTED, f"{run.plan} release {run.plan.spec.release}: {run.route.stable} -> {run.route.canary}"
     )
     shift = shifted_to(pinned, seen, run.current_step.weight, Phase.SHIFTING)
-    return replace(shift, events=(started, *shift.events))
+    found = (Event(Told.PREFLIGHT, summary(run.findings)),) if run.findings and run.seq == 0 else ()
+    return replace(shift, events=(started, *found, *shift.events))
 
 
 def _arrive(run: Run, _: Observation) -> Decision:

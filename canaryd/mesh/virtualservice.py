@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import jsonpatch
 import structlog
 
 from canaryd.cluster.shelf import Shelf
@@ -40,7 +41,7 @@ from canaryd.model import codes
 from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
+from canaryd.model.traffic import EVERYTHING, Admission, Marker, Route, Sides, Sighting
 
 Object = dict[str, Any]
 
@@ -53,6 +54,23 @@ RETREAT_LIMIT = 5.0
 """Seconds that each of the two requests of a retreat may take."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """
+    One write of a plan, as it would be: ``what`` it is, its JSON Patch, and the object before and after.
+
+    ``refused`` says why the API server would not have it, ``unheard`` why it could not be asked; both are empty where a
+    dry run, schema and webhooks included, went well.
+    """
+
+    what: str
+    patch: tuple[Object, ...]
+    before: Object
+    after: Object
+    refused: str = ""
+    unheard: str = ""
 
 
 class IstioMesh:
@@ -199,6 +217,38 @@ class IstioMesh:
         return tuple(
             dict.fromkeys(fully_qualified(version.host, route.namespace) for version in (route.stable, route.canary))
         )
+
+    def rehearse(self, plan: Plan) -> tuple[Rehearsal, ...]:
+        """
+        What a run of ``plan`` would write, from its first step to its end, each sent to the API server as a dry run.
+
+        Changes nothing. Raises Refused with every problem where the plan could not start.
+        """
+        admitted = self.admit(plan)
+        route, now = admitted.route, self._get(self._kube, plan.namespace, plan.spec.target.virtual_service)
+        found, before = [], now
+        for number, split in enumerate((*(step.weight for step in plan.spec.steps), EVERYTHING), start=1):
+            marker = Marker("rehearsal", number, split, admitted.split, route.stable, route.canary, 0)
+            patch = weight_patch(now, route, marker, Guard.OBJECT)
+            after, refused, unheard = self._as_if(route, patch, now)
+            what = f"step {number}: {split}" if split != EVERYTHING else "promotion: 100 %"
+            found.append(Rehearsal(what, tuple(patch), before, after, refused, unheard))
+            before = after
+        end = release_patch(before, route, "rehearsal")
+        clean = jsonpatch.apply_patch(before, [one for one in end if one["op"] != "test"])
+        unheard = "it follows from the writes before, which were not made"
+        return (*found, Rehearsal("the end", tuple(end), before, clean, unheard=unheard))
+
+    def _as_if(self, route: Route, patch: list[Object], now: Object) -> tuple[Object, str, str]:
+        """The object after ``patch``, why the API server refuses it, and why it could not be asked."""
+        kind = self._served(VIRTUAL_SERVICES)
+        try:
+            return self._kube.patch_json(kind, route.namespace, route.virtual_service, patch, dry_run=True), "", ""
+        except (Forbidden, Conflict) as error:
+            return jsonpatch.apply_patch(now, patch), "", str(error)
+        except Rejected as error:
+            unheard = str(error) if "dry run" in str(error) else ""
+            return jsonpatch.apply_patch(now, patch), "" if unheard else str(error), unheard
 
     # -- reading
 

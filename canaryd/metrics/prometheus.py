@@ -128,6 +128,7 @@ class Prometheus:
                         plan.spec.analysis.prometheus,
                         "nothing, because the settings have one Prometheus only",
                         "leave it out, or add it to prometheuses in the settings",
+                        codes.PROMETHEUS_BARRED.name,
                     )
                 ]
             )
@@ -228,11 +229,16 @@ class Prometheus:
                     self._path,
                     str(error),
                     "a Prometheus that answers",
-                    f"check with: curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
+                    "check with",
                     codes.PROMETHEUS_AWAY.name,
+                    f"curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
                     transient=isinstance(error, Unavailable),
                 ),
             )
+
+    def ask(self, sought: Sought, query: str, deadline: float) -> Answer:  # noqa: ARG002  # here there is one source
+        """The answer to an instant query now, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
+        return self._ask(query, deadline)
 
     def _skewed(self, deadline: float) -> Problem | None:
         before = self._clock()

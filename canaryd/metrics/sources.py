@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from canaryd.errors import CanarydError, Rejected
-from canaryd.metrics.prometheus import Prometheus
+from canaryd.metrics.prometheus import Answer, Prometheus
+from canaryd.model import codes
 from canaryd.model.cells import Cell, Gap, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -55,7 +56,11 @@ class Sources:
         try:
             return self._of(sought).probe(sought)
         except CanarydError as error:
-            return (Problem(PATH, str(error), "a Prometheus that may be asked"),)
+            return (Problem(PATH, str(error), "a Prometheus that may be asked", code=codes.PROMETHEUS_BARRED.name),)
+
+    def ask(self, sought: Sought, query: str, deadline: float) -> Answer:
+        """What the source of ``sought`` answers to an instant query. Raises Unavailable or Rejected."""
+        return self._of(sought).ask(sought, query, deadline)
 
     def _of(self, sought: Sought) -> Prometheus:
         if sought.source and (problem := self._problem(sought.source, sought.asker)):
@@ -64,6 +69,7 @@ class Sources:
 
     def _problem(self, name: str, namespace: str) -> Problem | None:
         """Why a plan of ``namespace`` may not be measured by ``name``; None if it may."""
+        barred = codes.PROMETHEUS_BARRED.name
         allowed = sorted(one for one, each in self._named.items() if each.allows(namespace))
         there = (
             f"there are, for namespace {namespace}: {', '.join(allowed)}"
@@ -75,8 +81,9 @@ class Sources:
             remedy = (
                 f"did you mean {close[0]}? {there}" if close else f"{there}; leave it out, or add it to the settings"
             )
-            return Problem(PATH, name, "a Prometheus of the settings (prometheuses)", remedy)
+            return Problem(PATH, name, "a Prometheus of the settings (prometheuses)", remedy, barred)
         if name not in allowed:
             remedy = f"{there}; add {namespace} to prometheuses.{name}.namespaces in the settings"
-            return Problem(PATH, name, f"a Prometheus that plans of namespace {namespace} may be measured by", remedy)
+            expected = f"a Prometheus that plans of namespace {namespace} may be measured by"
+            return Problem(PATH, name, expected, remedy, barred)
         return None

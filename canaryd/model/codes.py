@@ -287,6 +287,12 @@ PROMETHEUS_AWAY = Code(
     "See that it answers under the URL in canaryd's settings; `docs/prometheus.md` has the recipes.",
     transient=True,
 )
+PROMETHEUS_BARRED = Code(
+    "PrometheusBarred",
+    "error",
+    "The plan names a Prometheus that the settings do not have, or that plans of its namespace may not be measured by.",
+    "Leave `spec.analysis.prometheus` out, or add the name, or the namespace, to `prometheuses` in the settings.",
+)
 CLOCK_SKEW = Code(
     "ClockSkew",
     "error",

@@ -53,6 +53,7 @@ class Told(StrEnum):
     """Every event that a run can tell. ``docs/operations.md`` says of each what to do about it."""
 
     STARTED = "run.started"
+    PREFLIGHT = "run.preflight"
     HISTORY = "run.history"
     SHIFTING = "step.shifting"
     SHIFTED = "step.shifted"

@@ -7,8 +7,8 @@ says of one object is a :class:`Finding`. ``docs/preflight.md`` lists every code
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from canaryd.model.problem import Problem
@@ -64,6 +64,25 @@ class Code:
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """``findings``, each once, what stops first; within a level in the order in which they were found."""
     return tuple(sorted(dict.fromkeys(findings), key=lambda found: LEVELS.index(found.level)))
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """All of them in one sentence, for an event: how many there are, and what the gravest say."""
+    counts = [(level, sum(found.level == level for found in findings)) for level in LEVELS]
+    names = {"error": "error", "warning": "warning", "info": "note"}
+    told = ", ".join(f"{count} {names[level]}{'s' if count > 1 else ''}" for level, count in counts if count)
+    grave = [f"{found.code}: {found}" for found in findings if found.level != "info"]
+    return f"preflight has {told or 'nothing to say'}" + (f": {'; '.join(grave)}" if grave else "")
+
+
+def accepted(findings: Iterable[Finding], reasons: Mapping[str, str]) -> tuple[Finding, ...]:
+    """``findings`` with the errors among them that a person lets pass as warnings; ``reasons`` by code say why."""
+    return tuple(
+        replace(one, level="warning", sentence=f"{one.sentence} (accepted by the plan: {reasons[one.code]})")
+        if one.level == "error" and one.code in reasons
+        else one
+        for one in findings
+    )
 
 
 def worst(findings: Iterable[Finding]) -> Level | None:

@@ -259,6 +259,15 @@ class OnNoData(Part):
     """What follows."""
 
 
+class Accepted(Part):
+    """An error of preflight that a person has looked at, and lets pass."""
+
+    code: Annotated[str, Field(strict=True, pattern=r"^[A-Z][A-Za-z]+$")]
+    """The finding's code, as docs/preflight.md lists it; what admission itself refuses cannot be accepted."""
+    reason: Text
+    """Why it is no obstacle here; it stands in the run's findings for ever."""
+
+
 class Start(Part):
     """Where a run may start."""
 
@@ -302,6 +311,8 @@ class Spec(Part):
     """The name of a policy: what the plan leaves out is taken from there. When left out: the policy ``default``."""
     start: Start = Start()
     """Where the traffic must stand for a run to start."""
+    accept_findings: tuple[Accepted, ...] = ()
+    """Errors of preflight that do not stop this plan, each with a reason."""
     watch: Duration = timedelta(minutes=10)
     """After 100 %: how long objectives and readiness are watched with the rollback armed."""
     accept_unproven: str = ""
@@ -340,6 +351,11 @@ class Plan(Part):
     @property
     def namespace(self) -> str:
         return self.metadata.namespace
+
+    @property
+    def accepted(self) -> dict[str, str]:
+        """The codes of findings that do not stop this plan, with the reason for each."""
+        return {one.code: one.reason for one in self.spec.accept_findings}
 
     @property
     def digest(self) -> str:

@@ -44,8 +44,13 @@ class Problem:
 
 
 class Refused(CanarydError):  # noqa: N818  # it is an answer, not a fault
-    """A plan that cannot be carried out as it stands: carries every problem found."""
+    """
+    A plan that cannot be carried out as it stands: carries every problem found.
+
+    ``transient``: all of them pass by themselves.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
+        self.transient = bool(self.problems) and all(problem.transient for problem in self.problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))

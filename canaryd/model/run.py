@@ -16,6 +16,7 @@ from typing import Literal
 
 from canaryd.model.cells import PAST_CELL, Cell, Gap, Past, Segment, Window, due_windows, past_windows
 from canaryd.model.evidence import Evidence
+from canaryd.model.finding import Finding
 from canaryd.model.judgement import JudgeState
 from canaryd.model.plan import Plan, Step
 from canaryd.model.traffic import NOTHING, Route, Side, Split
@@ -129,6 +130,7 @@ class Run:
     has to begin anew at segment ``judged_from``; ``past`` is what it then learns of stable first. ``unready_since`` is
     when the canary was first seen without a ready endpoint, None while it has one.
     ``kept`` says where the run lives: in a folder, or as a CanaryRun in the plan's namespace.
+    ``findings`` are what preflight found before the run began, and did not stop it.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -160,6 +162,7 @@ class Run:
     hold: Hold | None = None
     blind_since: float | None = None
     unproven: str = ""
+    findings: tuple[Finding, ...] = ()
     waiting: str = ""
     outcome: Outcome | None = None
     reason: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from canaryd.errors import CanarydError
@@ -11,8 +11,9 @@ from canaryd.model import codes
 from canaryd.model.finding import Finding, in_order
 from canaryd.model.plan import Plan
 from canaryd.model.traffic import Admission, Route
+from canaryd.preflight.answers import Answer
 from canaryd.preflight.groups import checked
-from canaryd.preflight.heard import Heard
+from canaryd.preflight.heard import NOTHING_HEARD, Heard
 from canaryd.preflight.looking import survey
 
 
@@ -27,13 +28,21 @@ class Preflight:
     """
     Findings about plans, by reading only.
 
-    ``ears`` asks Prometheus, ``clock`` gives Unix seconds.
+    ``ears`` asks Prometheus, if there is one to ask; ``clock`` gives Unix seconds, ``neighbours`` what Kiali and the
+    like answer.
     """
 
-    def __init__(self, kube: Kube, ears: Ears, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        ears: Ears | None,
+        clock: Callable[[], float],
+        neighbours: Callable[[], Mapping[str, Answer]] = dict,
+    ) -> None:
         self._kube = kube
         self._ears = ears
         self._clock = clock
+        self._neighbours = neighbours
 
     def examine(self, plan: Plan, admitted: Admission | None = None) -> tuple[Finding, ...]:
         """
@@ -46,7 +55,8 @@ class Preflight:
                 self._kube,
                 plan,
                 admitted=admitted,
-                hear=lambda route: self._ears.hear(plan, route),
+                hear=lambda route: self._ears.hear(plan, route) if self._ears else NOTHING_HEARD,
+                neighbours=self._neighbours,
                 now=self._clock(),
             )
         except CanarydError as error:

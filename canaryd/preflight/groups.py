@@ -9,7 +9,19 @@ import structlog
 
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
-from canaryd.preflight import apis, conflicts, evidence, gateways, reach, sight, writers
+from canaryd.preflight import (
+    apis,
+    conflicts,
+    evidence,
+    feasibility,
+    gateways,
+    istiod,
+    neighbours,
+    prometheus,
+    reach,
+    sight,
+    writers,
+)
 from canaryd.preflight.survey import Survey
 
 Check = Callable[[Survey], Iterator[Finding]]
@@ -26,12 +38,22 @@ class Group:
     check: Check | None = None
 
 
+SUBJECTS = (
+    sight,
+    apis,
+    evidence,
+    conflicts,
+    gateways,
+    reach,
+    writers,
+    prometheus,
+    istiod,
+    neighbours,
+    feasibility,
+)
 GROUPS = (
     Group(codes.TITLE, codes.CODES),
-    *(
-        Group(each.TITLE, each.CODES, each.check)
-        for each in (apis, evidence, conflicts, gateways, reach, writers, sight)
-    ),
+    *(Group(each.TITLE, each.CODES, each.check) for each in SUBJECTS),
 )
 
 

@@ -6,7 +6,7 @@ Nothing of it is needed to run: what may not be read, or is not served here, is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +19,7 @@ from canaryd.mesh.hosts import service_of
 from canaryd.mesh.route import resolve
 from canaryd.model.plan import Plan
 from canaryd.model.traffic import Admission, Route
+from canaryd.preflight.answers import Answer
 from canaryd.preflight.heard import NOTHING_HEARD, Heard
 from canaryd.preflight.kinds import CONCERNED, CONFIG_MAPS, EVERYWHERE, FORMER
 from canaryd.preflight.survey import ROOT_NAMESPACE, Survey
@@ -32,10 +33,11 @@ def survey(
     *,
     admitted: Admission | None = None,
     hear: Callable[[Route], Heard] = lambda _: NOTHING_HEARD,
+    neighbours: Callable[[], Mapping[str, Answer]] = dict,
     now: float = 0.0,
 ) -> Survey:
     """
-    What is around the plan's route now; ``hear`` asks Prometheus about it.
+    What is around the plan's route now; ``hear`` asks Prometheus about it, ``neighbours`` Kiali and the like.
 
     Raises Unavailable where the API server does not answer. A plan whose route cannot be told gives a survey without.
     """
@@ -58,6 +60,7 @@ def survey(
         unread=looking.unread,
         mesh=_mesh_config(looking.named(CONFIG_MAPS, ROOT_NAMESPACE, "istio")),
         heard=heard,
+        neighbours=neighbours(),
         now=now,
         served=looking.served(FORMER),
         account=kube.account() if looking.unread else "",

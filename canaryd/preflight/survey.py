@@ -15,6 +15,7 @@ from canaryd.kube import Kind
 from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.model.plan import Plan
 from canaryd.model.traffic import Route, Sides, Version
+from canaryd.preflight.answers import Answer
 from canaryd.preflight.heard import NOTHING_HEARD, Heard
 
 Object = Mapping[str, Any]
@@ -28,7 +29,8 @@ class Survey:
     ``virtual_service`` is the plan's, ``route`` what the plan means in it (None where that cannot be told) and
     ``sides`` the pods behind both versions. ``objects`` are all others by kind, ``unread`` says of a kind why it could
     not be read. ``mesh`` is Istio's mesh configuration, empty where it is not known; ``heard`` is what Prometheus
-    knows, ``now`` the Unix time at which all of it was so.
+    knows, ``neighbours`` what Kiali and the like answer where they are set, ``now`` the Unix time at which all of it
+    was so.
 
     ``served`` has for each group of Istio's and of the Gateway API the versions in which the API server serves it, none
     for a group that it does not serve; a group of which it would not tell is not among them. ``account`` is who we are
@@ -43,6 +45,7 @@ class Survey:
     unread: Mapping[Kind, str] = field(default_factory=dict)
     mesh: Mapping[str, Any] = field(default_factory=dict)
     heard: Heard = NOTHING_HEARD
+    neighbours: Mapping[str, Answer] = field(default_factory=dict)
     now: float = 0.0
     served: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     account: str = ""

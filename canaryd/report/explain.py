@@ -19,7 +19,14 @@ def explain(run: Run, now: float | None = None) -> str:
 
     With ``now`` (Unix seconds) moments are also told as distances.
     """
-    blocks = [_where(run), _decided(run), _measured(run), _waits(run), f"What happens next: {follows(run, now)}"]
+    blocks = [
+        _where(run),
+        _decided(run),
+        _measured(run),
+        _found(run),
+        _waits(run),
+        f"What happens next: {follows(run, now)}",
+    ]
     return "\n\n".join([*(block for block in blocks if block), _what_to_do(run)]) + "\n"
 
 
@@ -61,6 +68,13 @@ def _measured(run: Run) -> str:
     known = [run.past.sentence] if run.past else []
     said = [*known, *(reading.sentence for reading in run.evidence.readings)]
     return "Measured so far:\n" + "\n".join(f"  - {sentence}" for sentence in said)
+
+
+def _found(run: Run) -> str:
+    """What preflight found, and did not stop the run."""
+    if not run.findings:
+        return ""
+    return "Found before it began:\n" + "\n".join(f"  - {one.level} {one.code}: {one}" for one in run.findings)
 
 
 def _waits(run: Run) -> str:

@@ -376,6 +376,18 @@ def _run_status() -> Object:
             ),
             most=DECISIONS,
         ),
+        findings=_list(
+            "What preflight found before the run began, and did not stop it.",
+            _struct(
+                "One finding.",
+                code=_text("Its kind, as docs/preflight.md lists it."),
+                level=_text("warning or info; or error, of a plan that only observes."),
+                where=_text("The object."),
+                sentence=_text("What is the matter with it."),
+                remedy=_text("The command that makes an end of it."),
+                transient={"type": "boolean", "description": "It passes by itself."},
+            ),
+        ),
         schema={"type": "integer", "description": "How the run's record is written."},
         judge=_text("The version of the judge."),
     )

@@ -14,7 +14,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -416,6 +416,7 @@ def status_of(
         "seq": run.seq,
         "evidence": [reading.sentence for reading in run.evidence.readings] if run.evidence else [],
         "decisions": [dict(one) for one in decisions[-DECISIONS:]],
+        "findings": [_without_blanks(**asdict(one)) for one in run.findings],
         "breakGlass": break_glass,
         "schema": SCHEMA,
         "judge": JUDGE,

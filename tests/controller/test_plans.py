@@ -165,6 +165,20 @@ def test_a_refused_plan_is_tried_again_less_and_less_often(desk: Desk) -> None:
     assert desk.canaryd.begun == ["v3"]
 
 
+@pytest.mark.parametrize("transient", [True, False])
+def test_what_passes_by_itself_is_tried_again_soon_however_often(desk: Desk, transient: bool) -> None:
+    """Pods that start, traffic that comes in the morning: nobody wants to wait for a backoff after that."""
+    desk.shelf.put()
+    problem = Problem("Service default/reviews", "none", "traffic", code="NoSeries", transient=transient)
+    desk.canaryd.answer = Refused([problem])
+    waits = []
+    for _ in range(3):
+        desk.plans.route_changed("default", "reviews")
+        desk.look()
+        waits.append(desk.plans._desks[KEY].wait)
+    assert (waits[0] == waits[1] == waits[2]) is transient
+
+
 def test_another_text_is_tried_at_once(desk: Desk) -> None:
     """A release manager who mends the plan does not wait for a backoff."""
     desk.shelf.put()

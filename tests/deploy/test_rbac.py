@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from canaryd.mesh.slim import CARE
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.model.plan import read_plan
 from canaryd.model.traffic import NOTHING, Marker, Split
+from canaryd.preflight.examining import Preflight
+from canaryd.preflight.kinds import CANARIES, ROLLOUTS, SCALED_OBJECTS
 from tests.conftest import XDIST_GROUP
 from tests.deploy.conftest import Installed
 from tests.deploy.manifests import CONTROLLER, DEPLOY, ROOT, built, documents, kubectl, of
@@ -36,13 +39,16 @@ def granted() -> set[tuple[str, str]]:
 
 
 def asked_of_the_api(tmp_path: Path) -> set[tuple[str, str]]:
-    """(verb, resource) of every request that a run's adapter sends, from admission to release."""
+    """(verb, resource) of every request that is sent for a run, from preflight and admission to release."""
     cluster = Cluster()
     install(cluster, bookinfo.objects())
     with ApiServer(cluster) as server:
-        mesh = IstioMesh(connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5))
+        kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5)
+        mesh = IstioMesh(kube)
         plan = read_plan((ROOT / "canaryd/lab/reviews.yaml").read_text())
-        route = mesh.admit(plan).route
+        admitted = mesh.admit(plan)
+        route = admitted.route
+        Preflight(kube, None, time.time).examine(plan, admitted)
         five = Split.percent(5)
         mesh.shift(route, Marker("run", 1, five, NOTHING, route.stable, route.canary, 1.0), mesh.look(route))
         mesh.sides(route)
@@ -55,8 +61,15 @@ def test_the_role_grants_what_a_run_asks_for_and_nothing_more(tmp_path: Path) ->
     """A right too few fails at the first tick, a right too many is what an attacker gets."""
     asked = asked_of_the_api(tmp_path) - {("create", "selfsubjectaccessreviews")}  # every account may ask that
     watched = {("watch", kind.plural) for kind in (VIRTUAL_SERVICES, *CARE)}  # instead of asking at each tick
-    rollouts = {("list", "rollouts")}  # a kind that the lab does not serve
-    assert granted() == asked | watched | rollouts
+    others = {("list", one.plural) for one in (ROLLOUTS, CANARIES, SCALED_OBJECTS)}  # which the lab does not serve
+    assert granted() == asked | watched | others
+
+
+def test_of_config_maps_the_role_reads_istiods_only() -> None:
+    """Others may hold what is nobody's business."""
+    rules = of("ClusterRole", documents(ROLE.read_text()))["rules"]
+    [rule] = [one for one in rules if "configmaps" in one["resources"]]
+    assert (rule["resourceNames"], rule["verbs"]) == (["istio"], ["get"])
 
 
 def test_no_role_writes_workloads_or_reads_secrets() -> None:
@@ -65,7 +78,8 @@ def test_no_role_writes_workloads_or_reads_secrets() -> None:
     for overlay in (DEPLOY / "overlays").iterdir():
         for role in (one for one in built(overlay) if one["kind"] in ("Role", "ClusterRole")):
             for rule in role["rules"]:
-                assert not {"secrets", "*", "configmaps"} & set(rule["resources"]), role["metadata"]["name"]
+                assert not {"secrets", "*"} & set(rule["resources"]), role["metadata"]["name"]
+                assert "configmaps" not in rule["resources"] or rule.get("resourceNames"), role["metadata"]["name"]
                 if {"pods", "deployments", "services", "rollouts"} & set(rule["resources"]):
                     assert not written & set(rule["verbs"]), role["metadata"]["name"]
 
@@ -93,6 +107,11 @@ MAY: list[tuple[str, str, bool]] = [
     ("get", "secrets", False),
     ("list", "secrets", False),
     ("get", "configmaps", False),
+    ("list", "gateways.networking.istio.io", True),
+    ("list", "gateways.gateway.networking.k8s.io", True),
+    ("list", "peerauthentications.security.istio.io", True),
+    ("patch", "peerauthentications.security.istio.io", False),
+    ("list", "namespaces", True),
     ("list", "canaryplans.canaryd.io", True),
     ("create", "canaryplans.canaryd.io", False),
     ("delete", "canaryplans.canaryd.io", False),
@@ -138,6 +157,13 @@ def test_the_lease_is_one_in_our_own_namespace(installed: Installed) -> None:
         assert not can(installed, CONTROLLER, verb, leases, "kube-system", "canaryd")
     assert can(installed, CONTROLLER, "create", leases, "canaryd")
     assert not can(installed, CONTROLLER, "create", leases, "kube-system")
+
+
+@XDIST_GROUP
+def test_of_config_maps_the_api_server_shows_the_controller_istiods_only(installed: Installed) -> None:
+    """As it is bound."""
+    assert can(installed, CONTROLLER, "get", "configmaps", installed.namespace, "istio")
+    assert not can(installed, CONTROLLER, "get", "configmaps", installed.namespace, "another")
 
 
 ROLES: dict[str, dict[tuple[str, str], bool]] = {

@@ -94,6 +94,12 @@ def test_the_scenario_reference_is_what_the_models_say() -> None:
     assert (ROOT / "docs/scenario-reference.md").read_text() == reference, "run `make reference`"
 
 
+def test_the_page_of_preflight_is_what_the_checks_say() -> None:
+    """Who looks a code up at night must find the one that this canaryd has."""
+    reference = runpy.run_path(str(ROOT / "tools/reference.py"))["preflight_reference"]()
+    assert (ROOT / "docs/preflight.md").read_text() == reference, "run `make reference`"
+
+
 def test_the_readme_lists_every_exit_code() -> None:
     """Pipelines are written against that table."""
     table = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}

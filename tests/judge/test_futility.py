@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from canaryd.judge import advance, begin, weigh
-from canaryd.judge.futility import needed_requests, prospect
+from canaryd.judge.futility import detectable, needed_requests, prospect
+from canaryd.model.cells import BEFORE
 from canaryd.model.plan import Analysis, Check, OnInconclusive, Spec, Step, Tolerance
 from canaryd.model.traffic import Split
 
-from .population import cell, counts
+from .population import BOUNDS, cell, counts, lognormal
 
 MARGIN = Tolerance(times=1.5, plus=0.0015)
 TARGET = {"virtual_service": "reviews", "host": "reviews", "canary": {"subset": "v2"}}
@@ -95,3 +96,60 @@ def test_the_forecast_is_about_right():
                 found.append(100.0 * (index + 1))
                 break
     assert np.median(found) == pytest.approx(needed, rel=0.4)
+
+
+TOLERANCE = Check(name="errors", metric="error-rate", compare="stable").accepted
+SHAPE = lognormal(20, 100)
+
+
+def side(rng, requests, failing):
+    failed = rng.binomial(requests, failing)
+    return counts(requests, failed, tuple(rng.multinomial(requests - failed, SHAPE)))
+
+
+def found_after(rate, rise, percent, each_second, seconds, seed):
+    """Canary requests until the judge fails a canary that fails by ``rise`` more often than stable; None if never."""
+    rng, analysis, seen = np.random.default_rng(seed), Analysis(), 0
+    past = (cell(at - 31, 0, counts(), side(rng, 60 * each_second, rate), BEFORE, 60, BOUNDS) for at in range(30))
+    state = begin(analysis, past)
+    for index in range(int(seconds // 15)):
+        requests = rng.poisson(each_second * 15)
+        ours = rng.binomial(requests, percent / 100)
+        seen += ours
+        sides = side(rng, ours, rate + rise), side(rng, requests - ours, rate)
+        state = advance(analysis, state, cell(index, percent, *sides, bounds=BOUNDS))
+        if state.failure:
+            return seen
+    return None
+
+
+@pytest.mark.parametrize(
+    ("rate", "percent", "each_second"), [(0.001, 5, 100), (0.005, 5, 20), (0.005, 25, 100), (0.02, 1, 300)]
+)
+def test_a_rise_that_is_said_to_be_found_is_found(rate, percent, each_second):
+    """Nine times of ten at least, within the requests that were said, and a third of it is mostly not."""
+    requests = each_second * 600 * percent / 100
+    rise = detectable(rate, Split.percent(percent), requests, TOLERANCE, 0.01)
+    found = [found_after(rate, rise, percent, each_second, 600, seed) for seed in range(30)]
+    assert sum(one is not None for one in found) >= 26
+    assert np.median([one or requests for one in found]) <= 0.7 * requests
+    less = [found_after(rate, rise / 3, percent, each_second, 600, seed) for seed in range(30)]
+    assert sum(one is not None for one in less) <= 10
+
+
+def test_more_requests_find_a_smaller_rise():
+    """And a higher error rate of stable hides more."""
+    few, many = (detectable(0.01, Split.percent(10), requests, TOLERANCE, 0.01) for requests in (1_000, 100_000))
+    assert many < few / 3
+    assert detectable(0.1, Split.percent(10), 1_000, TOLERANCE, 0.01) > few
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.001, 0.5])
+def test_a_handful_of_requests_finds_nothing(rate):
+    """Not even a canary that always fails; nor does none at all."""
+    assert detectable(rate, Split.percent(10), 1, TOLERANCE, 0.01) == np.inf
+    assert detectable(rate, Split.percent(10), 0, TOLERANCE, 0.01) == np.inf
+
+
+def test_where_everything_fails_nothing_can_rise():
+    assert detectable(1.0, Split.percent(10), 1_000, TOLERANCE, 0.01) == np.inf

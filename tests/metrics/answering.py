@@ -1,7 +1,8 @@
-"""A small HTTP server for tests: it answers POSTs as it is told."""
+"""A small HTTP server for tests: it answers as it is told."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +16,8 @@ class Answering:
     """
     The server, on a free port of 127.0.0.1; use as a context manager.
 
-    ``answer`` is given path, headers and body of a request, and gives status and body. With ``lasting`` a connection is
-    used for more than one.
+    ``answer`` is given path, headers and body of a request, and gives status and body; a redirect leads to /onward.
+    With ``lasting`` a connection is used for more than one.
     """
 
     def __init__(self, answer: Answer, *, name: str, lasting: bool = False) -> None:
@@ -24,12 +25,18 @@ class Answering:
             protocol_version = "HTTP/1.1" if lasting else "HTTP/1.0"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 status, answered = answer(self.path, dict(self.headers.items()), body)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answered)))
-                self.end_headers()
-                self.wfile.write(answered)
+                if 300 <= status < 400:
+                    self.send_header("Location", "/onward")
+                with contextlib.suppress(ConnectionError):  # who has asked may not have waited
+                    self.end_headers()
+                    self.wfile.write(answered)
+
+            def do_GET(self) -> None:
+                self.do_POST()
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
                 """Nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -151,3 +152,16 @@ def test_a_plan_that_names_none_is_the_same_as_a_copy_in_which_the_settings_did(
     assert plan("payments", "payments").same_as(plan("payments").measured_by("payments"))
     assert not plan("payments", "global").same_as(plan("payments").measured_by("payments"))
     assert not plan("ledger").same_as(plan("payments").measured_by("payments"))
+
+
+def test_any_query_goes_to_the_one_that_is_sought_and_a_partial_answer_says_so(servers: dict[str, Recorded]) -> None:
+    """Preflight asks what no cell asks; it is told as much about the answer."""
+    sources, servers["payments"].warnings = Sources(settings(servers)), ["a store is away"]
+    payments = replace(REVIEWS, source="payments", asker="payments")
+    answer = sources.ask(payments, "vector(time())", time.monotonic() + 5)
+    assert ([row.value for row in answer.rows], answer.partial) == ([NOW], "a store is away")
+    assert [len(one.asked) for one in servers.values()] == [0, 1, 0]
+    with pytest.raises(Rejected):
+        sources.ask(replace(payments, asker="shop"), "vector(time())", time.monotonic() + 5)
+    with pytest.raises(Unavailable):
+        sources.ask(payments, "vector(time())", time.monotonic())

@@ -10,7 +10,7 @@ import json
 import runpy
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, Kube, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
+from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Hold, Outcome, Phase, Record
 from canaryd.store import objects
@@ -235,6 +236,18 @@ def show(place: Place, **changes: Any) -> None:
     found = objects.status_of(run, [], "kubectl patch virtualservice reviews")
     found["conditions"] = objects.timed(found["conditions"], (), 1.8e9, generation)
     place.kube.patch_merge(CANARY_RUNS, NAMESPACE, "reviews-0a1b2c3d", {"status": found}, subresource="status")
+
+
+def test_what_preflight_found_stands_in_the_status(place: Place) -> None:
+    """The schema takes each field; a tool finds a code by itself."""
+    begin(place)
+    odd = Finding(
+        "PortSniffed", "warning", "Service default/reviews", "port 9080 has no protocol", "kubectl patch", True
+    )
+    show(place, findings=(odd, replace(odd, code="Outlook", level="info", remedy="", transient=False)))
+    found = place.kube.get(CANARY_RUNS, NAMESPACE, "reviews-0a1b2c3d")["status"]["findings"]
+    assert found[0] == asdict(odd)
+    assert [one["code"] for one in found] == ["PortSniffed", "Outlook"]
 
 
 def test_get_tells_where_the_release_stands(place: Place) -> None:

@@ -1,0 +1,137 @@
+"""
+Asks Prometheus once what it knows of a route, for all checks: ten queries, within one deadline.
+
+Where Prometheus cannot be used at all, the probe of ``metrics`` says why and nothing else is asked. A single query that
+gets no answer, or a partial one, costs only what it would have told.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from canaryd.errors import CanarydError
+from canaryd.mesh.hosts import fully_qualified
+from canaryd.metrics.parse import Row
+from canaryd.metrics.prometheus import Answer
+from canaryd.model import codes
+from canaryd.model.cells import Sought
+from canaryd.model.finding import Finding, as_finding
+from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem, Refused
+from canaryd.model.traffic import Route
+from canaryd.preflight import questions
+from canaryd.preflight.heard import AT_THE_PODS, DURATIONS, Heard
+
+ANSWERED = {code.name for code in (codes.CLOCK_SKEW, codes.NO_SERIES, codes.LABEL_MISSING, codes.SCRAPED_TOO_SELDOM)}
+"""What a probe finds of a Prometheus that answers: the rest can still be asked."""
+
+
+class Sources(Protocol):
+    """The Prometheus that there are; each plan is measured by one of them."""
+
+    def choose(self, plan: Plan) -> str:
+        """Its name. Raises Refused."""
+
+    def probe(self, sought: Sought) -> tuple[Problem, ...]:
+        """Why it cannot be used; empty when it can. Raises nothing."""
+
+    def ask(self, sought: Sought, query: str, deadline: float) -> Answer:
+        """The answer to an instant query, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
+
+
+class Hearing:
+    """
+    Who knows what Prometheus has heard of a route.
+
+    ``within`` are the seconds that all queries together may take, the probe's apart, which has a deadline of its own.
+    """
+
+    def __init__(self, sources: Sources, within: float = 10.0) -> None:
+        self._sources = sources
+        self._within = within
+
+    def hear(self, plan: Plan, route: Route) -> Heard:
+        """What Prometheus knows of the hosts of ``route``, by the source that measures ``plan``. Raises nothing."""
+        try:
+            source = self._sources.choose(plan)
+        except Refused as error:
+            return Heard(
+                silent=str(error),
+                probed=tuple(as_finding(problem) for problem in error.problems),
+            )
+        sought = sought_by(plan, route, source)
+        probed = tuple(as_finding(problem) for problem in self._sources.probe(sought))
+        if deaf := next((one for one in probed if one.code not in ANSWERED), None):
+            return Heard(silent=str(deaf), probed=probed)
+        return _heard(sought, _Asking(self._sources, sought, time.monotonic() + self._within), probed)
+
+
+def _heard(sought: Sought, asking: _Asking, probed: tuple[Finding, ...]) -> Heard:
+    hosts = sought.hosts
+    samples = asking.rows("how often there is a scrape", questions.samples(hosts))
+    lately = questions.known_for(samples)
+    recent = min(lately, questions.RECENT)
+    outcomes = asking.rows("today's requests", questions.outcomes(hosts, recent))
+    served = questions.served(outcomes, recent, sought.grpc_failures)
+    calls = asking.rows("who calls", questions.calls(hosts, lately))
+    pods, uninjected = questions.arrived(asking.rows(AT_THE_PODS, questions.arrivals(hosts, served, recent)), recent)
+    histograms, native = questions.histograms(asking.rows(DURATIONS, questions.buckets(hosts)))
+    places = asking.rows("where it is scraped", questions.places(hosts))
+    control = asking.rows("istiod's own metrics", questions.control())
+    return Heard(
+        callers=questions.callers(calls, lately),
+        served=served,
+        labels=questions.labels(outcomes),
+        protocols=questions.protocols(outcomes),
+        pods=pods,
+        uninjected=uninjected,
+        histograms=histograms,
+        native=native,
+        reporters=questions.reporters(places),
+        interval=questions.interval(samples),
+        clusters=questions.clusters(places),
+        scrapers=questions.scrapers(places),
+        istiod=questions.istiod(control),
+        probed=probed,
+        missed=tuple(asking.missed),
+    )
+
+
+@dataclass
+class _Asking:
+    """Asks one source, and keeps in mind what it did not answer."""
+
+    sources: Sources
+    sought: Sought
+    deadline: float
+    missed: list[tuple[str, str]] = field(default_factory=list)
+
+    def rows(self, what: str, query: str) -> tuple[Row, ...]:
+        """The rows of an instant query; none where they do not come whole."""
+        try:
+            answer = self.sources.ask(self.sought, query, self.deadline)
+        except CanarydError as error:
+            self.missed.append((what, str(error)))
+            return ()
+        if answer.partial:
+            self.missed.append((what, f"Prometheus gave a partial answer: {answer.partial}"))
+            return ()
+        return answer.rows
+
+
+def sought_by(plan: Plan, route: Route, source: str) -> Sought:
+    """What is asked about the hosts of ``route``; which workloads are behind them is not known yet."""
+    analysis = plan.spec.analysis
+    hosts = (fully_qualified(version.host, route.namespace) for version in (route.stable, route.canary))
+    return Sought(
+        hosts=tuple(dict.fromkeys(hosts)),
+        namespace="",
+        stable=(),
+        canary=(),
+        grpc_failures=analysis.grpc_failures,
+        scrape_seconds=analysis.scrape.total_seconds(),
+        source=source,
+        asker=plan.namespace,
+    )
