@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -107,6 +108,7 @@ SERVICES = Kind("", "v1", "services")
 PODS = Kind("", "v1", "pods")
 DEPLOYMENTS = Kind("apps", "v1", "deployments")
 REVIEWS = Kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
+SELF_REVIEWS = Kind("authentication.k8s.io", "v1", "selfsubjectreviews")
 NAMESPACES = Kind("", "v1", "namespaces")
 EVENTS = Kind("", "v1", "events")
 LEASES = Kind("coordination.k8s.io", "v1", "leases")
@@ -263,6 +265,23 @@ class Kube:
         except (Unserved, Forbidden):
             return ()  # the requests themselves will tell
 
+    def account(self) -> str:
+        """The user that the API server takes us for; empty where it does not say so (before Kubernetes 1.28)."""
+        body = {"apiVersion": f"{SELF_REVIEWS.group}/{SELF_REVIEWS.version}", "kind": "SelfSubjectReview"}
+        try:
+            answer = self._request("POST", SELF_REVIEWS.path(), None, body, "application/json")
+        except (Unserved, Forbidden):
+            return ""
+        return str(((answer.get("status") or {}).get("userInfo") or {}).get("username") or "")
+
+    def versions(self, group: str) -> tuple[str, ...]:
+        """The versions in which a group is served, the preferred one first; none where it is not served at all."""
+        try:
+            answer = self._request("GET", f"/apis/{quote(group, safe='')}")
+        except Unserved:
+            return ()
+        return tuple(str(one["version"]) for one in answer.get("versions") or () if one.get("version"))
+
     def close(self) -> None:
         """Close idle connections."""
         self._api.rest_client.pool_manager.clear()
@@ -416,6 +435,14 @@ def _cord(answer: Any) -> socket.socket | None:
         return socket.socket(fileno=os.dup(answer.fileno()))
     except (OSError, ValueError, AttributeError):
         return None  # the whole answer was there at once, and its connection is closed: nothing to wait for
+
+
+def grantee(account: str) -> str:
+    """How kubectl's create rolebinding names ``account``; an account that is not known is USER, to be filled in."""
+    kind, _, name = account.partition("system:serviceaccount:")
+    if name and not kind:
+        return f"--serviceaccount={name}"
+    return f"--user={shlex.quote(account or 'USER')}"
 
 
 def _bytes(text: str | bytes | None) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from canaryd.mesh.entries import Object, annotations_of, managed_entries
+from canaryd.mesh.gitops import keepers
 from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.mesh.pods import Selection, overlap, side_of
 from canaryd.mesh.route import already_there, compares, population_problems, resolve
@@ -35,12 +36,6 @@ from canaryd.model.traffic import (
 ROOT_NAMESPACE = "istio-system"
 FLAGGER = "flagger.kubernetes.io/original-configuration"
 ARGO = "argo-rollouts.argoproj.io/managed-by-rollouts"
-GITOPS = (
-    "argocd.argoproj.io/instance",
-    "argocd.argoproj.io/tracking-id",
-    "kustomize.toolkit.fluxcd.io/name",
-    "helm.toolkit.fluxcd.io/name",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,7 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     resolution = resolve(virtual_service, plan)
     problems, remarks = list(resolution.problems), [*around.remarks, *resolution.remarks]
     forgiven = list(_other_owners(virtual_service, around))
-    remarks += _gitops(virtual_service)
+    remarks += keepers(virtual_service)
     route = resolution.route
     if route is None:
         raise Refused([*problems, *(() if plan.observes else forgiven)])
@@ -190,22 +185,17 @@ def _other_owners(virtual_service: Object, around: Surroundings) -> Iterator[Pro
 
     Sources: Flagger, pkg/router/istio.go; Argo Rollouts, utils/istio and docs/features/traffic-management/istio.md.
     """
-    meta = virtual_service["metadata"]
     namespace, name = _identity(virtual_service)
     where = f"VirtualService {namespace}/{name}"
-    owners = [
-        f"{one['kind']} {one['name']}"
-        for one in meta.get("ownerReferences") or ()
-        if str(one.get("apiVersion", "")).startswith("flagger.app/")
-    ]
-    if owners or FLAGGER in annotations_of(virtual_service):
+    owners = _flagger_owners(virtual_service)
+    if owned_by_flagger(virtual_service):
         yield Problem(
             where,
             ", ".join(owners) or f"annotation {FLAGGER}",
             "weights that Flagger does not set",
             *_letting_go(codes.FLAGGER, "canaries.flagger.app", namespace, name, "" if owners else FLAGGER),
         )
-    rollouts = [found["metadata"]["name"] for found in around.rollouts if _moves(found, namespace, name)]
+    rollouts = [found["metadata"]["name"] for found in around.rollouts if rollout_moves(found, namespace, name)]
     if rollouts or ARGO in annotations_of(virtual_service):
         yield Problem(
             where,
@@ -213,6 +203,19 @@ def _other_owners(virtual_service: Object, around: Surroundings) -> Iterator[Pro
             "weights that Argo Rollouts does not set",
             *_letting_go(codes.ARGO_ROLLOUTS, "rollouts.argoproj.io", namespace, name, "" if rollouts else ARGO),
         )
+
+
+def owned_by_flagger(virtual_service: Object) -> bool:
+    """Whether Flagger has left its mark on the VirtualService."""
+    return bool(_flagger_owners(virtual_service)) or FLAGGER in annotations_of(virtual_service)
+
+
+def _flagger_owners(virtual_service: Object) -> list[str]:
+    return [
+        f"{one['kind']} {one['name']}"
+        for one in virtual_service["metadata"].get("ownerReferences") or ()
+        if str(one.get("apiVersion", "")).startswith("flagger.app/")
+    ]
 
 
 def _letting_go(code: Code, kind: str, namespace: str, name: str, mark: str) -> tuple[str, str, str]:
@@ -231,7 +234,8 @@ def _letting_go(code: Code, kind: str, namespace: str, name: str, mark: str) -> 
     )
 
 
-def _moves(rollout: Object, namespace: str, name: str) -> bool:
+def rollout_moves(rollout: Object, namespace: str, name: str) -> bool:
+    """Whether an Argo Rollout sets the weights of that VirtualService."""
     strategy = ((rollout.get("spec") or {}).get("strategy") or {}).get("canary") or {}
     istio = (strategy.get("trafficRouting") or {}).get("istio") or {}
     named = [istio.get("virtualService"), *(istio.get("virtualServices") or ())]
@@ -243,20 +247,6 @@ def _full(name: str, namespace: str) -> tuple[str, str]:
     """Argo Rollouts names a VirtualService elsewhere as ``name.namespace``."""
     short, _, elsewhere = name.partition(".")
     return elsewhere or namespace, short
-
-
-def _gitops(virtual_service: Object) -> list[Finding]:
-    meta = virtual_service["metadata"]
-    marks = {**(meta.get("labels") or {}), **(meta.get("annotations") or {})}
-    found = [key for key in GITOPS if key in marks]
-    if marks.get("app.kubernetes.io/managed-by") == "Helm":
-        found.append("app.kubernetes.io/managed-by: Helm")
-    if not found:
-        return []
-    namespace, name = _identity(virtual_service)
-    tool = f"is kept by a GitOps tool ({', '.join(found)})"
-    said = f"{tool}: let it ignore the weights in spec.http, or it puts them back in mid-run"
-    return [codes.GITOPS.at(f"VirtualService {namespace}/{name}", said)]
 
 
 def selection_of(version: Version, namespace: str, around: Surroundings) -> tuple[Selection, list[Problem]]:
@@ -325,6 +315,16 @@ def subsets_of(host: str, namespace: str, rules: Iterable[Object]) -> tuple[dict
     wins and rules of the same host are merged, the first subset of a name counting.
     Source: Istio, pilot/pkg/model/push_context.go destinationRule, destination_rule.go mergeDestinationRule.
     """
+    chosen = rules_in_force(host, namespace, rules)
+    subsets: dict[str, Mapping[str, str]] = {}
+    for rule in chosen:
+        for subset in rule["spec"].get("subsets") or ():
+            subsets.setdefault(subset["name"], subset.get("labels") or {})
+    return subsets, "/".join(_identity(chosen[0])) if chosen else ""
+
+
+def rules_in_force(host: str, namespace: str, rules: Iterable[Object]) -> list[Object]:
+    """The DestinationRules whose merger a client in ``namespace`` sees for ``host``; see :func:`subsets_of`."""
     full = fully_qualified(host, namespace)
     _, home = service_of(host, namespace)
     known = [rule for rule in rules if not (rule.get("spec") or {}).get("workloadSelector")]
@@ -332,13 +332,8 @@ def subsets_of(host: str, namespace: str, rules: Iterable[Object]) -> tuple[dict
         fitting = [(_specific(rule, full), rule) for rule in known if _identity(rule)[0] == place]
         best = max((rank for rank, _ in fitting), default=0)
         if best:
-            chosen = [rule for rank, rule in fitting if rank == best]
-            subsets: dict[str, Mapping[str, str]] = {}
-            for rule in chosen:
-                for subset in rule["spec"].get("subsets") or ():
-                    subsets.setdefault(subset["name"], subset.get("labels") or {})
-            return subsets, "/".join(_identity(chosen[0]))
-    return {}, ""
+            return [rule for rank, rule in fitting if rank == best]
+    return []
 
 
 def _specific(rule: Object, full: str) -> int:

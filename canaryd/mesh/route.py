@@ -381,10 +381,11 @@ def shadowing(entries: tuple[HttpEntry, ...], entry: HttpEntry) -> HttpEntry | N
 
     Source: Istio, pilot/pkg/networking/core/route/route.go (isCatchAllRoute), analysis message IST0130.
     """
-    return next((earlier for earlier in entries[: entry.index] if _takes_everything(earlier)), None)
+    return next((earlier for earlier in entries[: entry.index] if takes_everything(earlier)), None)
 
 
-def _takes_everything(entry: HttpEntry) -> bool:
+def takes_everything(entry: HttpEntry) -> bool:
+    """Whether the entry has a match that every request fits, or none at all."""
     matches = entry.rest.get("match")
     return not matches or any(_is_catch_all(match or {}) for match in matches)
 

@@ -30,6 +30,7 @@ from canaryd.kube import (
     Missing,
     Right,
     Unserved,
+    grantee,
 )
 from canaryd.mesh.admission import ROOT_NAMESPACE, Surroundings, admission, sides_of, subsets_of
 from canaryd.mesh.entries import annotations_of
@@ -321,18 +322,19 @@ class IstioMesh:
         for home in homes:
             needed.setdefault(home, []).extend([Right("get", SERVICES)])
             needed[home] += [Right("list", kind) for kind in (SERVICES, PODS, DEPLOYMENTS)]
-        for place, rights in needed.items():
-            for right in self._kube.forbidden(place, rights):
-                role = f"canaryd-{right.verb}-{right.kind.plural}"
-                yield Problem(
-                    f"namespace {place}",
-                    "not granted",
-                    f"the right to {right.verb} {right.kind}",
-                    "grant it; USER is canaryd's own account, see: kubectl auth whoami",
-                    codes.RIGHT_MISSING.name,
-                    f"kubectl create role {role} -n {place} --verb={right.verb} --resource={right.kind} && "
-                    f"kubectl create rolebinding {role} -n {place} --role={role} --user=USER",
-                )
+        missing = [(place, right) for place, rights in needed.items() for right in self._kube.forbidden(place, rights)]
+        account = self._kube.account() if missing else ""
+        for place, right in missing:
+            role = f"canaryd-{right.verb}-{right.kind.plural}"
+            yield Problem(
+                f"namespace {place}",
+                f"not granted to {account}" if account else "not granted",
+                f"the right to {right.verb} {right.kind}",
+                "grant it" if account else "grant it; USER is canaryd's own account, see: kubectl auth whoami",
+                codes.RIGHT_MISSING.name,
+                f"kubectl create role {role} -n {place} --verb={right.verb} --resource={right.kind} && "
+                f"kubectl create rolebinding {role} -n {place} --role={role} {grantee(account)}",
+            )
 
     def _around(self, namespace: str, homes: tuple[str, ...]) -> Surroundings:
         places = tuple(dict.fromkeys((namespace, *homes, ROOT_NAMESPACE)))

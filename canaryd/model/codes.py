@@ -178,8 +178,11 @@ ARGO_ROLLOUTS = Code(
 GITOPS = Code(
     "GitOpsKeeps",
     "warning",
-    "A GitOps tool keeps this VirtualService as it is in Git, and may put the weights back in mid-run.",
-    "Let it ignore the weights of `spec.http`: `docs/gitops.md` has the lines for Argo CD, Flux and Helm.",
+    "A GitOps tool keeps this VirtualService as it is in Git, and may put the weights back in mid-run. It is a warning "
+    "for a Kustomization of Flux, which does so whenever it reconciles; what Argo CD ignores cannot be seen "
+    "from here.",
+    "Let it ignore the weights of `spec.http`: `docs/gitops.md` has the lines for Argo CD, Flux and Helm. Flux can be "
+    "made to leave the object alone for as long as a run lasts; the same annotation with `-` behind it ends that.",
 )
 
 # The versions

@@ -10,16 +10,22 @@ import structlog
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
 from canaryd.preflight import (
+    apis,
     capacity,
+    conflicts,
+    evidence,
     feasibility,
+    gateways,
     istiod,
     neighbours,
     ports,
     prometheus,
+    reach,
     sidecars,
     sight,
     subsets,
     tls,
+    writers,
 )
 from canaryd.preflight.survey import Survey
 
@@ -37,8 +43,24 @@ class Group:
     check: Check | None = None
 
 
-SUBJECTS = (sidecars, ports, subsets, capacity, tls, prometheus, istiod, neighbours, feasibility, sight)
-
+SUBJECTS = (
+    apis,
+    sidecars,
+    ports,
+    subsets,
+    capacity,
+    evidence,
+    conflicts,
+    gateways,
+    reach,
+    writers,
+    tls,
+    prometheus,
+    istiod,
+    neighbours,
+    feasibility,
+    sight,
+)
 GROUPS = (
     Group(codes.TITLE, codes.CODES),
     *(Group(each.TITLE, each.CODES, each.check) for each in SUBJECTS),

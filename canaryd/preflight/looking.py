@@ -62,6 +62,8 @@ def survey(
         heard=heard,
         neighbours=neighbours(),
         now=now,
+        served=looking.served(FORMER),
+        account=kube.account() if looking.unread else "",
     )
 
 
@@ -71,6 +73,27 @@ class _Looking:
 
     kube: Kube
     unread: dict[Kind, str] = field(default_factory=dict)
+    groups: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+
+    def served(self, groups: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The versions of each group, as far as we are told."""
+        found = {group: self._versions(group) for group in groups}
+        return {group: versions for group, versions in found.items() if versions is not None}
+
+    def _versions(self, group: str) -> tuple[str, ...] | None:
+        if group not in self.groups:
+            try:
+                self.groups[group] = self.kube.versions(group)
+            except Unavailable:
+                raise
+            except CanarydError:
+                self.groups[group] = None
+        return self.groups[group]
+
+    def _miss(self, kind: Kind, why: Exception) -> None:
+        """Keep in mind that ``kind`` was not read, unless nobody has such objects: rights are asked for first."""
+        if not kind.group or self._versions(kind.group) != ():
+            self.unread.setdefault(kind, str(why))
 
     def named(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """The object, or None where there is none or it may not be read."""
@@ -83,7 +106,7 @@ class _Looking:
                 except Unavailable:
                     raise
                 except CanarydError as error:
-                    self.unread[kind] = str(error)
+                    self._miss(kind, error)
                     return None
         return None
 
@@ -93,7 +116,7 @@ class _Looking:
             return self._list(kind, "")
         except Forbidden as error:
             found = self.within(kind, places)
-            self.unread.setdefault(kind, str(error))
+            self._miss(kind, error)
             return found
 
     def within(self, kind: Kind, places: Iterable[str]) -> tuple[Object, ...]:
@@ -103,7 +126,7 @@ class _Looking:
             try:
                 found += self._list(kind, place)
             except Forbidden as error:
-                self.unread.setdefault(kind, str(error))
+                self._miss(kind, error)
         return tuple(found)
 
     def _list(self, kind: Kind, namespace: str) -> tuple[Object, ...]:

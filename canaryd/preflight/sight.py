@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from canaryd.kube import grantee
 from canaryd.model.finding import Code, Finding
 from canaryd.preflight.survey import Survey
 
@@ -28,10 +29,10 @@ CODES = (NOT_LOOKED_AT, CHECK_BROKEN)
 def check(survey: Survey) -> Iterator[Finding]:
     """The kinds that could not be read, each with the command that grants it."""
     for kind, why in survey.unread.items():
-        role = f"canaryd-preflight-{kind.plural}"
+        role = f"canaryd-preflight-{kind}"
         yield NOT_LOOKED_AT.at(
             str(kind),
             f"not looked at: {why}",
             f"kubectl create clusterrole {role} --verb=get,list --resource={kind} && "
-            f"kubectl create clusterrolebinding {role} --clusterrole={role} --user=USER",
+            f"kubectl create clusterrolebinding {role} --clusterrole={role} {grantee(survey.account)}",
         )

@@ -31,6 +31,10 @@ class Survey:
     not be read. ``mesh`` is Istio's mesh configuration, empty where it is not known; ``heard`` is what Prometheus
     knows, ``neighbours`` what Kiali and the like answer where they are set, ``now`` the Unix time at which all of it
     was so.
+
+    ``served`` has for each group of Istio's and of the Gateway API the versions in which the API server serves it, none
+    for a group that it does not serve; a group of which it would not tell is not among them. ``account`` is who we are
+    to the API server, asked only where something could not be read.
     """
 
     plan: Plan
@@ -43,6 +47,8 @@ class Survey:
     heard: Heard = NOTHING_HEARD
     neighbours: Mapping[str, Answer] = field(default_factory=dict)
     now: float = 0.0
+    served: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    account: str = ""
 
     def all(self, kind: Kind, namespace: str = "") -> tuple[Object, ...]:
         """The objects of a kind, in one namespace or in all that were read."""

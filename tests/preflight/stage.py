@@ -55,6 +55,21 @@ def plan(**spec: Any) -> Plan:
     return Plan.model_validate({"metadata": {"name": "reviews", "namespace": "default"}, "spec": whole})
 
 
+def typed(command: str, config: Path) -> str:
+    """Type ``command`` into a shell under a kubeconfig; what it prints. Fails where the command does."""
+    path = f"{Path(kubectl()).parent}{os.pathsep}{os.environ['PATH']}"
+    found = subprocess.run(
+        ["bash", "-euc", command],
+        env={"PATH": path, "HOME": str(config.parent), "KUBECONFIG": str(config)},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert found.returncode == 0, f"{command}\n{found.stderr}"
+    return found.stdout + found.stderr
+
+
 class Town:
     """A cluster with Bookinfo in it, somebody who looks at it, and somebody with kubectl."""
 
@@ -62,11 +77,9 @@ class Town:
         self.cluster = cluster
         self.heard = HEARD
         self.plan = plan()
-        config = server.kubeconfig(folder / "kubeconfig")
-        self.kube = connect(config)
+        self._config = server.kubeconfig(folder / "kubeconfig")
+        self.kube = connect(self._config)
         self.mesh = IstioMesh(self.kube)
-        path = f"{Path(kubectl()).parent}{os.pathsep}{os.environ['PATH']}"
-        self._environment = {"PATH": path, "HOME": str(folder), "KUBECONFIG": str(config)}
         self._workloads = Workloads(cluster)
         install(cluster, bookinfo.objects())
         self.settle()
@@ -117,17 +130,9 @@ class Town:
 
     def type(self, command: str) -> str:
         """Type a remedy into a shell, as a finding gives it; what it prints. Fails where the command does."""
-        found = subprocess.run(
-            ["bash", "-euc", command],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            check=False,
-        )
-        assert found.returncode == 0, f"{command}\n{found.stderr}"
+        printed = typed(command, self._config)
         self.settle()
-        return found.stdout + found.stderr
+        return printed
 
     def cured(self, group: ModuleType, code: str) -> Finding:
         """
