@@ -429,9 +429,9 @@ PLANTS = (
     preflight("ambient mode is a lack of sidecars", "sidecars", " and not is_ambient(pod, labels)]", "]"),
     preflight("what was declared TLS is made HTTP", "ports", "        declared = spoken in TLS or spoken in OPAQUE - {\"tcp\"}\n", "        declared = False\n"),
     preflight("a gateway reads what a port is called", "ports", "_protocols(survey, [one for one in ways if one.from_sidecars])", "_protocols(survey, ways)"),
-    preflight("a rule is seen though it is not exported", "rules", "    seen = [one for one in best if one.exported & {PUBLIC, client.namespace}]\n", "    seen = best\n", "as_istiod"),
+    preflight("a rule is seen though it is not exported", "rules", "    seen = [one for one in best if one.exported & {PUBLIC, client.namespace}]\n", "    seen = best\n", "subsets"),
     preflight("an HPA of KEDA's is patched itself", "capacity", " and not any(one.get(\"kind\") == \"ScaledObject\" for one in owners)", ""),
-    preflight("the youngest policy holds", "tls", "    return min(policies, key=", "    return max(policies, key=", "as_istiod"),
+    preflight("the youngest policy holds", "tls", "    return min(policies, key=", "    return max(policies, key="),
     # preflight: who is in force, whom the weights reach, what bends the evidence
     preflight("the younger claim is the one in force", "routing", "return group, age_of(found)", "return group, age_of(found)[::-1]", "routing"),
     preflight("what is exported by name waits for its age", "routing", "        return group, age_of(found)", "        return 0, age_of(found)", "conflicts"),

@@ -318,8 +318,9 @@ def subsets_of(host: str, namespace: str, rules: Iterable[Object]) -> tuple[dict
     chosen = rules_in_force(host, namespace, rules)
     subsets: dict[str, Mapping[str, str]] = {}
     for rule in chosen:
-        for subset in rule["spec"].get("subsets") or ():
-            subsets.setdefault(subset["name"], subset.get("labels") or {})
+        for subset in (rule.get("spec") or {}).get("subsets") or ():
+            if name := (subset or {}).get("name"):
+                subsets.setdefault(name, subset.get("labels") or {})
     return subsets, "/".join(_identity(chosen[0])) if chosen else ""
 
 

@@ -62,13 +62,6 @@ WARMUP = Code(
     "New pods get less than their share for a while (warmup): the canary's first minutes are kinder than later ones.",
     "Let the first step bake longer than the warm-up.",
 )
-POLICIES_DIFFER = Code(
-    "PoliciesDiffer",
-    "warning",
-    "Clients call the two versions under different policies of the DestinationRule: what differs may be the policy and "
-    "not the code.",
-    "Say it of both subsets or of the whole host.",
-)
 RETRIES_COVER = Code(
     "RetriesCoverFailures",
     "warning",
@@ -118,7 +111,6 @@ CODES = (
     POOL,
     LOCALITY,
     WARMUP,
-    POLICIES_DIFFER,
     RETRIES_COVER,
     TIMEOUT_BELOW,
     HEADERS_DIFFER,
@@ -130,7 +122,6 @@ SAFE_RETRIES = "connect-failure,refused-stream"
 """Conditions under which no pod has taken the request."""
 COVERING = frozenset({"5xx", "gateway-error", "internal"})
 """Conditions by which a version's own failures are tried again, beside statuses in numbers."""
-COMPARED = ("loadBalancer", "connectionPool", "outlierDetection")
 DEFAULT_ATTEMPTS = 2
 FEW = 3
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)")
@@ -327,13 +318,6 @@ def _policies(survey: Survey) -> Iterator[Finding]:
             if (block.where, block.path) not in said:
                 said.add((block.where, block.path))
                 yield from _of_block(survey, block)
-        stable, canary = ({one.kind: one.said for one in side} for side in sides)
-        differing = [kind for kind in COMPARED if stable.get(kind) != canary.get(kind)]
-        whose = next((one.where for side in sides for one in side if one.kind in differing), "")
-        if differing and ("differ", whose) not in said:
-            said.add(("differ", whose))
-            names = " and ".join(map(str, survey.versions))
-            yield POLICIES_DIFFER.at(whose, f"{', '.join(differing)} differ between {names}")
     yield from _of_mesh(survey)
 
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canaryd.kube import DESTINATION_RULES
@@ -27,6 +27,8 @@ from tests.preflight.stage import plan
 Object = dict[str, Any]
 FULL = "reviews.default.svc.cluster.local"
 PLACES = ("default", "shop", "istio-system")
+OFTEN = ("default", "default", *PLACES)
+"""Where rules stand: mostly where they meet others."""
 LABELS: list[Object] = [{"app": "page"}, {"app": "shop", "version": "v1"}, {}]
 POLICIES: list[Object] = [
     {"tls": {"mode": "DISABLE"}},
@@ -34,7 +36,7 @@ POLICIES: list[Object] = [
     {"portLevelSettings": [{"port": {"number": 9080}, "tls": {"mode": "ISTIO_MUTUAL"}}]},
     {"connectionPool": {"tcp": {"maxConnections": 1}}, "tls": {"mode": "SIMPLE"}},
 ]
-ages = st.integers(1, 9).map(lambda day: f"2026-01-0{day}T00:00:00Z")
+ages = st.integers(1, 4).map(lambda day: f"2026-01-0{day}T00:00:00Z")
 
 
 @st.composite
@@ -58,11 +60,12 @@ def destination_rules(draw: st.DrawFn) -> Object:
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": "DestinationRule",
-        "metadata": {"namespace": draw(st.sampled_from(PLACES)), "creationTimestamp": draw(ages)},
+        "metadata": {"namespace": draw(st.sampled_from(OFTEN)), "creationTimestamp": draw(ages)},
         "spec": spec,
     }
 
 
+@settings(max_examples=500, deadline=None)
 @given(st.lists(destination_rules(), max_size=5), st.sampled_from(PLACES), st.sampled_from(LABELS))
 def test_each_caller_sees_the_rule_that_istiod_gives_it(rules: list[Object], place: str, labels: Object) -> None:
     for number, rule in enumerate(rules):
@@ -92,11 +95,12 @@ def peer_authentications(draw: st.DrawFn) -> Object:
     return {
         "apiVersion": "security.istio.io/v1",
         "kind": "PeerAuthentication",
-        "metadata": {"namespace": draw(st.sampled_from(PLACES)), "creationTimestamp": draw(ages)},
+        "metadata": {"namespace": draw(st.sampled_from(OFTEN)), "creationTimestamp": draw(ages)},
         "spec": spec,
     }
 
 
+@settings(max_examples=500, deadline=None)
 @given(st.lists(peer_authentications(), max_size=5), st.sampled_from([9080, 8080]))
 def test_a_pod_accepts_what_its_sidecar_is_told_to(policies: list[Object], port: int) -> None:
     for number, each in enumerate(policies):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -157,13 +157,14 @@ def around(found: Object, versions: list[Version]) -> dict[Kind, list[Object]]:
         DEPLOYMENTS: [],
         GATEWAYS: [_gateway(name, home) for name in found["spec"].get("gateways") or () if name != "mesh"],
     }
+    ports = {int(number) for number in re.findall(r'"number": (\d+)', json.dumps(found["spec"]))}
     subsets: dict[tuple[str, str], list[str]] = {}
     for version in versions:
         name, place = service_of(version.host, home)
         if name:
             subsets.setdefault((place, name), []).append(version.subset)
     for (place, name), known in subsets.items():
-        objects[SERVICES].append(_object(place, name, spec=_service({"app": name})))
+        objects[SERVICES].append(_object(place, name, spec=_service({"app": name}, ports)))
         named = [each for each in dict.fromkeys(known) if each]
         if named:
             spec = {
@@ -183,8 +184,8 @@ def _object(namespace: str, name: str, *, spec: Object | None = None, **meta: An
     return {"metadata": {"name": name, **home, **meta}, "spec": spec or {}}
 
 
-def _service(selector: Object) -> Object:
-    numbers = sorted({80, 443, 8080, 9080, 15443})
+def _service(selector: Object, named: Iterable[int] = ()) -> Object:
+    numbers = sorted({80, 443, 8080, 9080, 15443, *named})
     ports = [{"name": f"http-{one}", "port": one, "targetPort": one, "appProtocol": "http"} for one in numbers]
     return {"selector": selector, "ports": ports, "clusterIP": "10.0.0.1"}
 

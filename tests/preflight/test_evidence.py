@@ -125,15 +125,6 @@ def test_the_meshs_locality_is_said(town: Town) -> None:
     assert town.codes(evidence) == ["LocalityPreferred"]
 
 
-def test_versions_under_other_policies_are_not_compared_as_code(town: Town) -> None:
-    rule(town, subsets=subsets(v3={"connectionPool": {"tcp": {"maxConnections": 9}}}))
-    found = [one for one in town.found(evidence) if one.code == "PoliciesDiffer"]
-    assert ["connectionPool" in one.sentence for one in found] == [True]
-    same = {"connectionPool": {"tcp": {"maxConnections": 9}}}
-    rule(town, subsets=subsets(v1=same, v3=same))
-    assert "PoliciesDiffer" not in town.codes(evidence)
-
-
 # -- the entry
 
 

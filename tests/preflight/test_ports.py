@@ -84,6 +84,18 @@ def test_a_gateway_reads_requests_as_its_own_servers_say(town: Town) -> None:
     assert town.found(ports) == []
 
 
+def test_an_entrys_matches_may_name_gateways_of_their_own(town: Town) -> None:
+    with_ports(town, port("https-web"))
+    found = bookinfo.virtual_service({"v1": 100})
+    found["spec"] |= {"gateways": ["mesh", "bookinfo-gateway"]}
+    found["spec"]["http"][0]["match"] = [{"gateways": ["bookinfo-gateway"]}]
+    town.apply(found)
+    assert town.found(ports) == []
+    found["spec"]["http"][0]["match"].append({"uri": {"prefix": "/reviews"}})
+    town.apply(found)
+    assert town.codes(ports) == ["PortNotHttp"]
+
+
 def test_the_host_that_is_called_decides_and_not_the_destination(town: Town) -> None:
     """Two Services, a version each: callers know only the one that the VirtualService is about."""
     hosts = {"virtualService": "reviews", "host": "reviews"}
@@ -131,6 +143,14 @@ def test_of_two_http_ports_people_must_choose(town: Town) -> None:
 def test_a_port_named_by_number_is_clear(town: Town) -> None:
     with_ports(town, port(), port("tcp-admin", 9090))
     routed(town, 9080, 9080)
+    assert town.found(ports) == []
+
+
+def test_a_canary_that_is_put_in_gets_stables_port(town: Town) -> None:
+    with_ports(town, port(), port("tcp-admin", 9090))
+    found = bookinfo.virtual_service({"v1": 100})
+    found["spec"]["http"][0]["route"][0]["destination"]["port"] = {"number": 9080}
+    town.apply(found)
     assert town.found(ports) == []
 
 

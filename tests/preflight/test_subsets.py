@@ -100,6 +100,8 @@ def test_a_rule_for_some_workloads_lacks_the_subset(town: Town) -> None:
 def test_a_rule_for_other_workloads_is_not_the_callers(town: Town) -> None:
     town.apply(rule("v1", name="special", workloadSelector={"matchLabels": {"app": "somebody"}}))
     assert town.found(subsets) == []
+    assert rule_for(town.survey(), "reviews", Client("default")).subsets.keys() == {"v1", "v2", "v3"}
+    assert rule_for(town.survey(), "reviews", Client("default", {"app": "somebody"})).subsets.keys() == {"v1"}
 
 
 @pytest.mark.parametrize("exported", [["."], ["bookinfo", "istio-system"]], ids=str)

@@ -66,6 +66,18 @@ def test_what_stands_beside_the_tls_block_stays(town: Town) -> None:
     assert found["spec"]["subsets"][2]["trafficPolicy"] == {"loadBalancer": {"simple": "RANDOM"}}
 
 
+def test_the_settings_of_other_ports_stay(town: Town) -> None:
+    rule = secured("DISABLE", subset="v3", port=9080)
+    settings = rule["spec"]["subsets"][2]["trafficPolicy"]["portLevelSettings"]
+    other = {"port": {"number": 8080}, "tls": {"mode": "DISABLE"}}
+    settings.insert(0, other)
+    town.apply(rule)
+    town.cured(tls, "PlainTowardStrict")
+    found = town.cluster.find("DestinationRule", "default", "reviews")
+    assert found
+    assert found["spec"]["subsets"][2]["trafficPolicy"] == {"portLevelSettings": [other]}
+
+
 def test_plain_text_toward_permissive_is_taken(town: Town) -> None:
     town.apply(secured("DISABLE"), policy("PERMISSIVE"))
     assert town.found(tls) == []
