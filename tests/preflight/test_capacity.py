@@ -65,6 +65,14 @@ def scaled_object(version: str, **spec: Any) -> Object:
     }
 
 
+def kedas_own(version: str) -> Object:
+    """The HPA that KEDA makes from a ScaledObject."""
+    found = autoscaler(version, 1, 100)
+    reference = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": f"reviews-{version}", "uid": "1"}
+    found["metadata"]["ownerReferences"] = [reference]
+    return found
+
+
 def test_as_many_pods_as_stable_has_are_enough(town: Town) -> None:
     assert town.found(capacity) == []
 
@@ -154,10 +162,7 @@ def test_an_autoscaler_that_was_switched_off_is_not_blind(town: Town) -> None:
 def test_keda_takes_stables_pods_away(town: Town) -> None:
     """KEDA makes an HPA of its own, and puts back what is changed there."""
     town.cluster.apply(KEDA)
-    own = autoscaler("v1", 1, 100)
-    reference = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "reviews-v1", "uid": "1"}
-    own["metadata"]["ownerReferences"] = [reference]
-    town.apply(scaled_object("v1"), own)
+    town.apply(scaled_object("v1"), kedas_own("v1"))
     finding = town.cured(capacity, "StableShrinks")
     assert finding.where == "ScaledObject default/reviews-v1"
     assert finding.remedy.startswith("kubectl patch scaledobjects.keda.sh reviews-v1 -n default")
@@ -171,9 +176,10 @@ def test_keda_takes_the_canarys_last_pod_away(town: Town) -> None:
 
 def test_keda_that_is_paused_takes_nothing(town: Town) -> None:
     town.cluster.apply(KEDA)
-    found = scaled_object("v3")
-    found["metadata"]["annotations"] = {"autoscaling.keda.sh/paused-replicas": "2"}
-    town.apply(found)
+    for version in ("v1", "v3"):
+        found = scaled_object(version)
+        found["metadata"]["annotations"] = {"autoscaling.keda.sh/paused-replicas": "2"}
+        town.apply(found, kedas_own(version))
     assert town.found(capacity) == []
 
 
