@@ -34,6 +34,8 @@ from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Run
 from canaryd.preflight.examining import Preflight as Examiner
+from canaryd.preflight.hearing import Hearing
+from canaryd.preflight.neighbourhood import Neighbourhood
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal, FolderStore
 
@@ -61,21 +63,27 @@ class World:
 
 def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal, shelf: Shelf | None = None) -> World:
     """The adapters of a controller, whose runs live in the cluster itself; ``shelf`` is what its runs look at."""
-    clock = SystemClock()
-    return World(IstioMesh(kube, shelf), Sources(settings), store, journal, clock, Examiner(kube, None, clock.now))
+    clock, sources = SystemClock(), Sources(settings)
+    return World(IstioMesh(kube, shelf), sources, store, journal, clock, _examiner(kube, sources, settings, clock))
 
 
 def world(settings: Settings) -> World:
     """The adapters that ``settings`` choose. Raises Rejected when a kubeconfig or URL cannot be used."""
     kube, clock = connect(settings.kubeconfig, settings.context, timeout=settings.timeout), SystemClock()
+    sources = Sources(settings)
     return World(
         mesh=IstioMesh(kube),
-        metrics=Sources(settings),
+        metrics=sources,
         store=FolderStore(settings.state),
         journal=FolderJournal(settings.state),
         clock=clock,
-        preflight=Examiner(kube, None, clock.now),
+        preflight=_examiner(kube, sources, settings, clock),
     )
+
+
+def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) -> Examiner:
+    """Preflight on connections of its own: it may take its time, and a run in flight must not wait for it."""
+    return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look)
 
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:
