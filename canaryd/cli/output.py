@@ -32,9 +32,10 @@ def say_problems(title: str, refused: Refused) -> None:
     typer.secho(f"{title}: {count} problem{'s' if count != 1 else ''}, nothing was changed", err=True, bold=True)
     for problem in refused.problems:
         typer.echo(f"  {typer.style(problem.path, fg='red')}", err=True)
-        found = f"    found     {problem.value}\n" if problem.value else ""
-        remedy = f"\n    remedy    {problem.advice}" if problem.advice else ""
-        typer.echo(f"{found}    expected  {problem.expected}{remedy}", err=True)
+        said = {"found": problem.value, "expected": problem.expected, "remedy": problem.advice}
+        for word, words in said.items():
+            if words:
+                typer.echo(f"    {word:<9} {words}", err=True)
 
 
 @contextmanager

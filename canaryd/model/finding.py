@@ -101,5 +101,10 @@ def as_finding(problem: Problem, code: str = "Refused") -> Finding:
 def as_problem(finding: Finding) -> Problem:
     """A finding that stops a run, as a reason to refuse it."""
     return Problem(
-        finding.where, "", finding.sentence, "", finding.code, command=finding.remedy, transient=finding.transient
+        path=finding.where,
+        value=f"{finding.sentence} [{finding.code}]",
+        expected="",
+        code=finding.code,
+        command=finding.remedy,
+        transient=finding.transient,
     )

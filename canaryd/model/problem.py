@@ -19,9 +19,9 @@ class Problem:
     One thing that is wrong.
 
     ``path`` says where (``spec.steps.1.weight``, or ``VirtualService default/reviews``), ``value`` what was found (as
-    text, empty where nothing was), ``expected`` what had been expected, ``remedy`` what to do in words, and ``command``
-    what to type, if there is something. ``code`` is its kind (see ``model/finding.py``), where it has one, and
-    ``transient`` says that it passes by itself.
+    text, empty where nothing was), ``expected`` what had been expected (empty where the value says it), ``remedy`` what
+    to do in words, and ``command`` what to type, if there is something. ``code`` is its kind (see
+    ``model/finding.py``), where it has one, and ``transient`` says that it passes by itself.
     """
 
     path: str
@@ -38,9 +38,9 @@ class Problem:
         return ": ".join(filter(None, (self.remedy, self.command)))
 
     def __str__(self) -> str:
-        found = f", got {self.value}" if self.value else ""
+        found = f"got {self.value}" if self.value and self.expected else self.value
         advice = f" ({self.advice})" if self.advice else ""
-        return f"{self.path}: {self.expected}{found}{advice}"
+        return f"{self.path}: {', '.join(filter(None, (self.expected, found)))}{advice}"
 
 
 class Refused(CanarydError):  # noqa: N818  # it is an answer, not a fault

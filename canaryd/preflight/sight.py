@@ -14,7 +14,7 @@ NOT_LOOKED_AT = Code(
     "NotLookedAt",
     "info",
     "canaryd's account may not read a kind that preflight looks at; its checks say nothing, neither good nor bad.",
-    "Grant it `get` and `list` on the kind; the role in `deploy/` has all of them where it is bound for the whole cluster.",
+    "Grant it `get` and `list` on the kind; the role in `deploy/` has all of them, bound for the whole cluster.",
 )
 CHECK_BROKEN = Code(
     "CheckBroken",

@@ -102,10 +102,14 @@ def test_a_faulty_canary_is_rolled_back(stage: Stage) -> None:
 
 
 def test_what_cannot_be_proven_in_time_is_inconclusive(stage: Stage) -> None:
-    """Exit 12, and back at stable."""
+    """Preflight says so before it begins; begun all the same: exit 12, and back at stable."""
     analysis = PLAN["spec"]["analysis"] | {"minRequests": 10_000_000}
-    plan = stage.plan(analysis=analysis, onInconclusive={"hold": "1s", "then": "rollback"})
-    process = stage.start("run", plan)
+    spec = {"analysis": analysis, "onInconclusive": {"hold": "1s", "then": "rollback"}}
+    refused = stage.start("run", stage.plan(**spec))
+    assert refused.ended() == REFUSED
+    assert "TooLittleTraffic" in refused.output
+    accepted = [{"code": "TooLittleTraffic", "reason": "to see how it ends"}]
+    process = stage.start("run", stage.plan(**spec, acceptFindings=accepted))
     assert process.ended() == INCONCLUSIVE, process.output
     settled_at_stable(stage)
 

@@ -159,6 +159,6 @@ def test_findings_are_in_order_each_once() -> None:
     assert in_order([note, bad, note]) == (bad, note)
     assert worst([note, bad]) == "error"
     assert worst([]) is None
-    assert as_problem(bad).expected == "b"
+    assert str(as_problem(bad)) == "a: b [Bad]"
     assert accepted([bad], {"Other": "x"}) == (bad,)
     assert summary([bad, bad]) == "preflight has 2 errors: Bad: a: b; Bad: a: b"
