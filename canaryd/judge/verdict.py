@@ -15,14 +15,25 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import fsum
 
-from canaryd.judge import comparison, custom, guards, limits, objectives, readings, traffic, unattributed, wording
+from canaryd.judge import (
+    comparison,
+    custom,
+    exposure,
+    guards,
+    limits,
+    objectives,
+    readings,
+    traffic,
+    unattributed,
+    wording,
+)
 from canaryd.judge.comparison import add, fresh, tallied
 from canaryd.judge.dispersion import over_time, scattered, scattered_pods
 from canaryd.judge.histogram import faded, nearest
 from canaryd.judge.mixture import grow, lay, shrink, stake_of, worth
 from canaryd.judge.shares import shares_of
 from canaryd.model.cells import BEFORE, Cell, Gap
-from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Wager
+from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Proof, Wager
 from canaryd.model.plan import Analysis, Check
 from canaryd.model.traffic import NOTHING
 
@@ -78,6 +89,14 @@ def _entered(state: JudgeState, cell: Cell | Gap) -> JudgeState:
     )
 
 
+def _without_pass(state: JudgeState) -> JudgeState:
+    """The state with nothing gathered for PASS; a level that is told goes on where nothing was."""
+    if not state.settled_cells:
+        return state
+    checks = tuple(replace(one, proof=Proof()) for one in state.checks)
+    return replace(state, checks=checks, settled_cells=0, settled_requests=0.0)
+
+
 def _rebounded(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     """The state with latency begun anew where the histogram's bounds are others than before."""
     bounds = state.history.bounds
@@ -96,7 +115,17 @@ def _rebounded(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
 
 
 def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
-    """The evidence after a cell in which the canary has a share."""
+    """
+    The evidence after a cell in which the canary has a share.
+
+    Whether that is the share of the split is asked first. Until it is proven the cell is no more than one that has not
+    settled: evidence of harm, and nothing for PASS. What was gathered before it went astray is thrown away.
+    """
+    followed = exposure.followed(analysis, state.exposure, cell)
+    if followed.since is None or followed.since != state.exposure.since:
+        state = _without_pass(state)
+    state = replace(state, exposure=followed)
+    cell = replace(cell, settled=cell.settled and followed.since is not None)
     since = state.canary_since
     if since is None and cell.canary.requests > 0:
         since = cell.start
@@ -115,7 +144,6 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
         failure=state.failure or _failure(analysis, state) or _limit(analysis, state, cell),
         settled_cells=state.settled_cells + settled,
         settled_requests=state.settled_requests + (cell.canary.requests if settled else 0.0),
-        exposure=guards.exposed(state.exposure, cell),
     )
 
 

@@ -144,12 +144,10 @@ def unattributed(failures: float, sent: float, no_cluster: float = 0.0) -> str:
     )
 
 
-def exposure(seen: float, expected: float, total: float, split: str) -> str:
-    """What the canary got, beside what the split would have sent it."""
-    return (
-        f"{number(seen)} of {number(total)} requests ({percent(seen, total)}) "
-        f"where {split} are about {number(round(expected))}"
-    )
+def share_of(part: float, whole: float, interval: tuple[float, float]) -> str:
+    """How much of the requests the canary got, with the interval that its share is in (shares of 1)."""
+    low, high = (percent(bound, 1).removesuffix(" %") for bound in interval)
+    return f"{percent(part, whole)} of {number(whole)} requests (95 % interval {low} to {high} %)"
 
 
 def window(tally: Tally, level: str, rising: bool) -> str:

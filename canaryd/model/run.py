@@ -209,7 +209,18 @@ class Run:
 
     @property
     def baked(self) -> tuple[Cell, ...]:
-        """The settled cells without a gap under the present split."""
+        """The cells that fill the bake: settled, without a gap, and from when the new share was proven."""
+        since = self.present.shared_from if self.present else None
+        return () if since is None else tuple(cell for cell in self.settled if cell.start >= since)
+
+    @property
+    def present(self) -> Evidence | None:
+        """The evidence, if it is of the present segment."""
+        return self.evidence if self.evidence and self.evidence.segment == self.segment.index else None
+
+    @property
+    def settled(self) -> tuple[Cell, ...]:
+        """The settled cells without a gap under the present split, whether its share was proven or not."""
         return tuple(
             cell
             for cell in self.cells
