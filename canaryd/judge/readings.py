@@ -6,7 +6,7 @@ Nothing is decided here and no evidence changes; the words themselves are in ``w
 
 from __future__ import annotations
 
-from canaryd.judge import comparison, custom, errors, exposure, objectives, traffic, wording
+from canaryd.judge import comparison, custom, errors, exposure, objectives, traffic, unattributed, wording
 from canaryd.judge.comparison import scatter_of
 from canaryd.judge.dispersion import over_time
 from canaryd.judge.mixture import worth
@@ -108,7 +108,12 @@ def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, ris
 
 def reachability_words(one: CheckState, rising: bool) -> str:
     tally = one.rise if rising else one.level
-    return wording.unattributed(*comparison.split_at(tally.canary, 0), dict(tally.causes).get("NC", 0.0))
+    causes = dict(tally.causes)
+    clients = {
+        name.removeprefix(unattributed.AT): count for name, count in causes.items() if name.startswith(unattributed.AT)
+    }
+    at = tuple(sorted(clients, key=lambda client: (-clients[client], client)))
+    return wording.unattributed(*comparison.split_at(tally.canary, 0), causes.get("NC", 0.0), at)
 
 
 def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:

@@ -121,6 +121,7 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     Whether that is the share of the split is asked first. Until it is proven the cell is no more than one that has not
     settled: evidence of harm, and nothing for PASS. What was gathered before it went astray is thrown away.
     """
+    cell = unattributed.ours(cell, state.history)
     followed = exposure.followed(analysis, state.exposure, cell)
     if followed.since is None or followed.since != state.exposure.since:
         state = _without_pass(state)
@@ -165,8 +166,7 @@ def _reached(one: CheckState, cell: Cell, history: History) -> CheckState:
     if not sent:
         return one
     wager = lay(one.wager, cell.split.canary, cell.seconds, unattributed.PRIOR)
-    causes = (("NC", cell.no_cluster),) if cell.no_cluster else ()
-    one = tallied(one, cell.seconds, (max(0.0, sent - charged), charged), (), causes)
+    one = tallied(one, cell.seconds, (max(0.0, sent - charged), charged), (), unattributed.causes(cell))
     return replace(one, wager=grow(wager, unattributed.harm(cell, history)))
 
 
@@ -246,6 +246,8 @@ def _learned(history: History, cell: Cell) -> History:
             quiet_requests=history.quiet_requests + requests,
             quiet_failures=history.quiet_failures + cell.unattributed,
         )
+    if cell.split == NOTHING:
+        history = unattributed.remembered(history, cell)
     elapsed = 0.0 if history.end is None else cell.end - history.end
     stable = cell.stable
     history = replace(

@@ -129,11 +129,19 @@ def scatter(what: str, found: float | None, assumed: float) -> str:
     return ""
 
 
-def unattributed(failures: float, sent: float, no_cluster: float = 0.0) -> str:
-    """Requests that found no healthy canary; for ``no_cluster`` of the service's the mesh had no destination at all."""
+def unattributed(failures: float, sent: float, no_cluster: float = 0.0, clients: tuple[str, ...] = ()) -> str:
+    """
+    Requests that found no healthy canary; for ``no_cluster`` of the service's the mesh had no destination at all.
+
+    That is each client's own affair: ``clients`` are those that met it, the most affected first.
+    """
     missing = ""
     if no_cluster:
-        missing = f"; for {number(no_cluster)} the mesh knew no destination (NC): is the subset in the DestinationRule?"
+        at = f" of {', '.join(clients[:NAMED])}{' and others' if len(clients) > NAMED else ''}" if clients else ""
+        missing = (
+            f"; for {number(no_cluster)} the proxies{at} knew no destination (NC): "
+            "is the subset in the DestinationRule of the client's namespace?"
+        )
     if not failures:
         sent_to = f"about {number(round(sent))} requests were sent to the canary"
         return f"reachability: {sent_to} and none found it dead{missing}"

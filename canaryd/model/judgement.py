@@ -170,7 +170,9 @@ class History:
 
     ``quiet_requests`` and ``quiet_failures`` are the service's requests, and the unattributed
     failures among them, in the cells before the canary had any share. ``rates`` are the last totals per second.
-    ``failing``, ``slow`` and ``pods`` tell how stable's failures and slow requests scatter.
+    ``failing``, ``slow`` and ``pods`` tell how stable's failures and slow requests scatter. ``without_cluster`` holds
+    for each client, by name, its requests before the canary had any share, and those among them for which its proxy had
+    no cluster (NC).
     """
 
     bounds: tuple[float, ...] = ()
@@ -184,6 +186,7 @@ class History:
     failing: Scatters = SCATTERS
     slow: Scatters = SCATTERS
     pods: PodScatter = PodScatter()
+    without_cluster: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -548,7 +548,7 @@ def test_a_destination_that_the_mesh_does_not_know_is_said():
     lost = replace(cell(0, 25, counts(0), counts(300), unattributed=90), no_cluster=80.0)
     words = reading(ERRORS, folded(ERRORS, [lost]), UNATTRIBUTED).sentence
     assert "found no healthy canary" in words
-    assert "; for 80 the mesh knew no destination (NC): is the subset in the DestinationRule?;" in words
+    assert "; for 80 the proxies knew no destination (NC): is the subset in the DestinationRule of the client" in words
     other = reading(ERRORS, folded(ERRORS, [replace(lost, no_cluster=0.0)]), UNATTRIBUTED).sentence
     assert "destination" not in other
 

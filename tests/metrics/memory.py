@@ -77,10 +77,10 @@ def _value(book: Book, question: Question, sought: Sought, at: float) -> Value:
 
 def answers(book: Book, sought: Sought, window: Window) -> parse.Answers:
     """What ``book`` answers to the queries of the cell."""
-    hosts, stray, durations, pods = promql.selectors(sought)
+    hosts, stray, durations, pods, uninjected = promql.selectors(sought)
     return parse.Answers(
         tuple(book.requests((hosts, stray), window.start, window.end)),
         tuple(book.durations((durations,), window.start, window.end)),
         tuple(book.scrapes(hosts, durations, window.start, window.end)),
-        tuple(book.pods((pods,), window.start, window.end)),
+        tuple(book.pods(pods, uninjected, window.start, window.end)),
     )

@@ -90,8 +90,8 @@ class Recorded(Answering):
             return book.requests(selectors, start, at)
         if query == promql.sum_of_deltas(selectors, ("le", *promql.OUTCOME), length):
             return book.durations(selectors, start, at)
-        if query == promql.sum_of_deltas(selectors, (*promql.POD, *promql.OUTCOME), length):
-            return book.pods(selectors, start, at)
+        if len(selectors) == 2 and query == promql.at_the_pods(selectors[0], selectors[1], length):
+            return book.pods(selectors[0], selectors[1], start, at)
         if len(selectors) == 2 and query == promql.facts(selectors[0], selectors[1], length):
             return book.scrapes(selectors[0], selectors[1], start, at)
         if selectors and query == f"sum by (destination_workload) (count_over_time({selectors[0]}[1h]))":
