@@ -46,6 +46,13 @@ class Mesh(Protocol):
     def hosts(self, route: Route) -> tuple[str, ...]:
         """The fully qualified names of the services behind both versions."""
 
+    def suspects(self, route: Route, clients: Sequence[str]) -> tuple[str, ...]:
+        """
+        Why ``clients`` (``workload.namespace``) may not meet the weights, the likeliest cause first; changes nothing.
+
+        With no clients: what speaks against the weights for everybody.
+        """
+
 
 class Metrics(Protocol):
     """Where counts come from: one place, or several by name (``Sought.source``)."""

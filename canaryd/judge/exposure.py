@@ -45,7 +45,7 @@ MOST_CLIENTS = 20
 MATERIAL = 0.05
 """Lagging clients with more than this part of the requests keep PASS from counting; fewer are told and no more."""
 OVERDUE = 3.0
-"""Times the evidence that a proof needs: when a split that is in force would have brought so much, it is not."""
+"""Times the evidence that a proof needs (a cell counts once at most): a split in force would long have brought it."""
 SURE = 1.96
 """Standard deviations of the interval that people are shown."""
 NAMED = 3
@@ -113,10 +113,9 @@ def doubt(exposure: Exposure, split: Split) -> str:
     late = lagging(exposure)
     if _material(exposure) and late:
         told = ", ".join(_of_client(one) for one in late[:NAMED])
+        who = "not every client follows" if len(late) < len(exposure.clients) else "no client follows"
         more = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
-        return (
-            f"share: not every client follows the split of {split}: {told}{more}{_as_before(exposure, late[0], split)}"
-        )
+        return f"share: {who} the split of {split}: {told}{more}{_as_before(exposure, late[0], split)}"
     if astray(exposure):
         everybody = exposure.everybody
         if not everybody.rise[0]:
@@ -225,9 +224,8 @@ def _moved(exposure: Exposure, counts: tuple[float, float], cell: Cell, former: 
     wager = lay(exposure.moved, cell.split.canary, cell.seconds, (1.0,))
     wager = grow(wager, (_log_e(counts, edge, sought),))
     to_the_letter = sought * log(sought / edge) + (1 - sought) * log((1 - sought) / (1 - edge))
-    return replace(
-        exposure, moved=wager, arrived=worth(wager) >= 1 / ALPHA_SHARE, due=exposure.due + counts[1] * to_the_letter
-    )
+    due = exposure.due + min(_LOG_BOUND, counts[1] * to_the_letter)
+    return replace(exposure, moved=wager, arrived=worth(wager) >= 1 / ALPHA_SHARE, due=due)
 
 
 def _told_apart(former: float, split: float) -> tuple[float, float]:

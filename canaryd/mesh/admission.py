@@ -228,12 +228,18 @@ def _full(name: str, namespace: str) -> tuple[str, str]:
     return elsewhere or namespace, short
 
 
-def _gitops(virtual_service: Object) -> list[str]:
+def gitops_marks(virtual_service: Object) -> list[str]:
+    """What says that a GitOps tool keeps the object; empty where nothing does."""
     meta = virtual_service["metadata"]
     marks = {**(meta.get("labels") or {}), **(meta.get("annotations") or {})}
     found = [key for key in GITOPS if key in marks]
     if marks.get("app.kubernetes.io/managed-by") == "Helm":
         found.append("app.kubernetes.io/managed-by: Helm")
+    return found
+
+
+def _gitops(virtual_service: Object) -> list[str]:
+    found = gitops_marks(virtual_service)
     if not found:
         return []
     namespace, name = _identity(virtual_service)
