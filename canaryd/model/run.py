@@ -216,7 +216,8 @@ class Run:
     @property
     def present(self) -> Evidence | None:
         """The evidence, if it is of the present segment."""
-        return self.evidence if self.evidence and self.evidence.segment == self.segment.index else None
+        known = self.evidence if self.segments else None
+        return known if known and known.segment == self.segment.index else None
 
     @property
     def settled(self) -> tuple[Cell, ...]:

@@ -59,7 +59,8 @@ def _measured(run: Run) -> str:
     if run.evidence is None or run.final:
         return ""
     known = [run.past.sentence] if run.past else []
-    said = [*known, *(reading.sentence for reading in run.evidence.readings)]
+    traffic = [words for words in (run.present.share, run.present.notes) if words] if run.present else []
+    said = [*known, *traffic, *(reading.sentence for reading in run.evidence.readings)]
     return "Measured so far:\n" + "\n".join(f"  - {sentence}" for sentence in said)
 
 
