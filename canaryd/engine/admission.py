@@ -8,7 +8,7 @@ run's own copy and told, never silently obeyed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import uuid4
 
@@ -88,8 +88,10 @@ def begin(
     if problems := (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics)):
         raise Refused(problems)
     now = clock.now()
-    outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
-    record = store.save(Record(_new(plan, admission, now, kept, uid)))
+    sought = _sought(plan, admission, mesh)
+    outlook = _outlook(plan, admission, sought, metrics, now)
+    run = replace(_new(plan, admission, now, kept, uid), settles=_settle_time(plan, sought, metrics))
+    record = store.save(Record(run))
     return Begun(record, resumed=False, remarks=(*admission.remarks, *outlook))
 
 
@@ -222,6 +224,17 @@ def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics,
             rate = (seen.stable.requests + seen.canary.requests) / seconds
             return (prospect(plan.spec, rate, seen.stable.errors / seen.stable.requests).sentence,)
     return ()
+
+
+def _settle_time(plan: Plan, sought: Sought, metrics: Metrics) -> float | None:
+    """The settle time in seconds, learned once, so that a run's cells lie where they lay after any restart."""
+    analysis = plan.spec.analysis
+    if analysis.settle != "auto":
+        return None
+    try:
+        return analysis.settle_for(metrics.pace(sought)).total_seconds()
+    except CanarydError:
+        return analysis.settle_for(None).total_seconds()
 
 
 def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"], uid: str) -> Run:

@@ -66,6 +66,9 @@ class Metrics(Protocol):
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """The same for each of ``windows``, which are of one length and follow one another, for little more."""
 
+    def pace(self, sought: Sought) -> float | None:
+        """Seconds that istiod needs to reach nearly every proxy (p99 of late); None where nobody counts that."""
+
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why nothing could be measured here; empty when it can. Raises nothing."""
 

@@ -186,9 +186,9 @@ def _followed(one: Following, counts: tuple[float, float], cell: Cell, bound: fl
         one.astray if one.astray.capital else _BLANK, cell.split.canary, cell.seconds, _prior(cell.split, upward=upward)
     )
     wager = grow(wager, _against_the_band(counts, cell.split))
+    rising = 1 < worth(one.astray) <= worth(wager)
     if (stake := stake_of(wager)) > MOST * bound:
         wager = shrink(wager, MOST * bound / stake)
-    rising = worth(one.astray) > 1
     return replace(
         one,
         astray=wager,

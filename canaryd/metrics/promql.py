@@ -152,6 +152,11 @@ def delta(selector: str, milliseconds: int) -> str:
     return f"((({selector} - {before}) >= 0) or ({selector} < 0.5 * {before}) or ({selector} unless {before}))"
 
 
+def convergence() -> str:
+    """Seconds within which istiod brought 99 % of late changes to a proxy (its own pilot_proxy_convergence_time)."""
+    return "histogram_quantile(0.99, sum by (le) (rate(pilot_proxy_convergence_time_bucket[5m])))"
+
+
 def of_hosts(sought: Sought) -> str:
     """The selector of everything that clients report about the hosts."""
     return f'{REQUESTS}{{reporter="source",destination_service=~{_any_of(sought.hosts)}}}'

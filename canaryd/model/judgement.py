@@ -196,7 +196,7 @@ class Following:
 
     ``astray`` is the capital against "the share is within the tolerance of the split". ``level`` are the requests (to
     the canary, to both sides) since PASS counts or, before it does, since the settle time; ``rise`` those since that
-    capital last stood at or below 1.
+    capital last fell, or stood at or below 1.
     """
 
     client: str = ""

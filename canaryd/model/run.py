@@ -129,6 +129,7 @@ class Run:
     has to begin anew at segment ``judged_from``; ``past`` is what it then learns of stable first. ``unready_since`` is
     when the canary was first seen without a ready endpoint, None while it has one.
     ``kept`` says where the run lives: in a folder, or as a CanaryRun in the plan's namespace.
+    ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -165,6 +166,7 @@ class Run:
     reason: str = ""
     ended: float | None = None
     released: bool = False
+    settles: float | None = None
 
     @property
     def final(self) -> bool:
@@ -236,7 +238,9 @@ class Run:
     @property
     def settle(self) -> float:
         """Seconds after a write before what is measured may count for PASS, or an end as final."""
-        return self.plan.spec.analysis.settle.total_seconds()
+        if self.settles is not None:
+            return self.settles
+        return self.plan.spec.analysis.settle_for(None).total_seconds()
 
     def windows(self, until: float) -> Iterator[Window]:
         """
@@ -250,7 +254,7 @@ class Run:
         if self.arrived_at is None and self.segment.seq > 0:
             until, segments = min(until, self.segment.origin), segments[:-1]
         analysis = self.plan.spec.analysis
-        return due_windows(segments, self.done, until, analysis.cell.total_seconds(), analysis.settle.total_seconds())
+        return due_windows(segments, self.done, until, analysis.cell.total_seconds(), self.settle)
 
 
 @dataclass(frozen=True, slots=True)

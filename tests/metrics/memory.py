@@ -27,6 +27,7 @@ class MemoryMetrics:
         self._book: Callable[[Sought, Window], Book] = (lambda sought, window: book) if isinstance(book, Book) else book
         self.failing: CanarydError | None = None
         self.partial = ""
+        self.converges: float | None = None
 
     @classmethod
     def of(cls, load: Load) -> MemoryMetrics:
@@ -57,6 +58,12 @@ class MemoryMetrics:
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """As the port says."""
         return tuple(self.count(sought, window) for window in windows)
+
+    def pace(self, sought: Sought) -> float | None:
+        """As the port says."""
+        if self.failing is not None:
+            raise self.failing
+        return self.converges
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """As the port says; finds a silent or blind Prometheus only."""

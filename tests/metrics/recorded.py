@@ -39,6 +39,7 @@ class Recorded(Answering):
         self.status, self.body = 200, b""
         self.refused, self.slow, self.warned = "", ("", 0.0), ""
         self.warnings: list[str] = []
+        self.converges: float | None = None
         self.asked: list[dict[str, str]] = []
         super().__init__(self._asked, name="recorded-prometheus")
 
@@ -80,6 +81,8 @@ class Recorded(Answering):
         return [{"metric": dict(labels), "values": values} for labels, values in found.items()]
 
     def _rows(self, query: str, at: float) -> list[parse.Row]:
+        if query == promql.convergence():
+            return [] if self.converges is None else [parse.Row({}, self.converges)]
         if query == "vector(time())":
             return [parse.Row({}, self.clock())]
         book, selectors = self._book(), _selectors(query)
