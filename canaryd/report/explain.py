@@ -112,6 +112,8 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
             f"Bring {run.route.stable} back; or roll back all the same, which sends everything to a version "
             f"that may not answer: canaryd abort {name} --force --reason '...'"
         )
+    elif run.present and run.present.astray:
+        yield "Let callers meet the weight (the reason names what may be in the way); the run then goes on by itself."
     else:
         yield "Wait: more requests may settle it."
 
