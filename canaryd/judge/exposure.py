@@ -42,6 +42,8 @@ MOST = 10.0
 """Capital beyond this many times its bound is thrown away, so that a share that is right again is soon said so."""
 MOST_CLIENTS = 20
 """Clients that are followed, those with the most requests; each has its part of ALPHA_SHARE."""
+FADES = 0.5
+"""What is left of a client's capital after a cell in which it sent nothing."""
 MATERIAL = 0.05
 """Lagging clients with more than this part of the requests keep PASS from counting; fewer are told and no more."""
 OVERDUE = 3.0
@@ -170,13 +172,18 @@ def _material(exposure: Exposure) -> bool:
 
 
 def _clients(known: tuple[Following, ...], cell: Cell, *, upward: bool) -> tuple[Following, ...]:
-    """The clients after a cell, the largest of them if there are too many; in the order of their names."""
-    found = {one.client: one for one in known}
+    """
+    The clients after a cell, the largest of them if there are too many; in the order of their names.
+
+    One that sent nothing loses what was held against it little by little: a client that is gone must hold nobody up.
+    """
+    before = {one.client: one for one in known}
+    found = {one.client: replace(one, astray=shrink(one.astray, FADES)) for one in known}
     for caller in cell.callers:
         if caller.client and caller.requests > 0:
-            before = found.get(caller.client, Following(caller.client))
+            one = before.get(caller.client, Following(caller.client))
             counts = (caller.canary, caller.requests)
-            found[caller.client] = _followed(before, counts, cell, _CLIENT_BOUND, upward=upward)
+            found[caller.client] = _followed(one, counts, cell, _CLIENT_BOUND, upward=upward)
     largest = sorted(found.values(), key=lambda one: (-one.level[1], one.client))[:MOST_CLIENTS]
     return tuple(sorted(largest, key=lambda one: one.client))
 

@@ -270,6 +270,16 @@ def test_a_client_that_catches_up_is_soon_forgiven():
     assert not weigh(ERRORS, folded(ERRORS, [*late, *follow])).lagging
 
 
+def test_a_client_that_is_gone_holds_nobody_up():
+    """A job that lagged and has ended: its users meet nothing any more."""
+    late = [clients(index, 100) for index in range(12)]
+    alone = [sent(index, 75, 225, callers=(Caller("web.shop", 225, 75),)) for index in range(12, 18)]
+    assert weigh(ERRORS, folded(ERRORS, late)).doubt
+    evidence = weigh(ERRORS, folded(ERRORS, [*late, *alone]))
+    assert (evidence.lagging, evidence.doubt) == ((), "")
+    assert evidence.shared_from is not None
+
+
 def test_no_more_clients_are_followed_than_the_bound_was_shared_among():
     """The largest; each cell may name others."""
     callers = tuple(Caller(f"c{number}.shop", 75.0 + number, 25.0) for number in range(MOST_CLIENTS))
