@@ -50,7 +50,7 @@ def side(name: str, **changes: Any) -> Side:
 
 def evidence(*, segment: int | None, **changes: Any) -> Evidence:
     reading = Reading("errors", "0.1 %", "0.1 %", 900, 100, 0.4, 30, "errors: canary 0.1 %, stable 0.1 %")
-    found = Evidence(0.4, 100, 5, 30, 20, True, "", 1000, (reading,), segment=segment)
+    found = Evidence(0.4, 100, 5, 30, 20, True, "", 1000, (reading,), segment=segment, shared_from=0.0)
     return replace(found, **changes)
 
 
@@ -82,6 +82,7 @@ class Stage:
     gone: bool = False
     pods: Sides | Unseen = field(default_factory=lambda: Sides(side("v1"), side("v3")))
     mesh: Sighting = field(default_factory=lambda: Sighting(NOTHING, None))
+    suspects: tuple[str, ...] = ()
     commands: list[Command] = field(default_factory=list)
     told: list[Event] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
@@ -119,6 +120,7 @@ class Stage:
             evidence(**{"segment": index, **self.says}) if judged else self.run.evidence,
             self.blind,
             tuple(self.commands),
+            suspects=self.suspects,
         )
 
     def tick(self, seconds: float = 5.0) -> Decision:

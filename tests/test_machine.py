@@ -183,6 +183,61 @@ def test_evidence_of_an_earlier_segment_passes_nothing() -> None:
     assert (run.split, run.hold is not None) == (HALF, True)
 
 
+def test_a_bake_begins_when_the_new_share_is_proven() -> None:
+    """Cells of before it was are of users who met the old weight."""
+    stage = Stage(plan=plan(50))
+    stage.baking()
+    stage.says = {"shared_from": None, "share": "the canary got 5 % of 300 requests, wanted 50 %"}
+    run = stage.rest(60)
+    assert (run.hold, run.baked, len(run.settled)) == (None, (), 3)
+    assert run.waiting == (
+        "waiting for the share at 50 %, for 45s: it is not proven yet that callers meet the split of 50 %: "
+        "the canary got 5 % of 300 requests, wanted 50 %"
+    )
+    stage.says = {"shared_from": run.settled[-1].start}
+    assert stage.rest(10).waiting == "baking at 50 %: 2 of 6 cells"
+
+
+def test_a_share_that_is_not_proven_for_a_whole_bake_is_held() -> None:
+    """Too little traffic to tell, say: that has a limit as everything has."""
+    stage = Stage(plan=plan(50))
+    stage.baking()
+    stage.says = {"shared_from": None, "share": "the canary got 1 of 2 requests, wanted 50 %"}
+    run = stage.rest(110)
+    assert run.hold is not None
+    assert (run.hold.kind, run.hold.then, run.split) == ("inconclusive", "rollback", HALF)
+    assert "the canary got 1 of 2 requests" in run.waiting
+
+
+def test_traffic_that_goes_astray_is_held_at_once_with_its_likely_causes() -> None:
+    """Before the bake is full, and after it: the weight does not rise on other users than it was for."""
+    stage = Stage(plan=plan(5, 50))
+    stage.baking(1)
+    stage.rest(50)
+    stage.says = {"shared_from": None, "astray": True, "doubt": "share: not every client follows", "lagging": ("a.b",)}
+    stage.suspects = ("a.b has no sidecar", "another VirtualService")
+    run = stage.rest(20)
+    assert run.hold is not None
+    assert run.hold.why == (
+        "share: not every client follows. Likely causes, the likeliest first: a.b has no sidecar; "
+        "another VirtualService"
+    )
+    stage.says = {}
+    assert stage.rest(10).hold is None
+
+
+def test_a_share_that_is_astray_at_everything_is_not_the_end() -> None:
+    """Promoted means that users meet the canary."""
+    stage = Stage(plan=plan(50))
+    stage.until(Phase.WATCHING)
+    stage.says = {"astray": True, "doubt": "share: the canary got 60 %"}
+    run = stage.rest(200)
+    assert run.hold is not None
+    assert run.hold.why == "callers do not meet the canary at 100 %: share: the canary got 60 %"
+    stage.says = {}
+    assert stage.rest(20).outcome is Outcome.PROMOTED
+
+
 def test_promotion_needs_proof() -> None:
     """Rule 5: the last step without proof is inconclusive, then rolled back; never silently promoted."""
     stage = Stage(says={"proven": False, "proof": 3.0})

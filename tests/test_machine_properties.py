@@ -39,7 +39,9 @@ SAYS: list[dict[str, Any]] = [
     {"harm": 7.0},
     {"objectives_hold": False},
     {"canary_requests": 3},
-    {"doubt": "exposure"},
+    {"doubt": "refused"},
+    {"shared_from": None},
+    {"shared_from": None, "doubt": "share", "astray": True},
 ]
 WEIGHTS = st.sampled_from([0, 1, 5, 25, 50, 60, 100, None])
 

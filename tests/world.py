@@ -32,6 +32,12 @@ Way = Literal["fails", "conflicts", "dies"]
 When = Literal["before", "after"]
 
 
+def place_of(cell: Cell | Gap) -> Window:
+    """The window that a cell was asked for in; of a gap nobody needs to know what was before."""
+    former = cell.former if isinstance(cell, Cell) else None
+    return Window(cell.segment, cell.start, cell.end, cell.split, cell.settled, former)
+
+
 class Death(BaseException):
     """The process ends here: nothing may catch it, and no cleanup runs."""
 
@@ -246,5 +252,5 @@ class World:
 
     def fetched_anew(self, run: Run) -> list[Cell | Gap]:
         """The cells of ``run``, asked for once more."""
-        places = [Window(cell.segment, cell.start, cell.end, cell.split, cell.settled) for cell in run.cells]
+        places = [place_of(cell) for cell in run.cells]
         return [self.metrics.count(self.sought(run), place) for place in places]

@@ -34,6 +34,8 @@ DEATHS = "tests/engine/test_deaths.py"
 STORE = "tests/contracts/test_store.py"
 SCHEDULER = "tests/engine/test_scheduler.py"
 WEIGHTS = "tests/mesh/test_weights.py"
+EXPOSURE = "tests/judge/test_exposure.py"
+UNATTRIBUTED = "tests/judge/test_unattributed.py"
 PARSE = "tests/metrics/test_parse.py"
 METRICS = "tests/contracts/test_metrics.py"
 JUDGE = "tests/judge"
@@ -401,9 +403,22 @@ PLANTS = (
     judge("power for the root of a clump", "dispersion", "tuple(value / clump for value in log_e)", "tuple(value * clump for value in log_e)", E_VALUES),
     judge("warm-up of latency ignored", "comparison", "    if not warm:\n", "    if False and not warm:\n", VERDICT),
     judge("warm-up of an objective ignored", "objectives", "        if not warm:\n", "        if False and not warm:\n", ARITHMETIC),
-    judge("traffic astray is no doubt", "guards", "    if exposure.astray >= ASTRAY:\n", "    if False:\n", VERDICT),
-    judge("only too much traffic is astray", "guards", "off = abs(seen / total - share)", "off = seen / total - share", VERDICT),
-    judge("a canary that gets nothing is no doubt", "guards", "    if exposure.absent >= ABSENT:\n", "    if False:\n", VERDICT),
+    # the judge: whether callers meet the split
+    judge("traffic astray is no doubt", "exposure", "    if astray(exposure):\n", "    if False:\n", EXPOSURE),
+    judge("only too much traffic is astray", "exposure", "    low, high = (0.5, 0.5) if above else (1.0, 0.0)\n", "    low, high = 0.0, 1.0\n", EXPOSURE),
+    judge("cells count before the share is proven", "verdict", "settled=cell.settled and followed.since is not None", "settled=cell.settled", EXPOSURE),
+    judge("the former split may still be in force", "exposure", "(exposure.former is None or exposure.arrived) and", "", EXPOSURE),
+    judge("what was baked astray counts", "verdict", "    if followed.since is None or followed.since != state.exposure.since:\n", "    if False:\n", EXPOSURE),
+    judge("a lagging client of any size holds", "exposure", "MATERIAL = 0.05\n", "MATERIAL = 0.0\n", EXPOSURE),
+    judge("a lagging client is never material", "exposure", "MATERIAL = 0.05\n", "MATERIAL = 2.0\n", EXPOSURE),
+    judge("one burst calls traffic astray", "exposure", "(min(most, _log_e(counts, low, _at_odds(low, 1 / odds))) for", "(_log_e(counts, low, _at_odds(low, 1 / odds)) for", EXPOSURE),
+    judge("a lag is held against a client for ever", "exposure", "    if (stake := stake_of(wager)) > MOST * bound:\n", "    if (stake := 1.0) > 2:\n", EXPOSURE),
+    judge("what a client failed before is ours", "unattributed", "    excused = min(caller.no_cluster, rate * caller.requests)\n", "    excused = 0.0\n", UNATTRIBUTED),
+    judge("one client's former failures excuse all", "unattributed", "2 * before.get(caller.client, 0.0)", "2 * max(before.values())", UNATTRIBUTED),
+    Plant("any VirtualService with the host has the say", "canaryd/mesh/suspects.py", "if _say(other, namespace, full) < _say(ours, namespace, full):", "if True:", ("tests/mesh/test_suspects.py",)),
+    reconciler("causes are looked for on the way back", " or run.latch or run.final:\n", ":\n", "tests/engine/test_suspects.py"),
+    machine("an unproven share never holds", "    if (evidence and evidence.astray) or settled >= run.needed:\n", "    if evidence and evidence.astray:\n"),
+    machine("promoted though callers do not meet it", "    if run.present and run.present.astray:\n", "    if False:\n"),
     judge("impossible numbers judged", "verdict", "    if fault := guards.fault(cell):\n", "    if False and (fault := guards.fault(cell)):\n", VERDICT),
     judge("impossible totals judged", "verdict", "    if fault := guards.implausible(cell, state.history.rates):\n", "    if False and (fault := \"\"):\n", VERDICT),
     judge("durations beyond the requests judged", "verdict", "    cell = guards.consistent(cell)\n", "", HOSTILE),

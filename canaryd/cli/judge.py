@@ -139,6 +139,8 @@ def _say(out: TextIO, run: str | int, t: Any, ruling: Ruling) -> None:
         "proof_bound": evidence.proof_bound,
         "proven": evidence.proven,
         "canary_requests": evidence.canary_requests,
+        "shared": evidence.shared_from is not None,
+        "share": evidence.share,
         "checks": [_check(reading) for reading in evidence.readings],
         "reason": ruling.reason,
     }

@@ -8,7 +8,7 @@ run's own copy and told, never silently obeyed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import uuid4
 
@@ -93,9 +93,11 @@ def begin(
     if problems := (*problems, *stopping(plan, examined, problems)):
         raise Refused(problems)
     now = clock.now()
-    outlook = _outlook(plan, admission, _sought(plan, admission, mesh), metrics, now)
+    sought = _sought(plan, admission, mesh)
+    outlook = _outlook(plan, admission, sought, metrics, now)
     findings = in_order((*admission.findings, *examined))
-    record = store.save(Record(_new(plan, admission, findings, now, kept, uid)))
+    run = replace(_new(plan, admission, now, kept, uid), findings=findings, settles=_settle_time(plan, sought, metrics))
+    record = store.save(Record(run))
     return Begun(record, resumed=False, remarks=(*map(str, worth_telling(admission, examined)), *outlook))
 
 
@@ -292,14 +294,18 @@ def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics,
     return ()
 
 
-def _new(
-    plan: Plan,
-    admission: Admission,
-    findings: tuple[Finding, ...],
-    now: float,
-    kept: Literal["", "canaryrun"],
-    uid: str,
-) -> Run:
+def _settle_time(plan: Plan, sought: Sought, metrics: Metrics) -> float | None:
+    """The settle time in seconds, learned once, so that a run's cells lie where they lay after any restart."""
+    analysis = plan.spec.analysis
+    if analysis.settle != "auto":
+        return None
+    try:
+        return analysis.settle_for(metrics.pace(sought)).total_seconds()
+    except CanarydError:
+        return analysis.settle_for(None).total_seconds()
+
+
+def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"], uid: str) -> Run:
     split = NOTHING if plan.observes else admission.split  # who only observes may find anything, and moves none of it
     return Run(
         uid=uid or f"{plan.name}-{uuid4().hex[:8]}",
@@ -310,6 +316,5 @@ def _new(
         split=split,
         started_from=split,
         segments=(Segment(0, 0, split, now),),
-        findings=findings,
         waiting="about to start",
     )

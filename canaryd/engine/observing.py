@@ -55,7 +55,10 @@ def as_measured(cells: tuple[Cell | Gap, ...], mesh: Sighting | Unseen) -> tuple
     """``cells`` under the split that the mesh really holds, for which the judge is to expect the traffic."""
     if isinstance(mesh, Unseen) or mesh.split is None:
         return cells
-    return tuple(replace(cell, split=mesh.split) for cell in cells)
+    return tuple(
+        replace(cell, split=mesh.split, former=None) if isinstance(cell, Cell) else replace(cell, split=mesh.split)
+        for cell in cells
+    )
 
 
 def observed(decision: Decision, former: Run, mesh: Sighting | Unseen) -> Decision:

@@ -47,6 +47,13 @@ class Mesh(Protocol):
     def hosts(self, route: Route) -> tuple[str, ...]:
         """The fully qualified names of the services behind both versions."""
 
+    def suspects(self, route: Route, clients: Sequence[str]) -> tuple[str, ...]:
+        """
+        Why ``clients`` (``workload.namespace``) may not meet the weights, the likeliest cause first; changes nothing.
+
+        With no clients: what speaks against the weights for everybody.
+        """
+
 
 class Preflight(Protocol):
     """Who looks at what is around a route before anything moves."""
@@ -66,6 +73,9 @@ class Metrics(Protocol):
 
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """The same for each of ``windows``, which are of one length and follow one another, for little more."""
+
+    def pace(self, sought: Sought) -> float | None:
+        """Seconds that istiod needs to reach nearly every proxy (p99 of late); None where nobody counts that."""
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why nothing could be measured here; empty when it can. Raises nothing."""

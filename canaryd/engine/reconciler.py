@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -31,9 +31,21 @@ from canaryd.model.traffic import Sighting
 RETREAT_DEADLINE = 12.0
 """Seconds that a tick waits for its retreat; the retreat's two requests have shorter ones of their own."""
 
+LOOK_AGAIN = 60.0
+"""Seconds between two looks for what keeps callers from meeting the split, unless other callers do not."""
+
 log = structlog.get_logger()
 _OBSERVATION = TypeAdapter(Observation)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What was found ``at`` a time (Unix seconds) for a doubt about the share."""
+
+    of: tuple[int | None, tuple[str, ...]]
+    at: float
+    found: tuple[str, ...]
 
 
 class Reconciler:
@@ -51,6 +63,7 @@ class Reconciler:
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
+        self._suspects: dict[str, _Looked] = {}
 
     def tick(self, uid: str) -> Run:
         """
@@ -66,11 +79,12 @@ class Reconciler:
             self._tell(record.run, seen, decision)
             telemetry.observed(record.run, decision.events, seen.now)
             self._ask_for_cells(record.run)
+            self._look_for_suspects(record.run, seen.now)
         return record.run
 
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind."""
-        for known in (self._known, self._unsaved, self._refusals):
+        for known in (self._known, self._unsaved, self._refusals, self._suspects):
             known.pop(uid, None)
 
     def _load(self, uid: str) -> Record:
@@ -100,7 +114,29 @@ class Reconciler:
         judged, evidence = _weighed(run, past, cells)
         refusal = self._refusals.get(run.uid, "")
         now, since = self._clock.now(), self._collector.since(run.uid)
-        return Observation(now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since)
+        looked = self._suspects.get(run.uid)
+        suspects = looked.found if looked and evidence and looked.of == _whose(evidence) else ()
+        return Observation(now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since, suspects)
+
+    def _look_for_suspects(self, run: Run, now: float) -> None:
+        """
+        What may keep callers from meeting the split, while that is in doubt, for the next tick to tell.
+
+        After everything else of a tick, seldom, and never where traffic is on its way back: it only helps a person.
+        """
+        evidence = run.evidence
+        if evidence is None or not evidence.astray or run.latch or run.final:
+            self._suspects.pop(run.uid, None)
+            return
+        looked = self._suspects.get(run.uid)
+        if looked and looked.of == _whose(evidence) and now < looked.at + LOOK_AGAIN:
+            return
+        try:
+            found = self._mesh.suspects(run.route, evidence.lagging)
+        except CanarydError as error:
+            log.warning("mesh.suspects_unknown", error=str(error))
+            found = ()
+        self._suspects[run.uid] = _Looked(_whose(evidence), now, found)
 
     def _commands(self, uid: str) -> tuple[Command, ...]:
         try:
@@ -240,6 +276,11 @@ def _weighed(run: Run, past: Past | None, cells: tuple[Cell | Gap, ...]) -> tupl
     if cells and state is not None:
         evidence = judge.weigh(analysis, state)
     return state, evidence
+
+
+def _whose(evidence: Evidence) -> tuple[int | None, tuple[str, ...]]:
+    """What a doubt about the share is about."""
+    return evidence.segment, evidence.lagging
 
 
 def _or_unseen(read: Callable[[], T]) -> T | Unseen:

@@ -20,7 +20,7 @@ from canaryd.judge.verdict import advance, begin
 from canaryd.model.cells import Cell, Counts, Gap, Value
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
-from canaryd.model.passing import finding, lack, objection
+from canaryd.model.passing import finding, lack, objection, unproven_share
 from canaryd.model.plan import LAST_COMPARATIVE, Analysis, Spec, Step
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split
 
@@ -84,8 +84,9 @@ class Standing:
     ``analysis`` is the plan's, for cells of the length of this run's first one, and ``least`` the settled seconds that
     proof needs. ``segment`` counts the changes of weight, ``origin`` is when the last one was, ``end`` when the last
     believed cell ended (None before there was one), ``leapt`` when the last one ended that was refused for its time.
-    ``baked`` are the settled seconds, and ``cells`` the settled cells, at the present weight. ``held_since`` is when
-    the hold began, ``unheard`` how long the cells have been refused by now. ``ruled`` is ``rollback`` or
+    ``baked`` are the settled seconds, and ``cells`` the settled cells, that count for PASS at the present weight, and
+    ``waited`` all settled seconds there. ``former`` is the last other weight, None before there was one. ``held_since``
+    is when the hold began, ``unheard`` how long the cells have been refused by now. ``ruled`` is ``rollback`` or
     ``inconclusive`` once the run has ended so, and ``reason`` then says why.
     """
 
@@ -94,10 +95,12 @@ class Standing:
     least: float
     segment: int = 0
     split: Split = NOTHING
+    former: Split | None = None
     origin: float = 0.0
     end: float | None = None
     leapt: float | None = None
     baked: float = 0.0
+    waited: float = 0.0
     cells: int = 0
     held_since: float | None = None
     unheard: float = 0.0
@@ -137,7 +140,7 @@ def play(rules: Rules, standing: Standing | None, sample: Sample) -> tuple[Stand
     if why := out_of_order(former, sample):
         return replace(former, leapt=sample.start + sample.seconds), refused(former, why)
     standing = _entered(former, sample)
-    settled = sample.start >= standing.origin + standing.analysis.settle.total_seconds()
+    settled = sample.start >= standing.origin + standing.analysis.settle_for(None).total_seconds()
     judged = advance(standing.analysis, standing.judged, _cell(standing, sample, settled))
     if judged.refused:
         # Nothing of it is believed: neither its weight, nor its time, nor that the run has begun.
@@ -145,15 +148,19 @@ def play(rules: Rules, standing: Standing | None, sample: Sample) -> tuple[Stand
         usual = former.analysis.cell.total_seconds()
         standing = replace(former, judged=known, unheard=former.unheard + min(sample.seconds, usual))
         return _ruled(rules, standing, _now(former), evidence_of(standing))
-    counts = settled and sample.split != NOTHING and not judged.gap
+    measured = settled and sample.split != NOTHING and not judged.gap
+    since, before = judged.exposure.since, former.judged.exposure.since
+    counts = measured and since is not None
+    anew = since is None or since != before  # what was baked before the share went astray counts no more
     standing = replace(
         standing,
         judged=judged,
         end=sample.start + sample.seconds,
         unheard=0.0,
         leapt=None,
-        baked=standing.baked + counts * sample.seconds,
-        cells=standing.cells + counts,
+        baked=(0.0 if anew else standing.baked) + counts * sample.seconds,
+        waited=standing.waited + measured * sample.seconds,
+        cells=(0 if anew else standing.cells) + counts,
     )
     return _ruled(rules, standing, sample.start, evidence_of(standing))
 
@@ -211,8 +218,10 @@ def _entered(standing: Standing, sample: Sample) -> Standing:
         analysis=analysis,
         segment=standing.segment + (not first),
         split=sample.split,
+        former=None if first else standing.split,
         origin=sample.start,
         baked=0.0,
+        waited=0.0,
         cells=0,
         held_since=None,
     )
@@ -233,6 +242,7 @@ def _cell(standing: Standing, sample: Sample, settled: bool) -> Cell | Gap:
         canary=sample.canary,
         unattributed=sample.unattributed,
         values=sample.values,
+        former=standing.former,
     )
 
 
@@ -274,6 +284,8 @@ def _asked(rules: Rules, standing: Standing, evidence: Evidence) -> tuple[Ruled,
     if split >= LAST_COMPARATIVE and evidence.proven:
         return "promote", f"proven at {split}: {finding(evidence)}"
     bake = rules.bakes.get(split, BAKE)
+    if evidence.shared_from is None and standing.waited >= bake:
+        return "hold", unproven_share(evidence, split)
     if standing.baked < bake:
         return "continue", f"baking at {split}: {standing.baked:.0f} of {bake:.0f} s"
     least = rules.analysis.min_requests

@@ -1,5 +1,5 @@
 """
-Guards: cells that cannot be believed, and traffic that is not where the split says.
+Guards: cells that cannot be believed.
 
 A refused cell is a gap. Refusing depends on the total and on the form of the numbers, never on who failed, so that it
 cannot bend a verdict either way.
@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain, pairwise
-from math import fsum, isfinite, sqrt
+from math import fsum, isfinite
 from statistics import median
 
-from canaryd.judge import wording
 from canaryd.judge.wording import number
 from canaryd.model.cells import Cell, Counts
-from canaryd.model.judgement import Exposure
-from canaryd.model.traffic import NOTHING
 
 HUGE = 1e12
 """More requests than this in one cell are a fault of the metrics."""
@@ -24,10 +21,6 @@ ROUNDING = 1e-9
 """Relative error of counts that were computed from others."""
 LEAP, SLACK, REMEMBERED, FEWEST = 5.0, 50.0, 15, 5
 """A total above LEAP times the median of the last REMEMBERED (at least FEWEST), and SLACK requests more, is refused."""
-SHARE_OFF, SIGMAS, ASTRAY = 0.2, 4.0, 3
-"""The canary's share may be off by SHARE_OFF of itself, or SIGMAS; ASTRAY settled cells beyond that are a doubt."""
-EXPECTED, ABSENT = 20.0, 2
-"""So many canary requests expected and none seen, ABSENT settled cells in a row, are a doubt."""
 
 
 def fault(cell: Cell) -> str:
@@ -48,6 +41,8 @@ def fault(cell: Cell) -> str:
             return f"{len(counts.buckets)} buckets of {name} for {len(cell.bounds_ms)} bounds"
     if not (_countable(cell.unattributed) and _countable(cell.others)):
         return "failures without a version that are not numbers"
+    if not all(map(_countable, chain(*((one.stable, one.canary, one.no_cluster) for one in cell.callers)))):
+        return "counts of a client that are not numbers"
     return ""
 
 
@@ -89,38 +84,6 @@ def rate_of(cell: Cell) -> float:
 def remembered(rates: tuple[float, ...], cell: Cell) -> tuple[float, ...]:
     """The last rates, this cell's among them."""
     return (*rates, rate_of(cell))[-REMEMBERED:]
-
-
-def exposed(exposure: Exposure, cell: Cell) -> Exposure:
-    """
-    The exposure guard after a cell.
-
-    Failures without a version count as seen by the canary: a dead canary is not traffic that went astray.
-    """
-    if not cell.settled or cell.split == NOTHING:
-        return exposure
-    seen = cell.canary.requests + cell.unattributed
-    total = seen + cell.stable.requests
-    if not total:
-        return exposure
-    share = cell.split.share
-    off = abs(seen / total - share)
-    astray = off > max(SHARE_OFF * share, SIGMAS * sqrt(share * (1 - share) / total))
-    absent = share * total >= EXPECTED and not seen
-    return Exposure(
-        exposure.astray + 1 if astray else 0,
-        exposure.absent + 1 if absent else 0,
-        wording.exposure(seen, share * total, total, str(cell.split)),
-    )
-
-
-def doubt(exposure: Exposure) -> str:
-    """What the guard has against the evidence, in a sentence, or an empty text."""
-    if exposure.absent >= ABSENT:
-        return f"exposure: no request reaches the canary; it got {exposure.words}, {exposure.absent} cells in a row"
-    if exposure.astray >= ASTRAY:
-        return f"exposure: the canary got {exposure.words}, {exposure.astray} cells in a row"
-    return ""
 
 
 def _countable(value: float) -> bool:

@@ -6,7 +6,7 @@ Nothing is decided here and no evidence changes; the words themselves are in ``w
 
 from __future__ import annotations
 
-from canaryd.judge import comparison, custom, errors, guards, objectives, traffic, wording
+from canaryd.judge import comparison, custom, errors, exposure, objectives, traffic, unattributed, wording
 from canaryd.judge.comparison import scatter_of
 from canaryd.judge.dispersion import over_time
 from canaryd.judge.mixture import worth
@@ -29,7 +29,7 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
         comparison.proof_of(one.proof) for check, one in zip(analysis.checks, state.checks, strict=True) if check.proves
     ]
     proof = min(proofs, default=1.0)
-    doubt = state.gap if state.refused else guards.doubt(state.exposure)
+    doubt = state.gap if state.refused else exposure.doubt(state.exposure, Split(state.split))
     readings = [
         _reading(analysis, check, one, state, share)
         for check, one, share in zip(analysis.checks, state.checks, shares, strict=False)
@@ -44,6 +44,7 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
         and proof >= 1 / analysis.beta
         and state.settled_cells >= analysis.proof_cells
         and state.settled_requests >= analysis.min_requests
+        and state.exposure.since is not None
         and not doubt,
         failure=state.failure,
         canary_requests=state.settled_requests,
@@ -52,6 +53,10 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
         unmeasured=_unmeasured(analysis, state),
         doubt=doubt,
         segment=state.segment,
+        shared_from=state.exposure.since,
+        share=exposure.words(state.exposure, Split(state.split)),
+        astray=exposure.astray(state.exposure) or exposure.overdue(state.exposure),
+        lagging=tuple(one.client for one in exposure.lagging(state.exposure)),
     )
 
 
@@ -103,7 +108,12 @@ def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, ris
 
 def reachability_words(one: CheckState, rising: bool) -> str:
     tally = one.rise if rising else one.level
-    return wording.unattributed(*comparison.split_at(tally.canary, 0), dict(tally.causes).get("NC", 0.0))
+    causes = dict(tally.causes)
+    clients = {
+        name.removeprefix(unattributed.AT): count for name, count in causes.items() if name.startswith(unattributed.AT)
+    }
+    at = tuple(sorted(clients, key=lambda client: (-clients[client], client)))
+    return wording.unattributed(*comparison.split_at(tally.canary, 0), causes.get("NC", 0.0), at)
 
 
 def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:

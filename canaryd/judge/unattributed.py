@@ -9,13 +9,17 @@ E = (1 + g)^u exp(-lambda g) has an expectation of at most 1.
 
 ``charged`` counts fewer than all of them where others than the canary may be the cause. Counting fewer only makes E
 smaller, so that this needs no justification.
+
+A missing cluster (NC) is the doing of a client's DestinationRule. It is ours where it begins, or rises, at a client of
+this route after our write; a client that failed so at the same rate before we wrote anything is excused.
 """
 
 from __future__ import annotations
 
-from math import log1p, sqrt
+from dataclasses import replace
+from math import fsum, log1p, sqrt
 
-from canaryd.model.cells import Cell
+from canaryd.model.cells import Caller, Cell
 from canaryd.model.judgement import History
 
 ALLOWED = 0.1
@@ -23,6 +27,10 @@ ALLOWED = 0.1
 BETS = (1.0, 3.0, 9.0)
 """Alternatives: 2, 4 and 10 times what is allowed; the last is an outage of everything."""
 PRIOR = (0.2, 0.2, 0.6)
+MOST_CLIENTS = 20
+"""Clients whose former failures are remembered."""
+AT = "NC at "
+"""In the tally of causes, before the name of the client that met them."""
 
 
 def sent(cell: Cell) -> float:
@@ -48,6 +56,48 @@ def charged(cell: Cell) -> float:
     if cell.stable.requests < stable_expected / 2:
         return 0.0
     return max(0.0, min(cell.unattributed, expected + sqrt(expected) - cell.canary.requests))
+
+
+def ours(cell: Cell, history: History) -> Cell:
+    """
+    The cell without what is not our doing: failures for want of a cluster at clients that had them before.
+
+    Up to twice their former rate; a rise beyond that is ours again.
+    """
+    before = {client: lost / requests for client, requests, lost in history.without_cluster if requests and lost}
+    if not before:
+        return cell
+    callers = tuple(_excused(caller, 2 * before.get(caller.client, 0.0)) for caller in cell.callers)
+    known = fsum(caller.no_cluster for caller in cell.callers) - fsum(caller.no_cluster for caller in callers)
+    return replace(
+        cell,
+        callers=callers,
+        unattributed=max(0.0, cell.unattributed - known),
+        no_cluster=max(0.0, cell.no_cluster - known),
+    )
+
+
+def _excused(caller: Caller, rate: float) -> Caller:
+    excused = min(caller.no_cluster, rate * caller.requests)
+    return (
+        replace(caller, canary=caller.canary - excused, no_cluster=caller.no_cluster - excused) if excused else caller
+    )
+
+
+def remembered(history: History, cell: Cell) -> History:
+    """The history with a cell from before the canary had any share: which clients fail for want of a cluster."""
+    known = {client: (requests, lost) for client, requests, lost in history.without_cluster}
+    for caller in cell.callers:
+        requests, lost = known.get(caller.client, (0.0, 0.0))
+        known[caller.client] = (requests + caller.requests, lost + caller.no_cluster)
+    largest = sorted(known.items(), key=lambda one: (-one[1][1], -one[1][0], one[0]))[:MOST_CLIENTS]
+    return replace(history, without_cluster=tuple((client, *counts) for client, counts in sorted(largest)))
+
+
+def causes(cell: Cell) -> tuple[tuple[str, float], ...]:
+    """Failures for want of a cluster, in all and by client, as a tally keeps causes."""
+    at = ((f"{AT}{caller.client or 'others'}", caller.no_cluster) for caller in cell.callers if caller.no_cluster)
+    return (("NC", cell.no_cluster), *at) if cell.no_cluster else ()
 
 
 def harm(cell: Cell, history: History) -> tuple[float, ...]:

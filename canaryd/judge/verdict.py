@@ -15,14 +15,25 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import fsum
 
-from canaryd.judge import comparison, custom, guards, limits, objectives, readings, traffic, unattributed, wording
+from canaryd.judge import (
+    comparison,
+    custom,
+    exposure,
+    guards,
+    limits,
+    objectives,
+    readings,
+    traffic,
+    unattributed,
+    wording,
+)
 from canaryd.judge.comparison import add, fresh, tallied
 from canaryd.judge.dispersion import over_time, scattered, scattered_pods
 from canaryd.judge.histogram import faded, nearest
 from canaryd.judge.mixture import grow, lay, shrink, stake_of, worth
 from canaryd.judge.shares import shares_of
 from canaryd.model.cells import BEFORE, Cell, Gap
-from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Wager
+from canaryd.model.judgement import CheckState, Exposure, History, JudgeState, Proof, Wager
 from canaryd.model.plan import Analysis, Check
 from canaryd.model.traffic import NOTHING
 
@@ -78,6 +89,14 @@ def _entered(state: JudgeState, cell: Cell | Gap) -> JudgeState:
     )
 
 
+def _without_pass(state: JudgeState) -> JudgeState:
+    """The state with nothing gathered for PASS; a level that is told goes on where nothing was."""
+    if not state.settled_cells:
+        return state
+    checks = tuple(replace(one, proof=Proof()) for one in state.checks)
+    return replace(state, checks=checks, settled_cells=0, settled_requests=0.0)
+
+
 def _rebounded(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     """The state with latency begun anew where the histogram's bounds are others than before."""
     bounds = state.history.bounds
@@ -96,7 +115,18 @@ def _rebounded(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
 
 
 def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
-    """The evidence after a cell in which the canary has a share."""
+    """
+    The evidence after a cell in which the canary has a share.
+
+    Whether that is the share of the split is asked first. Until it is proven the cell is no more than one that has not
+    settled: evidence of harm, and nothing for PASS. What was gathered before it went astray is thrown away.
+    """
+    cell = unattributed.ours(cell, state.history)
+    followed = exposure.followed(analysis, state.exposure, cell)
+    if followed.since is None or followed.since != state.exposure.since:
+        state = _without_pass(state)
+    state = replace(state, exposure=followed)
+    cell = replace(cell, settled=cell.settled and followed.since is not None)
     since = state.canary_since
     if since is None and cell.canary.requests > 0:
         since = cell.start
@@ -115,7 +145,6 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
         failure=state.failure or _failure(analysis, state) or _limit(analysis, state, cell),
         settled_cells=state.settled_cells + settled,
         settled_requests=state.settled_requests + (cell.canary.requests if settled else 0.0),
-        exposure=guards.exposed(state.exposure, cell),
     )
 
 
@@ -137,8 +166,7 @@ def _reached(one: CheckState, cell: Cell, history: History) -> CheckState:
     if not sent:
         return one
     wager = lay(one.wager, cell.split.canary, cell.seconds, unattributed.PRIOR)
-    causes = (("NC", cell.no_cluster),) if cell.no_cluster else ()
-    one = tallied(one, cell.seconds, (max(0.0, sent - charged), charged), (), causes)
+    one = tallied(one, cell.seconds, (max(0.0, sent - charged), charged), (), unattributed.causes(cell))
     return replace(one, wager=grow(wager, unattributed.harm(cell, history)))
 
 
@@ -218,6 +246,8 @@ def _learned(history: History, cell: Cell) -> History:
             quiet_requests=history.quiet_requests + requests,
             quiet_failures=history.quiet_failures + cell.unattributed,
         )
+    if cell.split == NOTHING:
+        history = unattributed.remembered(history, cell)
     elapsed = 0.0 if history.end is None else cell.end - history.end
     stable = cell.stable
     history = replace(

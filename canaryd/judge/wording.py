@@ -129,11 +129,19 @@ def scatter(what: str, found: float | None, assumed: float) -> str:
     return ""
 
 
-def unattributed(failures: float, sent: float, no_cluster: float = 0.0) -> str:
-    """Requests that found no healthy canary; for ``no_cluster`` of the service's the mesh had no destination at all."""
+def unattributed(failures: float, sent: float, no_cluster: float = 0.0, clients: tuple[str, ...] = ()) -> str:
+    """
+    Requests that found no healthy canary; for ``no_cluster`` of the service's the mesh had no destination at all.
+
+    That is each client's own affair: ``clients`` are those that met it, the most affected first.
+    """
     missing = ""
     if no_cluster:
-        missing = f"; for {number(no_cluster)} the mesh knew no destination (NC): is the subset in the DestinationRule?"
+        at = f" of {', '.join(clients[:NAMED])}{' and others' if len(clients) > NAMED else ''}" if clients else ""
+        missing = (
+            f"; for {number(no_cluster)} the proxies{at} knew no destination (NC): "
+            "is the subset in the DestinationRule of the client's namespace?"
+        )
     if not failures:
         sent_to = f"about {number(round(sent))} requests were sent to the canary"
         return f"reachability: {sent_to} and none found it dead{missing}"
@@ -144,12 +152,10 @@ def unattributed(failures: float, sent: float, no_cluster: float = 0.0) -> str:
     )
 
 
-def exposure(seen: float, expected: float, total: float, split: str) -> str:
-    """What the canary got, beside what the split would have sent it."""
-    return (
-        f"{number(seen)} of {number(total)} requests ({percent(seen, total)}) "
-        f"where {split} are about {number(round(expected))}"
-    )
+def share_of(part: float, whole: float, interval: tuple[float, float]) -> str:
+    """How much of the requests the canary got, with the interval that its share is in (shares of 1)."""
+    low, high = (percent(bound, 1).removesuffix(" %") for bound in interval)
+    return f"{percent(part, whole)} of {number(whole)} requests (95 % interval {low} to {high} %)"
 
 
 def window(tally: Tally, level: str, rising: bool) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.machine.changes import after_drift, canary_changed, drifted, stable_changed, started_over
+from canaryd.machine.noticing import noted
 from canaryd.machine.retreat import roll_back
 from canaryd.machine.standing import Standing, standing
 from canaryd.machine.steps import PROGRESS
@@ -101,7 +102,10 @@ def _take_evidence(run: Run, seen: Observation, told: list[Event], *, anew: bool
     if not seen.cells:
         return run
     run = replace(run, cells=(*run.cells, *seen.cells))
-    return run if anew else replace(run, judged=seen.judged, evidence=seen.evidence)
+    if anew:
+        return run
+    run = replace(run, judged=seen.judged, evidence=seen.evidence)
+    return replace(run, evidence=replace(run.evidence, notes=noted(run, seen))) if run.evidence else run
 
 
 def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:

@@ -12,8 +12,9 @@ from canaryd.machine.writes import held_for, shifted_to
 from canaryd.model.cells import Gap
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
+from canaryd.model.evidence import Evidence
 from canaryd.model.finding import summary
-from canaryd.model.passing import finding, in_doubt, lack, objection
+from canaryd.model.passing import finding, in_doubt, lack, objection, unproven_share
 from canaryd.model.run import Outcome, Phase, Pin, Run, command_line
 from canaryd.model.traffic import EVERYTHING
 
@@ -52,6 +53,8 @@ def _bake(run: Run, seen: Observation) -> Decision:
     if run.unproven:
         return _promote(run, seen, f"promoted by a person's word: {run.unproven}")
     baked, needed = len(run.baked), run.needed
+    if not baked and (waits := _without_share(run, seen)):
+        return waits
     if baked < needed and not _proven_early(run, seen, baked):
         return Decision(replace(run, hold=None, waiting=f"baking at {run.split}: {baked} of {needed} cells"))
     if not _at_gate(run) and (doubt := _doubt(run, seen)):
@@ -60,6 +63,33 @@ def _bake(run: Run, seen: Observation) -> Decision:
     if not run.last_step or _gated(run):
         return _pass(run, seen)
     return _promote(run, seen, _proof(run))
+
+
+def _without_share(run: Run, seen: Observation) -> Decision | None:
+    """
+    Nothing counts, because callers are not known to meet the new split: settled cells go by, and the bake is empty.
+
+    Traffic that is elsewhere holds at once. Too little of it to tell has a whole bake's time before it holds, as has
+    any other lack.
+    """
+    evidence, settled = run.present, len(run.settled)
+    if not settled:
+        return None
+    why = unproven_share(evidence, run.split) if evidence else "no evidence yet under this split"
+    if (evidence and evidence.astray) or settled >= run.needed:
+        limit = run.plan.spec.on_inconclusive
+        return Decision(
+            held_for(run, seen, "inconclusive", _share_doubt(evidence, seen) or why, limit.hold, limit.then)
+        )
+    waited = render_seconds(seen.now - run.settled[0].start)
+    return Decision(replace(run, hold=None, waiting=f"waiting for the share at {run.split}, for {waited}: {why}"))
+
+
+def _share_doubt(evidence: Evidence | None, seen: Observation) -> str:
+    """The evidence's own doubt; where it is about the share, with what in the mesh may have brought it about."""
+    if evidence is None or not evidence.astray or not seen.suspects:
+        return evidence.doubt if evidence else ""
+    return f"{evidence.doubt}. Likely causes, the likeliest first: {'; '.join(seen.suspects)}"
 
 
 def _blind(run: Run, seen: Observation, why: str) -> Decision:
@@ -140,6 +170,10 @@ def _watch(run: Run, seen: Observation) -> Decision:
         limit = run.plan.spec.on_inconclusive
         doubt = f"an objective is in doubt at 100 %: {in_doubt(run.evidence)}"
         return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
+    if run.present and run.present.astray:
+        limit = run.plan.spec.on_inconclusive
+        doubt = f"callers do not meet the canary at 100 %: {_share_doubt(run.present, seen)}"
+        return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
     ended = replace(run, phase=Phase.PROMOTED, outcome=Outcome.PROMOTED, ended=seen.now, waiting="", hold=None)
     return Decision(ended, release=True, events=(Event(Told.PROMOTED, run.reason),))
 
@@ -164,7 +198,7 @@ def _doubt(run: Run, seen: Observation) -> str:
         return f"the pods cannot be seen: {seen.sides.why}"
     if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:
         return f"the canary is not ready for more: {seen.sides.canary.why or 'no ready pod'}"
-    if why := objection(evidence):
+    if why := _share_doubt(evidence, seen) or objection(evidence):
         return why
     spec = run.plan.spec
     promotes = run.last_step and not spec.accept_unproven

@@ -8,7 +8,7 @@ their own, take two requests (read, patch), and are guarded by nothing but the d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from canaryd.mesh.admission import ROOT_NAMESPACE, Surroundings, admission, side
 from canaryd.mesh.entries import annotations_of
 from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.mesh.ownership import disown_patch
+from canaryd.mesh.suspects import suspects
 from canaryd.mesh.weights import Guard, guarded, marker_key, release_patch, restore_patch, split_of, weight_patch
 from canaryd.model import codes
 from canaryd.model.finding import Finding
@@ -249,6 +250,31 @@ class IstioMesh:
         except Rejected as error:
             unheard = str(error) if "dry run" in str(error) else ""
             return jsonpatch.apply_patch(now, patch), "" if unheard else str(error), unheard
+
+    def suspects(self, route: Route, clients: Sequence[str]) -> tuple[str, ...]:
+        """
+        Why ``clients`` may not meet the weights, the likeliest cause first.
+
+        Several requests, some for all namespaces: for when the share is in doubt, and not for every tick. What may not
+        be read is said.
+        """
+        places = tuple(dict.fromkeys(client.rpartition(".")[2] for client in clients if client))
+        remarks: list[Finding] = []
+        homes = tuple(dict.fromkeys((route.namespace, *places, ROOT_NAMESPACE)))
+        pods: list[Object] = []
+        for place in places:
+            try:
+                pods += self._kube.list(PODS, place)
+            except Forbidden:
+                said = "they may not be listed: whether they have sidecars is not known"
+                remarks.append(codes.NOT_ALL_SEARCHED.at(f"pods in namespace {place}", said))
+        around = Surroundings(
+            virtual_services=self._everywhere(VIRTUAL_SERVICES, homes, remarks),
+            destination_rules=self._everywhere(DESTINATION_RULES, homes, remarks),
+            pods=pods,
+            remarks=tuple(remarks),
+        )
+        return suspects(route, clients, self._read(self._kube, route), around)
 
     # -- reading
 

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from canaryd.metrics.promql import KIND, names_host
-from canaryd.model.cells import Cell, Counts, Gap, Sought, Window
+from canaryd.metrics.promql import KIND, UNINJECTED, names_host
+from canaryd.model.cells import Caller, Cell, Counts, Gap, Sought, Window
 
 UNKNOWN = "unknown"  # Istio's word for a peer that it has no metadata of
 ROUNDING = 1e-6  # sums of floats that ought to be equal differ by less, relatively
@@ -35,6 +35,11 @@ TELLING = ("DC", "UT", "UF", "UC", "UR", "UO")
 WITHOUT_CLUSTER = {"NC", "NR"}  # Envoy before 1.18 had one flag for both
 MOST_PODS = 50
 """Pods of a side that are kept, the first by name: each is in every cell of a run, and fewer only cost certainty."""
+MOST_CALLERS = 20
+"""Clients that are kept by name, those with the most requests: each is in every cell, too."""
+
+Source = tuple[str, str]
+"""Workload and namespace of a client, as its proxy reports them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +122,15 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
     strange = [row for row in counted if _side(row, sought) == "other"]
     nameless = [row for row in strange if _workload(row) == UNKNOWN and failed(row.labels, sought.grpc_failures)]
     strays = _without_cluster(requests, sought, window, sides)
-    unattributed = _total(nameless) + strays
+    lost = [row for row in nameless if WITHOUT_CLUSTER & _flags(row)]
+    without_cluster = math.fsum(strays.values()) + _total(lost)
+    unattributed = _total(nameless) + math.fsum(strays.values())
     others = _total(strange) - _total(nameless)
     if _total(counted) + unattributed == 0:
         return gap(window, f"no requests reached {_hosts(sought)} {_between(window)}")
     bounds, buckets = _durations(sought, facts, _checked(answers.durations, "durations"))
-    pods = _pods(sought, answers.pods)
+    of_pods = answers.pods if all(math.isfinite(row.value) and row.value >= 0 for row in answers.pods) else ()
+    pods = _pods(sought, of_pods)
     return Cell(
         window.segment,
         window.start,
@@ -134,8 +142,11 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
         _counts(sides["canary"], sought, buckets["canary"], pods["canary"]),
         unattributed,
         others,
-        strays + _total(row for row in nameless if WITHOUT_CLUSTER & _flags(row)),
+        without_cluster,
         _total(row for row in of_hosts if "FI" in _flags(row)),
+        callers=_callers(sides, nameless, lost, strays),
+        uninjected=_total(row for row in of_pods if row.labels.get(KIND) == UNINJECTED),
+        former=window.former,
     )
 
 
@@ -206,13 +217,12 @@ def _counts(
 
 
 def _pods(sought: Sought, found: Sequence[Row]) -> dict[str, tuple[tuple[float, float], ...]]:
-    """(requests, failures) of each pod that served, by side; nothing where a number is no count."""
+    """(requests, failures) of each pod that served, by side."""
     per_pod: dict[str, dict[str, list[Row]]] = {"stable": defaultdict(list), "canary": defaultdict(list)}
-    if all(math.isfinite(row.value) and row.value >= 0 for row in found):
-        for row in found:
-            side, name = _side(row, sought), row.labels.get("pod") or row.labels.get("instance")
-            if side != "other" and name and row.value:
-                per_pod[side][name].append(row)
+    for row in found:
+        side, name = _side(row, sought), row.labels.get("pod") or row.labels.get("instance")
+        if side != "other" and name and row.value:
+            per_pod[side][name].append(row)
     return {
         side: tuple(
             (_total(rows), _total(row for row in rows if failed(row.labels, sought.grpc_failures)))
@@ -222,31 +232,72 @@ def _pods(sought: Sought, found: Sequence[Row]) -> dict[str, tuple[tuple[float, 
     }
 
 
+def _callers(
+    sides: Mapping[str, Sequence[Row]], nameless: Sequence[Row], lost: Sequence[Row], strays: Mapping[Source, float]
+) -> tuple[Caller, ...]:
+    """
+    What each client sent, the largest first, and all beyond MOST_CALLERS as one without a name.
+
+    Failures without a version count as sent to the canary, as they do in all. Who calls without a sidecar is in no row
+    of a client's.
+    """
+    stable, canary, missed = _by_source(sides["stable"]), _by_source([*sides["canary"], *nameless]), _by_source(lost)
+    for source, count in strays.items():
+        canary[source] += count
+        missed[source] += count
+    found = [
+        Caller(_client(source), stable[source], canary[source], missed[source])
+        for source in {*stable, *canary}
+        if stable[source] or canary[source]
+    ]
+    found.sort(key=lambda caller: (-caller.requests, caller.client))
+    rest = found[MOST_CALLERS:]
+    if not rest:
+        return tuple(found)
+    sums = (
+        math.fsum(counts) for counts in zip(*((one.stable, one.canary, one.no_cluster) for one in rest), strict=True)
+    )
+    return (*found[:MOST_CALLERS], Caller("", *sums))
+
+
+def _by_source(rows: Iterable[Row]) -> defaultdict[Source, float]:
+    sums: defaultdict[Source, float] = defaultdict(float)
+    for row in rows:
+        sums[_source(row)] += row.value
+    return sums
+
+
+def _client(source: Source) -> str:
+    workload, namespace = source
+    return f"{workload}.{namespace}"
+
+
 def _without_cluster(
     requests: Sequence[Row], sought: Sought, window: Window, sides: Mapping[str, Sequence[Row]]
-) -> float:
+) -> dict[Source, float]:
     """
-    Failures for want of a cluster that are ours to answer for.
+    Failures for want of a cluster that may be ours to answer for, by client.
 
     A sidecar names the Host that was called, so those are counted whole. A gateway says ``unknown``, and it may have
     been any service: those are counted only where they fit, at a gateway that brought requests to one of our sides but
     none to the other, which is how a missing cluster looks; and only as many as the split had sent there.
     """
     strays = [row for row in requests if row.labels.get("destination_service") not in sought.hosts]
-    total = 0.0
-    at_gateways: dict[tuple[str, str], float] = defaultdict(float)
+    totals: dict[Source, float] = defaultdict(float)
+    at_gateways: dict[Source, float] = defaultdict(float)
     for row in strays:
         service, namespace = row.labels.get("destination_service", ""), row.labels.get("source_workload_namespace", "")
         if service == UNKNOWN:
             at_gateways[_source(row)] += row.value
         elif any(names_host(service, host, namespace) for host in sought.hosts):
-            total += row.value
+            totals[_source(row)] += row.value
     for source, missed in at_gateways.items():
         stable, canary = (
             _total([row for row in sides[side] if _source(row) == source]) for side in ("stable", "canary")
         )
-        total += min(missed, _sent_to_the_missing(stable, canary, window.split.share))
-    return total
+        if ours := min(missed, _sent_to_the_missing(stable, canary, window.split.share)):
+            totals[source] += ours
+    return totals
 
 
 def _sent_to_the_missing(stable: float, canary: float, share: float) -> float:
@@ -331,7 +382,7 @@ def _workload(row: Row) -> str:
     return row.labels.get("destination_workload", "")
 
 
-def _source(row: Row) -> tuple[str, str]:
+def _source(row: Row) -> Source:
     return row.labels.get("source_workload", ""), row.labels.get("source_workload_namespace", "")
 
 

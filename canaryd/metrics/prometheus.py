@@ -211,6 +211,12 @@ class Prometheus:
             return str(error)
         return f"Prometheus gave a partial answer: {answer.partial}" if answer.partial else custom.number(answer.rows)
 
+    def pace(self, sought: Sought) -> float | None:  # noqa: ARG002  # the port's: istiod is one for all services
+        """Seconds that istiod needs to reach nearly every proxy; None where this Prometheus does not scrape istiod."""
+        answer = self._ask(promql.convergence(), time.monotonic() + self._timeout)
+        known = [row.value for row in answer.rows if math.isfinite(row.value) and row.value >= 0]
+        return known[0] if known and not answer.partial else None
+
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why this Prometheus cannot be used for ``sought``, one sentence each; empty when it can. Raises nothing."""
         deadline = time.monotonic() + self._timeout

@@ -31,7 +31,8 @@ LOOKBACK = "1h"
 """How long a series may have been away and still be known; longer counts as newborn."""
 
 KIND = "canaryd"
-"""The label that names the rows of :func:`scrapes`."""
+"""The label that names the rows of :func:`scrapes`, and one of :func:`pods`."""
+UNINJECTED = "uninjected"
 
 OUTCOME = (
     "destination_workload",
@@ -99,16 +100,22 @@ def scrapes(sought: Sought, milliseconds: int) -> str:
 
 
 def pods(sought: Sought, milliseconds: int) -> str:
-    """Requests that reached the pods of both sides, by pod and outcome, as the pods' own sidecars count them."""
-    return sum_of_deltas((_at_the_pods(sought),), (*POD, *OUTCOME), milliseconds)
+    """
+    Requests that reached the pods of both sides, by pod and outcome, as the pods' own sidecars count them.
+
+    A row with the label ``canaryd`` says how many of all these came from callers without a sidecar: nobody else counts
+    them.
+    """
+    return at_the_pods(_at_the_pods(sought), _uninjected(sought), milliseconds)
 
 
-def selectors(sought: Sought) -> tuple[str, str, str, str]:
+def selectors(sought: Sought) -> tuple[str, str, str, str, str]:
     """
-    The selectors in the queries: what reached the hosts, what may have been meant for them, the sides' durations, and
-    what reached the pods.
+    The selectors in the queries: what reached the hosts, what may have been meant for them, the sides' durations, what
+    reached the pods, and what did so from callers without a sidecar.
     """
-    return of_hosts(sought), _without_cluster(sought), _durations_of_sides(sought), _at_the_pods(sought)
+    hosts, strays = of_hosts(sought), _without_cluster(sought)
+    return hosts, strays, _durations_of_sides(sought), _at_the_pods(sought), _uninjected(sought)
 
 
 def sum_of_deltas(selectors: Iterable[str], by: tuple[str, ...], milliseconds: int) -> str:
@@ -133,10 +140,21 @@ def facts(hosts: str, durations: str, milliseconds: int) -> str:
     return " or ".join(f'label_replace({row}, "{KIND}", "{kind}", "", "")' for kind, row in rows.items())
 
 
+def at_the_pods(all_: str, uninjected: str, milliseconds: int) -> str:
+    """The rows of :func:`pods`, given the selectors of everything there and of what callers without a sidecar sent."""
+    without = f'label_replace(sum({delta(uninjected, milliseconds)}), "{KIND}", "{UNINJECTED}", "", "")'
+    return f"{sum_of_deltas((all_,), (*POD, *OUTCOME), milliseconds)} or {without}"
+
+
 def delta(selector: str, milliseconds: int) -> str:
     """The exact delta of each series of ``selector`` (of one metric name) over the ``milliseconds`` before now."""
     before = _last(selector, milliseconds)
     return f"((({selector} - {before}) >= 0) or ({selector} < 0.5 * {before}) or ({selector} unless {before}))"
+
+
+def convergence() -> str:
+    """Seconds within which istiod brought 99 % of late changes to a proxy (its own pilot_proxy_convergence_time)."""
+    return "histogram_quantile(0.99, sum by (le) (rate(pilot_proxy_convergence_time_bucket[5m])))"
 
 
 def of_hosts(sought: Sought) -> str:
@@ -151,6 +169,11 @@ def _durations_of_sides(sought: Sought) -> str:
 def _at_the_pods(sought: Sought) -> str:
     # Not by service: at the pod it is the first one of several that the pod may be in.
     return f'{REQUESTS}{{reporter="destination",{_sides(sought)}}}'
+
+
+def _uninjected(sought: Sought) -> str:
+    # Who does not say who it is has no sidecar to say so (Istio: "unknown", as of any peer without metadata).
+    return f'{REQUESTS}{{reporter="destination",source_workload="unknown",{_sides(sought)}}}'
 
 
 def _sides(sought: Sought) -> str:

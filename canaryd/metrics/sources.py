@@ -51,6 +51,10 @@ class Sources:
         """As the port says; otherwise as :meth:`count`."""
         return self._of(sought).history(sought, windows)
 
+    def pace(self, sought: Sought) -> float | None:
+        """As the port says; otherwise as :meth:`count`."""
+        return self._of(sought).pace(sought)
+
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """As the port says."""
         try:

@@ -43,6 +43,26 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """
+    What one client sent in a cell, as its own proxy counts it.
+
+    ``client`` is its workload and namespace, ``productpage-v1.default``; empty for all the small ones together.
+    ``canary`` holds also the failures that no version can be named for, ``no_cluster`` those among them for which the
+    client's proxy had no cluster (NC).
+    """
+
+    client: str
+    stable: float
+    canary: float
+    no_cluster: float = 0.0
+
+    @property
+    def requests(self) -> float:
+        return self.stable + self.canary
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """
     What a check's query says of both sides at a cell's end; None where it says nothing, and then ``why``.
@@ -66,7 +86,10 @@ class Cell:
     failures of the service that no version can be named for (UH, UF and NC with an unknown workload); ``no_cluster``
     those among them that the mesh had no cluster for (NC). ``others`` are requests to the same host that reached
     neither side, ``injected`` those that the mesh's own fault rule answered (FI) and that are counted nowhere else.
-    ``values`` are those of the checks that have a query.
+    ``values`` are those of the checks that have a query. ``callers`` are the clients, the largest first, where they are
+    known. ``uninjected`` are requests that the pods of both sides counted from callers without a sidecar: no client
+    counts those. ``former`` is the last other split before this one, None where there was none: what callers that have
+    not heard of the new weight still meet.
     """
 
     segment: int
@@ -82,6 +105,9 @@ class Cell:
     no_cluster: float = 0.0
     injected: float = 0.0
     values: tuple[Value, ...] = ()
+    callers: tuple[Caller, ...] = ()
+    uninjected: float = 0.0
+    former: Split | None = None
     kind: Literal["cell"] = "cell"
 
     @property
@@ -120,13 +146,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A cell that is due: its place on the grid, before anybody has asked for its counts."""
+    """A cell that is due: its place on the grid, before anybody has asked for its counts (``former`` as in a cell)."""
 
     segment: int
     start: float
     end: float
     split: Split
     settled: bool
+    former: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +226,11 @@ def due_windows(
     ``done`` is (segment index, end) of the last window evaluated, None before the first; ``cell`` and ``settle`` are in
     seconds. A rest at a segment's end that is shorter than a cell is left out: it would span the change of weight.
     """
+    last: Split | None = None
+    former: Split | None = None
     for segment, following in zip(segments, (*segments[1:], None), strict=False):  # of no segment there is none
+        if last != segment.split:
+            last, former = segment.split, last
         if done is not None and segment.index < done[0]:
             continue
         limit = until if following is None else min(until, following.origin)
@@ -208,7 +239,8 @@ def due_windows(
             position = round((done[1] - segment.origin) / cell)
         while (end := segment.origin + (position + 1) * cell) <= limit:
             start = segment.origin + position * cell
-            yield Window(segment.index, start, end, segment.split, segment.ours and start >= segment.origin + settle)
+            settled = segment.ours and start >= segment.origin + settle
+            yield Window(segment.index, start, end, segment.split, settled, former)
             position += 1
 
 

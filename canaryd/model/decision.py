@@ -34,6 +34,8 @@ class Observation:
     do not answer, empty while they do. ``commands`` are all that people have asked, obeyed ones too. ``refusal`` says
     why the last write was not accepted, empty if it was. ``past`` is what the judge learned of stable before the first
     of them, in the tick in which that was decided. ``since`` is when this process began to ask for the run's cells.
+    ``suspects`` are what in the mesh may keep callers from meeting the split, the likeliest first; they are looked for
+    only while that is in doubt.
     """
 
     now: float
@@ -47,6 +49,7 @@ class Observation:
     refusal: str = ""
     past: Past | None = None
     since: float = 0.0
+    suspects: tuple[str, ...] = ()
 
 
 class Told(StrEnum):

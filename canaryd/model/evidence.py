@@ -55,14 +55,18 @@ class Evidence:
     """
     The judge's word on a run, after its last cell.
 
-    ``failure`` is the reason in one sentence when harm is certain enough to roll back, else empty; once there it stays.
-    ``suspicious`` says that harm is above the bound at which the weight may not rise. ``proven`` is true when
-    non-inferiority was shown by evidence gathered under the present split and for long enough; ``objectives_hold`` is
-    false while an absolute objective is in doubt. ``unmeasured`` names a check of the plan that has not had a single
-    value under this split, and why. ``canary_requests`` are those of settled cells under the present
-    split. ``doubt`` names what keeps the evidence from counting (for example a share of traffic that is not what the
-    split says), else empty. ``segment`` is that of the last cell: proof and ``canary_requests`` are of that segment and
-    mean nothing for another, which may have been opened since.
+    ``failure`` is the reason in one sentence when harm is certain enough to roll back, else empty; once there it
+    stays. ``suspicious`` says that harm is above the bound at which the weight may not rise. ``proven`` is true
+    when non-inferiority was shown by evidence gathered under the present split and for long enough;
+    ``objectives_hold`` is false while an absolute objective is in doubt. ``unmeasured`` names a check of the plan
+    that has not had a single value under this split, and why. ``canary_requests`` are those of settled cells under
+    the present split that count for PASS. ``doubt`` names what keeps the evidence from counting (for example a
+    share of traffic that is not what the split says), else empty. ``segment`` is that of the last cell: proof and
+    ``canary_requests`` are of that segment and mean nothing for another, which may have been opened since.
+    ``shared_from`` is the start (Unix seconds) of the first cell that counts for PASS under this split: the one in
+    which the new share was proven; None while it is not. ``share`` is the canary's share in words, ``astray``
+    whether the doubt is about it, and ``lagging`` are the clients whose own share is not the split's. ``notes`` is
+    what a person should know of the traffic and decides nothing.
     """
 
     harm: float
@@ -78,6 +82,11 @@ class Evidence:
     unmeasured: str = ""
     doubt: str = ""
     segment: int | None = None
+    shared_from: float | None = None
+    share: str = ""
+    astray: bool = False
+    lagging: tuple[str, ...] = ()
+    notes: str = ""
 
     @property
     def suspicious(self) -> bool:

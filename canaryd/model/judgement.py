@@ -170,7 +170,9 @@ class History:
 
     ``quiet_requests`` and ``quiet_failures`` are the service's requests, and the unattributed
     failures among them, in the cells before the canary had any share. ``rates`` are the last totals per second.
-    ``failing``, ``slow`` and ``pods`` tell how stable's failures and slow requests scatter.
+    ``failing``, ``slow`` and ``pods`` tell how stable's failures and slow requests scatter. ``without_cluster`` holds
+    for each client, by name, its requests before the canary had any share, and those among them for which its proxy had
+    no cluster (NC).
     """
 
     bounds: tuple[float, ...] = ()
@@ -184,15 +186,42 @@ class History:
     failing: Scatters = SCATTERS
     slow: Scatters = SCATTERS
     pods: PodScatter = PodScatter()
+    without_cluster: tuple[tuple[str, float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """
+    How a client, or with an empty ``client`` all of them together, follows the present split.
+
+    ``astray`` is the capital against "the share is within the tolerance of the split". ``level`` are the requests (to
+    the canary, to both sides) since PASS counts or, before it does, since the settle time; ``rise`` those since that
+    capital last fell, or stood at or below 1.
+    """
+
+    client: str = ""
+    astray: Wager = Wager()
+    level: tuple[float, float] = (0.0, 0.0)
+    rise: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How many settled cells in a row saw a share of traffic that is not the split's, and the last one in words."""
+    """
+    Whether the present split is what callers meet, over the settled cells of the present segment.
 
-    astray: int = 0
-    absent: int = 0
-    words: str = ""
+    ``moved`` is the capital against "the ``former`` split is still in force", ``arrived`` whether it has ever reached
+    its bound, and ``due`` the logarithm of what it would have come to by now if the split were in force to the letter.
+    ``since`` is the start of the first cell that counts for PASS (Unix seconds), None while none does.
+    """
+
+    former: int | None = None
+    moved: Wager = Wager(capital=(None,))
+    arrived: bool = False
+    due: float = 0.0
+    everybody: Following = Following()
+    clients: tuple[Following, ...] = ()
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +231,8 @@ class JudgeState:
 
     ``checks`` are in the order of the plan. ``harm`` is the combined evidence after the last cell and ``peak`` its
     greatest value so far; ``failure`` is the sentence of the cell at which it first reached its bound, and stays.
-    ``segment``, ``split``, ``settled_cells`` and ``settled_requests`` (the canary's) are of the present segment.
+    ``segment``, ``split``, ``exposure``, ``settled_cells`` and ``settled_requests`` (the canary's) are of the present
+    segment; the last two are those that count for PASS, from when the share was proven.
     ``canary_since`` is the start of the first cell in which the canary had requests. ``gap`` says why the last cell
     brought nothing (empty if it did), and ``refused`` that this was the judge's own decision.
     """

@@ -43,6 +43,12 @@ def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: 
     return ""
 
 
+def unproven_share(evidence: Evidence, split: Split) -> str:
+    """That the new share has not been proven yet, with what was seen of it."""
+    seen = f": {evidence.share}" if evidence.share else ": no request has been counted yet"
+    return f"it is not proven yet that callers meet the split of {split}{seen}"
+
+
 def in_doubt(evidence: Evidence) -> str:
     """What the objectives say that do not hold."""
     return "; ".join(reading.sentence for reading in evidence.readings if not reading.holds) or finding(evidence)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
+from math import ceil
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -27,7 +28,7 @@ from pydantic import (
 
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
-from canaryd.model.duration import Duration, render_duration
+from canaryd.model.duration import Duration, parse_duration, render_duration
 from canaryd.model.layers import Content, attributed, laid, layers_of
 from canaryd.model.part import Name, PositiveDuration, Text
 from canaryd.model.part import Part as Part
@@ -174,6 +175,17 @@ def _no_url(value: object) -> object:
     return value
 
 
+Settle = Annotated[
+    timedelta | Literal["auto"],
+    BeforeValidator(lambda value: value if value == "auto" else parse_duration(value)),
+    PlainSerializer(lambda value: value if value == "auto" else render_duration(value), return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^(auto|(\d+(ms|[dhms]))+)$"}),
+]
+"""A duration, or what is learned as a run begins."""
+PROPAGATION, FLUSH = 2.0, 5.0
+"""Seconds: the least that a weight is given to reach the proxies, and Envoy's stats_flush_interval."""
+
+
 class Analysis(Part):
     """How the run is measured and judged."""
 
@@ -185,8 +197,9 @@ class Analysis(Part):
     """The length of one window of counts; at least the scrape interval."""
     scrape: PositiveDuration = timedelta(seconds=15)
     """The scrape interval of the Prometheus that is asked."""
-    settle: Duration = timedelta(seconds=30)
-    """After each change of weight: how long cells do not yet count for PASS (evidence of harm counts at once)."""
+    settle: Settle = "auto"
+    """After each change of weight: how long cells do not yet count for PASS (evidence of harm counts at once); `auto`:
+    as long as istiod needs to reach the proxies (p99, 2 s at least), a scrape, and 5 s; learned as the run begins."""
     warmup: Duration = timedelta(minutes=2)
     """From the canary's first request: how long its latency is not judged (cold caches)."""
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
@@ -230,6 +243,16 @@ class Analysis(Part):
                     "would count twice; give the check a longer window"
                 )
         return self
+
+    def settle_for(self, convergence: float | None) -> timedelta:
+        """
+        The settle time where istiod needs ``convergence`` seconds to reach the proxies (None: nobody knows).
+
+        Envoy merges its histograms every FLUSH, so that what was sent before is told of that much later.
+        """
+        if isinstance(self.settle, timedelta):
+            return self.settle
+        return timedelta(seconds=ceil(max(PROPAGATION, convergence or 0.0) + self.scrape.total_seconds() + FLUSH))
 
     def window_of(self, check: Check) -> timedelta:
         """How much time a value of ``check`` speaks of; ``rate`` needs four scrapes to be there after a failed one."""

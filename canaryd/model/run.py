@@ -131,6 +131,7 @@ class Run:
     when the canary was first seen without a ready endpoint, None while it has one.
     ``kept`` says where the run lives: in a folder, or as a CanaryRun in the plan's namespace.
     ``findings`` are what preflight found before the run began, and did not stop it.
+    ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -168,6 +169,7 @@ class Run:
     reason: str = ""
     ended: float | None = None
     released: bool = False
+    settles: float | None = None
 
     @property
     def final(self) -> bool:
@@ -212,7 +214,19 @@ class Run:
 
     @property
     def baked(self) -> tuple[Cell, ...]:
-        """The settled cells without a gap under the present split."""
+        """The cells that fill the bake: settled, without a gap, and from when the new share was proven."""
+        since = self.present.shared_from if self.present else None
+        return () if since is None else tuple(cell for cell in self.settled if cell.start >= since)
+
+    @property
+    def present(self) -> Evidence | None:
+        """The evidence, if it is of the present segment."""
+        known = self.evidence if self.segments else None
+        return known if known and known.segment == self.segment.index else None
+
+    @property
+    def settled(self) -> tuple[Cell, ...]:
+        """The settled cells without a gap under the present split, whether its share was proven or not."""
         return tuple(
             cell
             for cell in self.cells
@@ -227,7 +241,9 @@ class Run:
     @property
     def settle(self) -> float:
         """Seconds after a write before what is measured may count for PASS, or an end as final."""
-        return self.plan.spec.analysis.settle.total_seconds()
+        if self.settles is not None:
+            return self.settles
+        return self.plan.spec.analysis.settle_for(None).total_seconds()
 
     def windows(self, until: float) -> Iterator[Window]:
         """
@@ -241,7 +257,7 @@ class Run:
         if self.arrived_at is None and self.segment.seq > 0:
             until, segments = min(until, self.segment.origin), segments[:-1]
         analysis = self.plan.spec.analysis
-        return due_windows(segments, self.done, until, analysis.cell.total_seconds(), analysis.settle.total_seconds())
+        return due_windows(segments, self.done, until, analysis.cell.total_seconds(), self.settle)
 
 
 @dataclass(frozen=True, slots=True)

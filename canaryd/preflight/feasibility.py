@@ -95,8 +95,10 @@ def outlook(plan: Plan, heard: Heard, sides: Sides | None = None) -> tuple[StepO
         return ()
     rate, failing = traffic(heard, sides)
     lasting = _lasting(plan, _prospect(plan, rate, failing))
+    settle = plan.spec.analysis.settle_for(heard.istiod.convergence).total_seconds()
     return tuple(
-        _step(plan, step, rate, failing, lasting if step is plan.spec.steps[-1] else 0.0) for step in plan.spec.steps
+        _step(plan, step, rate, failing, settle, lasting if step is plan.spec.steps[-1] else 0.0)
+        for step in plan.spec.steps
     )
 
 
@@ -119,7 +121,7 @@ def _lasting(plan: Plan, seen: Prospect) -> float:
     return seen.needed if seen.possible else inf
 
 
-def _step(plan: Plan, step: Step, rate: float, failing: float, proof: float) -> StepOutlook:
+def _step(plan: Plan, step: Step, rate: float, failing: float, settle: float, proof: float) -> StepOutlook:
     analysis = plan.spec.analysis
     bake = _bake(plan, step)
     each = rate * step.weight.share
@@ -138,7 +140,7 @@ def _step(plan: Plan, step: Step, rate: float, failing: float, proof: float) -> 
         weight=step.weight,
         rate=each,
         requests=requests,
-        seconds=analysis.settle.total_seconds() + max(bake, longer) + lag,
+        seconds=settle + max(bake, longer) + lag,
         detectable=rise,
         unseen=requests if rise is None or rise == inf else rise * requests,
         harmed=each * (cells * cell + lag + TAKEN_BACK),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from canaryd.judge import wording
 from canaryd.kube import DEPLOYMENTS, PODS
@@ -59,7 +60,7 @@ def check(survey: Survey) -> Iterator[Finding]:
         yield XDS_REJECTED.at("istiod", sentence)
     if istiod.convergence is not None:
         needed = istiod.convergence + analysis.scrape.total_seconds() + MERGED
-        if needed > analysis.settle.total_seconds():
+        if isinstance(analysis.settle, timedelta) and needed > analysis.settle.total_seconds():
             sentence = (
                 f"changes reach 99 % of the proxies within {istiod.convergence:.2g} s, and are seen a scrape later: "
                 f"settle {render_duration(analysis.settle)} is short, {render_seconds(needed)} would do"

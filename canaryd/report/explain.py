@@ -66,7 +66,8 @@ def _measured(run: Run) -> str:
     if run.evidence is None or run.final:
         return ""
     known = [run.past.sentence] if run.past else []
-    said = [*known, *(reading.sentence for reading in run.evidence.readings)]
+    traffic = [words for words in (run.present.share, run.present.notes) if words] if run.present else []
+    said = [*known, *traffic, *(reading.sentence for reading in run.evidence.readings)]
     return "Measured so far:\n" + "\n".join(f"  - {sentence}" for sentence in said)
 
 
@@ -125,6 +126,8 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
             f"Bring {run.route.stable} back; or roll back all the same, which sends everything to a version "
             f"that may not answer: canaryd abort {name} --force --reason '...'"
         )
+    elif run.present and run.present.astray:
+        yield "Let callers meet the weight (the reason names what may be in the way); the run then goes on by itself."
     else:
         yield "Wait: more requests may settle it."
 

@@ -192,9 +192,11 @@ def _checks(run: Run) -> Element | None:
         )
         for reading in evidence.readings
     ]
+    traffic = "; ".join(words for words in (evidence.share, evidence.notes) if words)
     return _section(
         _checks_title(run, evidence),
         _table(("check", "stable", "canary", "evidence of harm", "evidence of no harm"), rows),
+        tag("p", f"Traffic: {traffic}.", class_="quiet") if traffic else None,
     )
 
 

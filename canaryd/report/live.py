@@ -246,7 +246,12 @@ def _share(run: Run) -> Text:
     if not both:
         return Text("nothing observed yet at this weight")
     cells_words = "cell" if len(cells) == 1 else f"{len(cells)} cells"
-    return Text(f"{wording.percent(canary, both)} of the requests in the last {cells_words}, expected {run.split}")
+    text = Text(f"{wording.percent(canary, both)} of the requests in the last {cells_words}, expected {run.split}")
+    if run.present and run.present.shared_from is None and cells[-1].settled:
+        text.append("; not proven yet", "yellow")
+    if run.present and run.present.notes:
+        text.append(f"; {run.present.notes}", "yellow")
+    return text
 
 
 def _sides(run: Run, room: int) -> list[Text]:

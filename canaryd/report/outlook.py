@@ -75,7 +75,7 @@ def bake_over(run: Run) -> float:
     analysis = run.plan.spec.analysis
     cell = analysis.cell.total_seconds()
     origin = run.segment.origin
-    first = origin + math.ceil(analysis.settle.total_seconds() / cell) * cell
+    first = origin + math.ceil(run.settle / cell) * cell
     done = run.done[1] if run.done and run.done[0] == run.segment.index else origin
     missing = max(0, run.needed - gathered(run))
     return max(first, done) + missing * cell + analysis.lag.total_seconds()
@@ -84,7 +84,7 @@ def bake_over(run: Run) -> float:
 def watch_over(run: Run) -> float:
     """When the watch at 100 % is over at the earliest, as a Unix time."""
     begun = run.arrived_at if run.arrived_at is not None else run.at
-    return begun + (run.plan.spec.analysis.settle + run.plan.spec.watch).total_seconds()
+    return begun + run.settle + run.plan.spec.watch.total_seconds()
 
 
 def next_split(run: Run) -> Split:
@@ -127,7 +127,7 @@ def _once_pending(run: Run, _: float | None) -> str:
 
 
 def _once_shifted(run: Run, _: float | None) -> str:
-    bake, settle = render_duration(run.current_step.bake), render_duration(run.plan.spec.analysis.settle)
+    bake, settle = render_duration(run.current_step.bake), render_seconds(run.settle)
     return f"Once the mesh shows {run.split}, it settles for {settle} and is measured for {bake}."
 
 
@@ -157,7 +157,7 @@ def _once_watched(run: Run, now: float | None) -> str:
 
 
 def _once_back(run: Run, _: float | None) -> str:
-    settle = render_duration(run.plan.spec.analysis.settle)
+    settle = render_seconds(run.settle)
     return f"Once the mesh has shown the canary at 0 % for {settle}, the run ends as rolled back."
 
 

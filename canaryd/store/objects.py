@@ -243,7 +243,7 @@ def _unpacked(data: str) -> Run:
 
 def thinned(run: Run) -> Run:
     """
-    The run as a record keeps it: old cells without buckets, pods, causes and values, their counts to a hundredth.
+    The run as a record keeps it: of old cells only what happened on both sides, as counts to a hundredth.
 
     When cells were, whether they count for the bake, and the judge's state stay exact to the last bit. Of more than
     MOST_CELLS, as a run has that is held for days, those go first that no step's bake needs.
@@ -268,7 +268,7 @@ def put_away(run: Run) -> Run:
 
 def _few(run: Run) -> tuple[Cell | Gap, ...]:
     """The newest cells, and as many of the present bake as the step needs, in order."""
-    baked = run.baked[-run.needed :]
+    baked = (run.baked or run.settled)[-run.needed :]
     kept = {id(cell) for cell in (*run.cells[-MOST_CELLS // 2 :], *baked)}
     return tuple(cell for cell in run.cells if id(cell) in kept)
 
@@ -289,6 +289,9 @@ def _thin(cell: Cell | Gap) -> Cell | Gap:
         cell,
         bounds_ms=(),
         values=(),
+        callers=(),
+        uninjected=0.0,
+        former=None,
         stable=_thin_counts(cell.stable),
         canary=_thin_counts(cell.canary),
         unattributed=round(cell.unattributed, 2),

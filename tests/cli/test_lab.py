@@ -14,11 +14,12 @@ import pytest
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import Lab
 from canaryd.metrics.prometheus import Prometheus
-from canaryd.model.cells import Cell, Sought, Window
+from canaryd.model.cells import Cell, Sought
 from canaryd.model.run import Outcome, Phase, Run
 from canaryd.store.folder import FolderStore
 from tests.cli.stage import Process, wait_for
 from tests.lab.conftest import lab, running_lab  # noqa: F401  # fixtures
+from tests.world import place_of
 
 PLAN = Path(bookinfo.__file__).with_name("reviews.yaml")
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab"), pytest.mark.slow, pytest.mark.timeout(240)]
@@ -83,7 +84,4 @@ def fetched_anew(run: Run, url: str) -> list[object]:
         analysis.scrape.total_seconds(),
     )
     prometheus = Prometheus(url)
-    return [
-        prometheus.count(sought, Window(cell.segment, cell.start, cell.end, cell.split, cell.settled))
-        for cell in run.cells
-    ]
+    return [prometheus.count(sought, place_of(cell)) for cell in run.cells]

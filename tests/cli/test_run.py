@@ -18,10 +18,11 @@ import pytest
 
 from canaryd.app import SystemClock
 from canaryd.metrics.prometheus import Prometheus
-from canaryd.model.cells import Cell, Sought, Window
+from canaryd.model.cells import Cell, Sought
 from canaryd.model.run import Phase, Record, Run
 from canaryd.store.folder import FolderStore
 from tests.cli.stage import PLAN, Process, Stage, canaryd, wait_for
+from tests.world import place_of
 
 PROMOTED, ROLLED_BACK, ABORTED, INCONCLUSIVE, REFUSED, LEFT = 0, 10, 11, 12, 13, 14
 MARKER = "marker.canaryd.io/reviews"
@@ -63,7 +64,7 @@ def fetched_anew(run: Run, stage: Stage) -> list[Cell]:
         run.plan.spec.analysis.scrape.total_seconds(),
     )
     prometheus = Prometheus(stage.prometheus_url, clock=SystemClock().now)
-    windows = [Window(one.segment, one.start, one.end, one.split, one.settled) for one in run.cells]
+    windows = [place_of(one) for one in run.cells]
     return [prometheus.count(sought, window) for window in windows]  # type: ignore[misc]
 
 

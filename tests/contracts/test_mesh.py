@@ -607,3 +607,13 @@ def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
 def test_hosts_are_fully_qualified(world: World) -> None:
     """As Istio writes destination_service."""
     assert world.mesh.hosts(world.route) == (f"reviews.{world.namespace}.svc.cluster.local",)
+
+
+def test_what_keeps_a_client_from_the_weights_is_found_and_nothing_is_changed(world: World) -> None:
+    """An entry that somebody put in front of ours, here; the client's pods are not there at all."""
+    world.edit(lambda found: found["spec"]["http"].insert(0, entry(destination(V1), match=[{"headers": {"x": {}}}])))
+    before = world.object()
+    assert world.mesh.suspects(world.route, (f"web.{world.namespace}",)) == (
+        "http[0] stands before ours and sends what it matches (headers) to v1 alone",
+    )
+    assert world.object() == before

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from canaryd.errors import Unavailable
-from canaryd.model.cells import Cell, Counts, Gap, Question, Sought, Value, Window
+from canaryd.model.cells import Caller, Cell, Counts, Gap, Question, Sought, Value, Window
 from tests.metrics.guarded import Guard
 from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, real_world, send, sought, window
 
@@ -121,6 +121,24 @@ def test_failed_requests_are_left_out_of_durations(world: World) -> None:
     send(world, to, "app-v3", 10, ms=400)
     send(world, to, "app-v3", 90, ms=1, response_code="500")
     assert count(world, to, start).canary == Counts(100, 90, (0, 0, 0, 10, 0), causes=(("500", 90),))
+
+
+def test_each_client_and_who_has_no_sidecar_are_told(world: World) -> None:
+    """Whose requests go where is what tells a proxy that lags from a weight that is not in force."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 30)
+    send(world, to, "app-v3", 10)
+    send(world, to, "app-v1", 8, source_workload="batch")
+    send(world, to, "unknown", 2, source_workload="batch", response_code="503", response_flags="UH")
+    send(world, to, "app-v1", 6, reporter="destination", source_workload="unknown", pod="pod-b")
+    found = count(world, to, start)
+    assert found.callers == (Caller("web.shop", 30, 10), Caller("batch.shop", 8, 2))
+    assert found.uninjected == 6
+
+
+def test_without_istiod_s_own_metrics_nobody_knows_its_pace(world: World) -> None:
+    """The settle time is then the least that is known to do."""
+    assert world.metrics.pace(sought()) is None
 
 
 def test_no_error_series_is_no_error(world: World) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from canaryd.engine.admission import begin
+from canaryd.errors import Unavailable
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Phase, Record, Run
@@ -26,9 +27,9 @@ def another(**changes: Any) -> Run:
     return replace(new_run(rival), uid="rival-1", **changes)
 
 
-def begun(store: MemoryStore, plan: Plan | None = None) -> Run:
-    mesh, clock = MemoryMesh(at(100, 0), surroundings()), VirtualClock(START)
-    return begin(plan or small_plan(), mesh=mesh, metrics=Remembered(0.0), store=store, clock=clock).record.run
+def begun(store: MemoryStore, plan: Plan | None = None, metrics: Remembered | None = None) -> Run:
+    mesh, clock, counts = MemoryMesh(at(100, 0), surroundings()), VirtualClock(START), metrics or Remembered(0.0)
+    return begin(plan or small_plan(), mesh=mesh, metrics=counts, store=store, clock=clock).record.run
 
 
 def test_an_entry_that_another_plan_is_about_to_move_is_not_free() -> None:
@@ -59,3 +60,37 @@ def test_what_is_in_nobodys_way_stops_nothing(changes: dict[str, Any]) -> None:
         changes = {"plan": plan.model_copy(update={"metadata": plan.metadata.model_copy(update={"name": "rival"})})}
     store.save(Record(replace(run, **changes)))
     assert begun(store).plan.name == "reviews"
+
+
+@pytest.mark.parametrize(
+    ("converges", "settles"),
+    [(None, 2 + 15 + 5), (0.4, 2 + 15 + 5), (3.2, 24.0), (30.0, 50.0)],
+    ids=["nobody counts", "quicker than any", "a busy istiod", "an istiod in trouble"],
+)
+def test_the_settle_time_is_learned_once_and_kept(converges: float | None, settles: float) -> None:
+    """What istiod needs, a scrape, and Envoy's flush, rounded up; the cells lie on it also after a restart."""
+    metrics = Remembered(0.0)
+    metrics.converges = converges
+    plan = small_plan(analysis={"settle": "auto", "scrape": "15s", "cell": "15s"})
+    run = begun(MemoryStore(), plan, metrics)
+    assert run.settles == run.settle == settles
+
+
+def test_a_plan_that_says_its_settle_time_keeps_it() -> None:
+    """Whatever istiod does."""
+    metrics = Remembered(0.0)
+    metrics.converges = 30.0
+    run = begun(MemoryStore(), small_plan(), metrics)
+    assert (run.settles, run.settle) == (None, 2.0)
+
+
+def test_a_prometheus_that_does_not_tell_the_pace_stops_no_run() -> None:
+    """It is asked for once, as the run begins; the least that is known to do is taken."""
+    metrics = Remembered(0.0)
+    metrics.pace = lambda sought: raised(Unavailable("no answer"))  # type: ignore[method-assign]
+    plan = small_plan(analysis={"settle": "auto"})
+    assert begun(MemoryStore(), plan, metrics).settle == 2 + 1 + 5
+
+
+def raised(error: Exception) -> float:
+    raise error

@@ -189,9 +189,9 @@ def test_only_a_margin_makes_it_part_of_the_proof():
 def test_a_value_that_reaches_back_before_the_segment_proves_nothing():
     """rate(x[1m]) shortly after a write is of the former weight."""
     plan = analysis(window="1m", margin={"times": 1.5, "plus": 0})
-    early = folded(plan, [pair(0, 10.0), *[pair(index, 10.0, percent=50, segment=2) for index in range(4, 7)]])
+    early = folded(plan, [pair(0, 10.0), *[pair(index, 10.0, segment=2) for index in range(4, 7)]])
     assert early.checks[1].proof.rows == ()
-    later = folded(plan, [pair(0, 10.0), *[pair(index, 10.0, percent=50, segment=2) for index in range(4, 12)]])
+    later = folded(plan, [pair(0, 10.0), *[pair(index, 10.0, segment=2) for index in range(4, 12)]])
     assert later.checks[1].proof.rows
 
 

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from canaryd.lab.kubernetes import ApiServer, Change, Cluster, kubeconfig
 from canaryd.metrics.prometheus import Prometheus
-from canaryd.model.cells import Segment, Sought, Window
+from canaryd.model.cells import Segment, Sought
 from canaryd.model.plan import Plan
 from canaryd.model.run import Outcome, Record, Run
 from canaryd.model.traffic import NOTHING
@@ -34,7 +34,7 @@ from canaryd.store.folder import FolderStore
 from tests.kills.driver import OVER, POINTS, Life, Scaled
 from tests.mesh.objects import ROUTE, at, deployment, destination_rule, pod, service
 from tests.metrics.recorded import Recorded
-from tests.world import Few, small_plan
+from tests.world import Few, place_of, small_plan
 
 SPEED = 6.0
 """Virtual seconds a second. A machine too busy to bring a cell of two in a third of a second never gets to the end."""
@@ -176,7 +176,7 @@ def _check(kill: Kill, run: Run, cluster: Cluster, prometheus: Prometheus) -> No
     places = [(cell.segment, cell.start) for cell in run.cells]
     assert places == sorted(set(places))
     for cell in run.cells:
-        window = Window(cell.segment, cell.start, cell.end, cell.split, cell.settled)
+        window = place_of(cell)
         assert prometheus.count(sought, window) == cell, f"the cell of {window} is not what Prometheus says"
 
 

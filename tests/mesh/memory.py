@@ -16,6 +16,7 @@ from canaryd.lab.kubernetes.patching import json_patched
 from canaryd.lab.kubernetes.status import ApiError
 from canaryd.mesh.admission import Surroundings, admission, sides_of
 from canaryd.mesh.hosts import fully_qualified
+from canaryd.mesh.suspects import suspects
 from canaryd.mesh.weights import Guard, Operation, release_patch, restore_patch, split_of, weight_patch
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -115,6 +116,11 @@ class MemoryMesh:
         """The fully qualified names of the services."""
         self._enter("hosts")
         return tuple(dict.fromkeys(fully_qualified(one.host, route.namespace) for one in (route.stable, route.canary)))
+
+    def suspects(self, route: Route, clients: Sequence[str]) -> tuple[str, ...]:
+        """Why clients may not meet the weights."""
+        self._enter("suspects")
+        return suspects(route, clients, self._read(route), self.around)
 
     # -- inside
 

@@ -50,9 +50,11 @@ class Book:
         """The rows of `promql.durations`, given its selector."""
         return self._sums(selectors, ("le", *promql.OUTCOME), start, end)
 
-    def pods(self, selectors: Iterable[str], start: float, end: float) -> list[parse.Row]:
-        """The rows of `promql.pods`, given its selector."""
-        return self._sums(selectors, (*promql.POD, *promql.OUTCOME), start, end)
+    def pods(self, all_: str, uninjected: str, start: float, end: float) -> list[parse.Row]:
+        """The rows of `promql.pods`, given its two selectors."""
+        without = [delta for one in self.select(uninjected) if (delta := self.delta(one, start, end)) is not None]
+        told = [parse.Row({promql.KIND: promql.UNINJECTED}, sum(without))] if without else []
+        return [*self._sums((all_,), (*promql.POD, *promql.OUTCOME), start, end), *told]
 
     def scrapes(self, hosts: str, durations: str, start: float, end: float) -> list[parse.Row]:
         """The rows of `promql.scrapes`, given its two selectors."""

@@ -27,6 +27,7 @@ class MemoryMetrics:
         self._book: Callable[[Sought, Window], Book] = (lambda sought, window: book) if isinstance(book, Book) else book
         self.failing: CanarydError | None = None
         self.partial = ""
+        self.converges: float | None = None
 
     @classmethod
     def of(cls, load: Load) -> MemoryMetrics:
@@ -58,6 +59,12 @@ class MemoryMetrics:
         """As the port says."""
         return tuple(self.count(sought, window) for window in windows)
 
+    def pace(self, sought: Sought) -> float | None:
+        """As the port says."""
+        if self.failing is not None:
+            raise self.failing
+        return self.converges
+
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """As the port says; finds a silent or blind Prometheus only."""
         if self.failing is not None:
@@ -77,10 +84,10 @@ def _value(book: Book, question: Question, sought: Sought, at: float) -> Value:
 
 def answers(book: Book, sought: Sought, window: Window) -> parse.Answers:
     """What ``book`` answers to the queries of the cell."""
-    hosts, stray, durations, pods = promql.selectors(sought)
+    hosts, stray, durations, pods, uninjected = promql.selectors(sought)
     return parse.Answers(
         tuple(book.requests((hosts, stray), window.start, window.end)),
         tuple(book.durations((durations,), window.start, window.end)),
         tuple(book.scrapes(hosts, durations, window.start, window.end)),
-        tuple(book.pods((pods,), window.start, window.end)),
+        tuple(book.pods(pods, uninjected, window.start, window.end)),
     )

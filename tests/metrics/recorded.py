@@ -39,6 +39,7 @@ class Recorded(Answering):
         self.status, self.body = 200, b""
         self.refused, self.slow, self.warned = "", ("", 0.0), ""
         self.warnings: list[str] = []
+        self.converges: float | None = None
         self.asked: list[dict[str, str]] = []
         super().__init__(self._asked, name="recorded-prometheus")
 
@@ -80,6 +81,8 @@ class Recorded(Answering):
         return [{"metric": dict(labels), "values": values} for labels, values in found.items()]
 
     def _rows(self, query: str, at: float) -> list[parse.Row]:
+        if query == promql.convergence():
+            return [] if self.converges is None else [parse.Row({}, self.converges)]
         if query == "vector(time())":
             return [parse.Row({}, self.clock())]
         book, selectors = self._book(), _selectors(query)
@@ -90,8 +93,8 @@ class Recorded(Answering):
             return book.requests(selectors, start, at)
         if query == promql.sum_of_deltas(selectors, ("le", *promql.OUTCOME), length):
             return book.durations(selectors, start, at)
-        if query == promql.sum_of_deltas(selectors, (*promql.POD, *promql.OUTCOME), length):
-            return book.pods(selectors, start, at)
+        if len(selectors) == 2 and query == promql.at_the_pods(selectors[0], selectors[1], length):
+            return book.pods(selectors[0], selectors[1], start, at)
         if len(selectors) == 2 and query == promql.facts(selectors[0], selectors[1], length):
             return book.scrapes(selectors[0], selectors[1], start, at)
         if selectors and query == f"sum by (destination_workload) (count_over_time({selectors[0]}[1h]))":

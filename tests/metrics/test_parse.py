@@ -9,7 +9,7 @@ import pytest
 
 from canaryd.metrics import parse
 from canaryd.metrics.parse import Answers, Row
-from canaryd.model.cells import Cell, Gap
+from canaryd.model.cells import Caller, Cell, Gap
 from tests.metrics.worlds import sought, window
 
 TO = sought("app.shop.svc.cluster.local")
@@ -164,6 +164,58 @@ def test_failures_for_want_of_a_cluster_alone_are_a_cell() -> None:
     cell = parse.cell(TO, AT, Answers((requests(0), lost), (), SCRAPED))
     assert isinstance(cell, Cell)
     assert cell.unattributed == 7
+
+
+def called(workload: str, **labels: str) -> dict[str, str]:
+    """Labels of a row of this client's."""
+    return {"source_workload": workload, "source_workload_namespace": "shop", **labels}
+
+
+def callers(*found: Row) -> tuple[Caller, ...]:
+    cell = parse.cell(TO, AT, Answers(found, (), SCRAPED))
+    assert isinstance(cell, Cell), cell
+    return cell.callers
+
+
+def test_each_client_is_counted_by_the_side_that_it_sent_to() -> None:
+    """A proxy that lags is found by its own share; a gateway is a client as any other."""
+    rows = [
+        requests(60, "app-v1", **called("web")),
+        requests(20, **called("web", response_code="500")),
+        requests(9, "app-v1", **called("istio-ingressgateway", source_workload_namespace="istio-system")),
+        requests(7, "app-v2", **called("web")),
+        requests(3, **called("web", response_flags="FI")),
+    ]
+    assert callers(*rows) == (Caller("web.shop", 60, 20), Caller("istio-ingressgateway.istio-system", 9, 0))
+
+
+def test_failures_without_a_version_are_of_the_client_that_met_them() -> None:
+    """As sent to the canary, and those without a cluster apart: they are that client's DestinationRule's."""
+    failed = {"response_code": "503"}
+    rows = [
+        requests(60, "app-v1", **called("web")),
+        requests(4, "unknown", **called("web", response_flags="UH", **failed)),
+        requests(3, "unknown", **called("batch", response_flags="NC", destination_service="app", **failed)),
+        requests(2, "unknown", **called("batch", response_flags="NC", **failed)),
+    ]
+    assert callers(*rows) == (Caller("web.shop", 60, 4), Caller("batch.shop", 0, 5, 5))
+
+
+def test_many_clients_are_kept_as_the_largest_and_the_rest() -> None:
+    """They are in each cell of a run; and the sum stays what it was."""
+    found = callers(*(requests(100 - number, "app-v1", **called(f"c{number:02}")) for number in range(50)))
+    assert len(found) == parse.MOST_CALLERS + 1
+    assert (found[0].client, found[-1].client) == ("c00.shop", "")
+    assert sum(one.stable for one in found) == sum(range(51, 101))
+
+
+def test_requests_of_callers_without_a_sidecar_are_the_pods_word() -> None:
+    """No client counts them."""
+    cell = parse.cell(
+        TO, AT, Answers((requests(5),), (), SCRAPED, (requests(5, pod="a"), Row({"canaryd": "uninjected"}, 4)))
+    )
+    assert isinstance(cell, Cell)
+    assert (cell.uninjected, cell.canary.pods) == (4, ((5, 0),))
 
 
 def pods(*found: Row) -> tuple[tuple[float, float], ...]:

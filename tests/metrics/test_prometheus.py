@@ -82,6 +82,17 @@ def test_a_cell_is_four_queries_at_one_moment(recorded: Recorded) -> None:
     assert [form["time"] for form in recorded.asked] == [f"{AT.end:.3f}"] * 4
 
 
+@pytest.mark.parametrize(("told", "known"), [(None, None), (3.25, 3.25), (float("nan"), None), (float("inf"), None)])
+def test_istiod_s_pace_is_known_where_prometheus_scrapes_it(told: float | None, known: float | None) -> None:
+    """A quiet istiod has no rate: its quantile is NaN, and that is no pace."""
+    world = RecordedWorld()
+    with world.recorded as server:
+        server.converges = told
+        assert world.metrics.pace(sought()) == known
+        server.warnings, server.warned = ["a store is missing"], "pilot_proxy"
+        assert world.metrics.pace(sought()) is None
+
+
 def test_pods_that_cannot_be_had_do_not_cost_the_cell(recorded: Recorded) -> None:
     """They say how much pods differ, and nothing else: refused, partial or silent, the counts are still evidence."""
     whole = Prometheus(recorded.url).count(REVIEWS, AT)

@@ -133,6 +133,18 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, object]]]] = {
             sample(7, (*promql.POD, *promql.OUTCOME), **V3, pod="c", response_code="500"),
         ],
     ),
+    "what reached the pods from callers without a sidecar": (
+        [
+            series("0+4x40", **V1, reporter="destination", pod="a"),
+            series("0+2x40", **V3, reporter="destination", pod="b", source_workload="unknown"),
+        ],
+        promql.pods(REVIEWS, MINUTE),
+        [
+            sample(16, (*promql.POD, *promql.OUTCOME), **V1, pod="a"),
+            sample(8, (*promql.POD, *promql.OUTCOME), **V3, pod="b"),
+            fact("uninjected", 8),
+        ],
+    ),
     "scraped at both ends": (
         [series("0+1x40", **V3), series("0+1x40", **V1), UP],
         promql.scrapes(REVIEWS, MINUTE),

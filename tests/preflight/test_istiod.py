@@ -75,12 +75,13 @@ def test_refusals_of_the_last_minutes_are_warned_of_by_kind() -> None:
 
 
 def test_a_slow_mesh_needs_a_longer_settle_time() -> None:
-    """A change's own time, a scrape, and Envoy's merge of its histograms."""
-    [(code, level, sentence)] = found(Istiod(convergence=25.0))
+    """A change's own time, a scrape, and Envoy's merge of its histograms; a plan that says none learns it."""
+    [(code, level, sentence)] = found(Istiod(convergence=25.0), settle="30s")
     assert (code, level) == ("SlowConvergence", "info")
     assert sentence.endswith("settle 30s is short, 45s would do")
     assert found(Istiod(convergence=25.0), settle="45s") == []
-    assert found(Istiod(convergence=0.1)) == []
+    assert found(Istiod(convergence=0.1), settle="30s") == []
+    assert found(Istiod(convergence=25.0)) == []
 
 
 def test_proxies_of_several_versions_are_told_of() -> None:

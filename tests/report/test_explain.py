@@ -41,6 +41,16 @@ def test_only_commands_that_would_do_something_are_offered(story, offered, void)
     assert not any(f"canaryd {verb}" in advice for verb in void)
 
 
+def test_callers_that_do_not_meet_the_weight_are_told_with_what_is_seen_of_them():
+    """The share with its interval, what callers and pods count differently, and that waiting does not mend it."""
+    run, _ = stories.baking()
+    said = replace(run.evidence, share="the canary got 5 % of 900 requests", notes="1 of 2 pods", astray=True)
+    text = explain(replace(run, evidence=said, hold=Hold("inconclusive", "share: web.shop", run.at, None)))
+    assert "  - the canary got 5 % of 900 requests\n  - 1 of 2 pods\n" in text
+    assert "Let callers meet the weight" in text
+    assert "Wait: more requests" not in text
+
+
 def test_drift_is_ended_by_a_person():
     run, _ = stories.baking()
     drifted = replace(run, hold=Hold("drift", "somebody set the canary to 60 %", run.at, None, sticky=True))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from canaryd import judge
-from canaryd.model.cells import Cell, Counts, Gap, Past, Segment, Value
+from canaryd.model.cells import Caller, Cell, Counts, Gap, Past, Segment, Value
 from canaryd.model.run import Hold, Latch, Outcome, Phase, Pin, Record, Run
 from canaryd.model.traffic import Split
 from canaryd.store import objects
@@ -56,11 +56,15 @@ def a_day(fraction: float) -> Run:
         stable = counts(chance, 300 * (1 - window.split.share), fraction)
         canary = counts(chance, 300 * window.split.share, fraction)
         seen = Value("queue", chance.random(), chance.random())
-        cells.append(Cell(*place, BOUNDS, stable, canary, chance.randrange(2), chance.random(), values=(seen,)))
+        callers = tuple(Caller(f"client-{name}.namespace-{name}", stable.requests / 21, 7.0) for name in range(21))
+        cells.append(
+            Cell(*place, BOUNDS, stable, canary, chance.randrange(2), chance.random(), values=(seen,), callers=callers)
+        )
     for cell in cells[-300:]:
         state = judge.advance(long.spec.analysis, state or judge.begin(long.spec.analysis, ()), cell)
     past = Past(0, tuple(replace(cell, segment=-1) for cell in cells[:120] if isinstance(cell, Cell)))
     said = judge.weigh(long.spec.analysis, state) if state else None
+    said = replace(said, shared_from=origins[-1]) if said else None
     return replace(run, cells=tuple(cells), judged=state, past=past, evidence=said)
 
 
