@@ -88,7 +88,10 @@ def begin(
         admission = mesh.admit(plan)
     except Unavailable as error:
         raise Refused([_silent(error)]) from error
-    examined = accepted(preflight.examine(plan, admission), plan.accepted) if preflight else ()
+    except Refused as refused:  # what else stops it is said at the same time
+        others = stopping(plan, _examined(plan, None, preflight), refused.problems)
+        raise Refused((*refused.problems, *others), refused.findings) from refused
+    examined = _examined(plan, admission, preflight)
     problems = _obstacles(plan, admission, records, mesh, metrics)
     if problems := (*problems, *stopping(plan, examined, problems)):
         raise Refused(problems)
@@ -108,24 +111,30 @@ def look(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, preflight: P
     Raises what the store raises.
     """
     records = list(store.records())
-    admission, problems = None, tuple[Problem, ...]()
+    admission, problems, beside = None, tuple[Problem, ...](), tuple[Finding, ...]()
     try:
         plan = plan.measured_by(metrics.choose(plan))
         admission = mesh.admit(plan)
+        beside = admission.findings
         problems = _obstacles(plan, admission, records, mesh, metrics)
     except Refused as refused:
-        problems = refused.problems
+        problems, beside = refused.problems, refused.findings
     except Unavailable as error:
         return (as_finding(_silent(error)),)
     known = {problem.code for problem in problems}
-    examined = accepted(preflight.examine(plan, admission), plan.accepted)
+    examined = _examined(plan, admission, preflight)
     return in_order(
         (
             *map(as_finding, problems),
-            *(admission.findings if admission else ()),
+            *beside,
             *(one for one in examined if one.code not in known),
         )
     )
+
+
+def _examined(plan: Plan, admission: Admission | None, preflight: Preflight | None) -> tuple[Finding, ...]:
+    """What preflight finds, with what a person lets pass."""
+    return accepted(preflight.examine(plan, admission), plan.accepted) if preflight else ()
 
 
 def stopping(plan: Plan, examined: Iterable[Finding], known: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -87,7 +87,7 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     remarks += waits
     remarks += _shadow_rules(route, around)
     if problems or sighting.split is None:
-        raise Refused(dict.fromkeys(problems))
+        raise Refused(dict.fromkeys(problems), remarks)
     return Admission(route, sighting.split, sides, tuple(remarks))
 
 

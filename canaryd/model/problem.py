@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from canaryd.errors import CanarydError
+
+if TYPE_CHECKING:
+    from canaryd.model.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,11 @@ class Refused(CanarydError):  # noqa: N818  # it is an answer, not a fault
     """
     A plan that cannot be carried out as it stands: carries every problem found.
 
-    ``transient``: all of them pass by themselves.
+    ``transient``: all of them pass by themselves. ``findings`` are what was found beside them and stops nothing.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], findings: Iterable[Finding] = ()) -> None:
         self.problems = tuple(problems)
+        self.findings = tuple(findings)
         self.transient = bool(self.problems) and all(problem.transient for problem in self.problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))

@@ -116,6 +116,19 @@ def test_what_admission_refuses_cannot_be_accepted() -> None:
     assert [problem.code for problem in refused.value.problems] == ["Claimed"]
 
 
+def test_what_admission_refuses_hides_nothing_that_preflight_finds() -> None:
+    """Who mends one thing wants to know of the next; and what stops nothing is in a look all the same."""
+    world = World()
+    world.mesh = MemoryMesh(at(50, 50), surroundings())
+    with pytest.raises(Refused) as refused:
+        world.begin(BAD.at("here", "is bad"))
+    assert [problem.code for problem in refused.value.problems] == ["NotAtStable", "Bad"]
+    marked = at(50, 50)
+    marked["spec"]["http"][0]["timeout"] = "3s"
+    world.mesh = MemoryMesh(marked, surroundings())
+    assert [one.code for one in world.look(BAD.at("here", "is bad"))] == ["NotAtStable", "Bad", "TimeoutCuts"]
+
+
 def test_who_only_observes_is_stopped_by_nothing_that_preflight_finds() -> None:
     record = World().begin(BAD.at("here", "is bad"), plan=small_plan(mode="observe")).record
     assert "Bad" in [one.code for one in record.run.findings]
