@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 from canaryd.kube import DESTINATION_RULES, SERVICES
@@ -19,9 +20,10 @@ from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
 from canaryd.mesh.hosts import fully_qualified, service_of
 from canaryd.model.duration import render_duration
 from canaryd.model.finding import Code, Finding
-from canaryd.preflight.policies import Block, blocks_of
 from canaryd.preflight.routing import Front, fronts, namespace_of
+from canaryd.preflight.rules import BLOCKS, Block
 from canaryd.preflight.saying import patching
+from canaryd.preflight.subsets import called_ports, views
 from canaryd.preflight.survey import ROOT_NAMESPACE, Survey, name_of, spec_of
 
 TITLE = "What bends the evidence"
@@ -312,29 +314,30 @@ def _rewritten(survey: Survey, entry: HttpEntry) -> str:
 def _policies(survey: Survey) -> Iterator[Finding]:
     """Once for each block that is in force somewhere, whoever and whichever version it is for."""
     said: set[tuple[str, str]] = set()
-    for namespace in survey.client_namespaces:
-        sides = [blocks_of(survey, version, namespace) for version in survey.versions]
-        for block in (each for side in sides for each in side):
-            if (block.where, block.path) not in said:
-                said.add((block.where, block.path))
-                yield from _of_block(survey, block)
+    for view, version, port in product(views(survey), survey.versions, called_ports(survey)):
+        for kind in BLOCKS:
+            block = view.seen[version].block(kind, version.subset, port)
+            if block and (block.where, block.pointer) not in said:
+                said.add((block.where, block.pointer))
+                yield from _of_block(survey, kind, block)
     yield from _of_mesh(survey)
 
 
-def _of_block(survey: Survey, block: Block) -> Iterator[Finding]:
-    if block.kind == "outlierDetection" and _ejects(block.said):
-        yield EJECTION.at(block.where, f"ejects pods that fail{_alone(survey)} ({block.path})", block.without())
-    if block.kind == "connectionPool" and (limits := _limits(block.said)):
+def _of_block(survey: Survey, kind: str, block: Block) -> Iterator[Finding]:
+    content = block.content
+    if kind == "outlierDetection" and _ejects(content):
+        yield EJECTION.at(block.where, f"ejects pods that fail{_alone(survey)} ({block.pointer})", block.without())
+    if kind == "connectionPool" and (limits := _limits(content)):
         yield POOL.at(block.where, f"limits each client to {', '.join(limits)}; what is beyond fails with 503 (UO)")
-    if block.kind == "loadBalancer":
-        if hashed := block.said.get("consistentHash"):
+    if kind == "loadBalancer":
+        if hashed := content.get("consistentHash"):
             by = next((key for key in hashed if key not in ("ringHash", "maglev", "minimumRingSize")), "a hash")
-            said = f"keeps users at one pod by {by} ({block.path}): requests are no independent samples"
+            said = f"keeps users at one pod by {by} ({block.pointer}): requests are no independent samples"
             yield STICKY.at(block.where, said, block.without("consistentHash"))
-        locality = block.said.get("localityLbSetting") or {}
+        locality = content.get("localityLbSetting") or {}
         if any(locality.get(key) for key in ("distribute", "failover", "failoverPriority")):
             yield LOCALITY.at(block.where, "prefers the client's own locality (localityLbSetting)")
-        if warming := block.said.get("warmup") or block.said.get("warmupDurationSecs"):
+        if warming := content.get("warmup") or content.get("warmupDurationSecs"):
             lasting = warming.get("duration") if isinstance(warming, Mapping) else warming
             yield WARMUP.at(block.where, f"new pods get less than their share for {lasting} (warmup)")
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from canaryd.kube import DESTINATION_RULES
 from canaryd.mesh.hosts import fully_qualified, service_of
-from canaryd.preflight.survey import ROOT_NAMESPACE, Object, Survey, selects, spec_of
+from canaryd.preflight.saying import patching
+from canaryd.preflight.survey import ROOT_NAMESPACE, Object, Survey, name_of, selects, spec_of
 
 PUBLIC = "*"
 BLOCKS = ("loadBalancer", "connectionPool", "outlierDetection", "tls", "tunnel", "proxyProtocol")
@@ -41,6 +42,22 @@ class Block:
     content: Mapping[str, Any]
     rule: Object
     path: Path
+
+    @property
+    def where(self) -> str:
+        return f"DestinationRule {name_of(self.rule)}"
+
+    @property
+    def pointer(self) -> str:
+        """Its place as a JSON pointer."""
+        return pointer(self.path)
+
+    def without(self, key: str = "") -> str:
+        """The command that takes it (or its ``key``) out, and what holds nothing else: Istio refuses empty policies."""
+        path = (*self.path, key) if key else self.path
+        while path[-1] != "trafficPolicy" and _is_alone(_parent(self.rule, path)):
+            path = path[:-1]
+        return patching("destinationrule", self.rule, [{"op": "remove", "path": pointer(path)}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +169,6 @@ def rules_about(survey: Survey, host: str) -> tuple[Object, ...]:
 def pointer(path: Path) -> str:
     """``path`` as a JSON pointer."""
     return "".join(f"/{each}" for each in path)
-
-
-def removal(block: Block) -> Path:
-    """What to take away so that the block is gone: what holds nothing else, too, for Istio refuses an empty policy."""
-    path = block.path
-    while path[-1] != "trafficPolicy" and _is_alone(_parent(block.rule, path)):
-        path = path[:-1]
-    return path
 
 
 def _parent(rule: Object, path: Path) -> Any:

@@ -185,7 +185,7 @@ def _labels(subset: Subset) -> str:
 def _policies(survey: Survey, found: list[View]) -> Iterator[Finding]:
     """Blocks that differ between the versions; each canary's rule is named once, with the first caller that sees it."""
     stable, canary = survey.versions
-    ports = list(dict.fromkeys((way.port or {}).get("port") for way in destined(survey))) or [None]
+    ports = called_ports(survey)
     told: set[str] = set()
     for view in found:
         of_stable, of_canary = view.seen[stable], view.seen[canary]
@@ -200,6 +200,11 @@ def _policies(survey: Survey, found: list[View]) -> Iterator[Finding]:
             "differences may be the policies' doing",
             _aligning(of_stable, stable, of_canary, canary),
         )
+
+
+def called_ports(survey: Survey) -> list[int | None]:
+    """The ports of the versions' Services that the entries send to, each once; None where it is not known which."""
+    return list(dict.fromkeys((way.port or {}).get("port") for way in destined(survey))) or [None]
 
 
 def _differing(

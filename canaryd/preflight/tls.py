@@ -21,8 +21,8 @@ from canaryd.model.traffic import Version
 from canaryd.preflight.behind import Behind, behind_versions, has_sidecar, retemplate
 from canaryd.preflight.destinations import Destined, destined, pod_port
 from canaryd.preflight.kinds import PEER_AUTHENTICATIONS
-from canaryd.preflight.rules import Block, pointer, removal, root_of
-from canaryd.preflight.saying import patching, some
+from canaryd.preflight.rules import Block, root_of
+from canaryd.preflight.saying import some
 from canaryd.preflight.sidecars import is_ambient, namespace_labels
 from canaryd.preflight.subsets import views
 from canaryd.preflight.survey import Object, Survey, labels_of, marks_of, name_of, selects, spec_of
@@ -220,7 +220,7 @@ def _written(block: Block | None) -> tuple[str, str]:
     """Where it is said, and the command that takes it away."""
     if block is None:
         return "the mesh's configuration (enableAutoMtls: false)", ""
-    remedy = patching("destinationrule", block.rule, [{"op": "remove", "path": pointer(removal(block))}])
+    remedy = block.without()
     return f"DestinationRule {name_of(block.rule)}", remedy
 
 
