@@ -149,6 +149,17 @@ class Canaryd:
         """
         world = self._world
         folder = isinstance(world.store, FolderStore)
+        # What asks Prometheus and half of the cluster takes its time; nobody waits for it at the lock.
+        prepared = admission.prepare(
+            plan,
+            mesh=world.mesh,
+            metrics=world.metrics,
+            store=world.store,
+            clock=world.clock,
+            preflight=world.preflight,
+            again=again,
+            mode=self._mode,
+        )
         with world.store.beginning() if isinstance(world.store, FolderStore) else self._beginning:
             begun = admission.begin(
                 plan,
@@ -161,6 +172,7 @@ class Canaryd:
                 kept="" if folder else "canaryrun",
                 mode=self._mode,
                 uid=uid,
+                prepared=prepared,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)

@@ -54,6 +54,49 @@ class Begun:
     reverted: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """
+    What takes its time to be found out about a plan: preflight's findings, and what Prometheus says.
+
+    ``problems`` are of the metrics, ``outlook`` is what can be proven in words, ``settles`` the settle time in seconds
+    that was learned, None where the plan gives it.
+    """
+
+    examined: tuple[Finding, ...]
+    problems: tuple[Problem, ...] = ()
+    outlook: tuple[str, ...] = ()
+    settles: float | None = None
+
+
+def prepare(
+    plan: Plan,
+    *,
+    mesh: Mesh,
+    metrics: Metrics,
+    store: Store,
+    clock: Clock,
+    preflight: Preflight | None = None,
+    again: bool = False,
+    mode: Literal["active", "observe"] = "active",
+) -> Looked | None:
+    """
+    What :func:`begin` would have to wait for, so that nobody else has to; None where it would begin nothing.
+
+    Raises what the store raises.
+    """
+    plan = plan.in_mode(mode)
+    former = [record.run for record in _of(plan, store.records())]
+    if not all(map(_over, former)) or (settled_by(plan, former) and not again):
+        return None
+    try:
+        plan = plan.measured_by(metrics.choose(plan))
+        admission = mesh.admit(plan)
+    except CanarydError:
+        return None  # begin says why
+    return _looked(plan, admission, mesh, metrics, clock, preflight)
+
+
 def begin(
     plan: Plan,
     *,
@@ -66,13 +109,15 @@ def begin(
     kept: Literal["", "canaryrun"] = "",
     mode: Literal["active", "observe"] = "active",
     uid: str = "",
+    prepared: Looked | None = None,
 ) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
     A run that ended but left its marker in the mesh is unfinished. ``mode`` is the process's: one that only observes
-    makes every run that begins in it observe, to its end. A new run is named ``uid``, or by chance. Raises Refused with
-    every reason why it cannot start, Settled when its release was settled before.
+    makes every run that begins in it observe, to its end. A new run is named ``uid``, or by chance; ``prepared`` is
+    what :func:`prepare` found a moment ago. Raises Refused with every reason why it cannot start, Settled when its
+    release was settled before.
     """
     plan = plan.in_mode(mode)
     records = list(store.records())
@@ -91,17 +136,14 @@ def begin(
     except Refused as refused:  # what else stops it is said at the same time
         others = stopping(plan, _examined(plan, None, preflight), refused.problems)
         raise Refused((*refused.problems, *others), refused.findings) from refused
-    examined = _examined(plan, admission, preflight)
-    problems = _obstacles(plan, admission, records, mesh, metrics)
-    if problems := (*problems, *stopping(plan, examined, problems)):
+    looked = prepared or _looked(plan, admission, mesh, metrics, clock, preflight)
+    problems = (*_promised(plan, admission, records), *looked.problems)
+    if problems := (*problems, *stopping(plan, looked.examined, problems)):
         raise Refused(problems)
-    now = clock.now()
-    sought = _sought(plan, admission, mesh)
-    outlook = _outlook(plan, admission, sought, metrics, now)
-    findings = in_order((*admission.findings, *examined))
-    run = replace(_new(plan, admission, now, kept, uid), findings=findings, settles=_settle_time(plan, sought, metrics))
-    record = store.save(Record(run))
-    return Begun(record, resumed=False, remarks=(*map(str, worth_telling(admission, examined)), *outlook))
+    findings = in_order((*admission.findings, *looked.examined))
+    run = replace(_new(plan, admission, clock.now(), kept, uid), findings=findings, settles=looked.settles)
+    remarks = (*map(str, worth_telling(admission, looked.examined)), *looked.outlook)
+    return Begun(store.save(Record(run)), resumed=False, remarks=remarks)
 
 
 def look(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, preflight: Preflight) -> tuple[Finding, ...]:
@@ -116,20 +158,25 @@ def look(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, preflight: P
         plan = plan.measured_by(metrics.choose(plan))
         admission = mesh.admit(plan)
         beside = admission.findings
-        problems = _obstacles(plan, admission, records, mesh, metrics)
+        problems = (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics))
     except Refused as refused:
         problems, beside = refused.problems, refused.findings
     except Unavailable as error:
         return (as_finding(_silent(error)),)
     known = {problem.code for problem in problems}
     examined = _examined(plan, admission, preflight)
-    return in_order(
-        (
-            *map(as_finding, problems),
-            *beside,
-            *(one for one in examined if one.code not in known),
-        )
-    )
+    return in_order((*map(as_finding, problems), *beside, *(one for one in examined if one.code not in known)))
+
+
+def _looked(
+    plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics, clock: Clock, preflight: Preflight | None
+) -> Looked:
+    examined = _examined(plan, admission, preflight)
+    if problems := _unmeasurable(plan, admission, mesh, metrics):
+        return Looked(examined, problems)
+    sought = _sought(plan, admission, mesh)
+    outlook = _outlook(plan, admission, sought, metrics, clock.now())
+    return Looked(examined, (), outlook, _settle_time(plan, sought, metrics))
 
 
 def _examined(plan: Plan, admission: Admission | None, preflight: Preflight | None) -> tuple[Finding, ...]:
@@ -221,13 +268,6 @@ def _differences(plan: Plan, run: Run) -> tuple[str, ...]:
     release = run.plan.spec.release
     edited = f"the plan was edited since run {run.uid} began; the run goes on with its own copy (release {release!r})"
     return (f"{edited}. To run the new text, abort this run first: {command_line(run, 'abort')}",)
-
-
-def _obstacles(
-    plan: Plan, admission: Admission, records: Iterable[Record], mesh: Mesh, metrics: Metrics
-) -> tuple[Problem, ...]:
-    """What speaks against a run beside the objects themselves: other runs, and metrics that say nothing."""
-    return (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics))
 
 
 def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from canaryd.engine.admission import Begun, begin, look
+from canaryd.engine.admission import Begun, Looked, begin, look, prepare
 from canaryd.errors import Unavailable
 from canaryd.model.decision import Told
 from canaryd.model.finding import Code, Finding, accepted, as_problem, in_order, summary, worst
@@ -51,6 +51,16 @@ class World:
     def look(self, *findings: Finding, plan: Plan | None = None) -> tuple[Finding, ...]:
         examiner = Examiner(*findings)
         return look(plan or small_plan(), mesh=self.mesh, metrics=self.metrics, store=self.store, preflight=examiner)
+
+    def prepare(self, examiner: Examiner, plan: Plan | None = None) -> Looked | None:
+        return prepare(
+            plan or small_plan(),
+            mesh=self.mesh,
+            metrics=self.metrics,
+            store=self.store,
+            clock=VirtualClock(START),
+            preflight=examiner,
+        )
 
     def begin(self, *findings: Finding, plan: Plan | None = None) -> Begun:
         return begin(
@@ -165,6 +175,53 @@ def test_a_look_where_nobody_answers_is_a_finding_too() -> None:
     world.mesh = Away(at(100, 0), surroundings())
     found = world.look()
     assert [(one.code, one.transient) for one in found] == [("KubernetesUnreachable", True)]
+
+
+def test_what_takes_its_time_is_asked_before_the_lock_and_once() -> None:
+    """A beginning holds up every other; what was found a moment ago is not asked again."""
+    world, examiner = World(), Examiner(ODD.at("b", "is odd"))
+    prepared = world.prepare(examiner)
+    assert prepared is not None
+    answer = begin(
+        small_plan(),
+        mesh=world.mesh,
+        metrics=world.metrics,
+        store=world.store,
+        clock=VirtualClock(START),
+        preflight=examiner,
+        prepared=prepared,
+    )
+    assert len(examiner.asked) == 1
+    assert [one.code for one in answer.record.run.findings] == ["Odd"]
+    assert answer.remarks == ("b: is odd", *prepared.outlook)
+
+
+def test_where_nothing_would_begin_nothing_is_prepared() -> None:
+    """A run in flight, a release that was settled, a plan that admission refuses."""
+    world, examiner = World(), Examiner()
+    world.begin()
+    assert world.prepare(examiner) is None
+    refused = World()
+    refused.mesh = MemoryMesh(at(50, 50), surroundings())
+    assert refused.prepare(examiner) is None
+    assert examiner.asked == []
+
+
+def test_what_was_prepared_does_not_let_a_second_run_begin_on_one_entry() -> None:
+    """Between the look and the lock somebody else was faster."""
+    world, examiner = World(), Examiner()
+    prepared = world.prepare(examiner, rival())
+    world.begin()
+    with pytest.raises(Refused, match="about to be moved by plan"):
+        begin(
+            rival(),
+            mesh=world.mesh,
+            metrics=world.metrics,
+            store=world.store,
+            clock=VirtualClock(START),
+            preflight=examiner,
+            prepared=prepared,
+        )
 
 
 def test_findings_are_in_order_each_once() -> None:
