@@ -46,6 +46,35 @@ canaryd diff PLAN                       # what each step would change in the Vir
 
 It reads objects, rights and metrics, and changes nothing. Exit codes: 0 nothing speaks against a run, 13 an error does.
 
+What stops a run comes first, and each finding says what to type where there is something. Here somebody's test has left
+a VirtualService behind, and a port has lost its protocol (shortened):
+
+```
+$ canaryd preflight plan.yaml
+error    VirtualServiceNotInForce  VirtualService default/reviews
+         not in force for reviews.default.svc.cluster.local: VirtualService default/reviews-test has
+         it too and is exported to that namespace by name, so that sidecars in namespace default
+         obey that one and drop this (IST0109)
+         $ kubectl delete virtualservice reviews-test -n default
+
+warning  PortSniffed  Service default/reviews port 9080
+         named web, which names no protocol: Istio guesses what is spoken for v1 and v3 from each
+         connection's first bytes (if it speaks gRPC, `grpc` must stand in the command instead of
+         `http`)
+         $ kubectl patch service reviews -n default --type=json -p '[{"op":"add","path":"/spec/ports/0/appProtocol",\
+"value":"http"}]'
+
+...
+note     Outlook  spec.steps
+         at 104 requests a second the proof comes late, by a hold after the last step: a proof takes
+         about 2,600 canary requests, 24 s at 50 % bring about 1,300; 51 s would do; the steps take
+         about 83 s; a rise of failures by 9.5 % of all requests is found at 5 %, a rise of failures
+         by 1.8 % of all requests is found at 50 %; a canary that always fails would fail about 57
+         requests at 5 % before it is taken back
+
+plan default/reviews: 2 errors, 2 warnings, 2 notes: a run would be refused
+```
+
 **Each run does the same before it begins.** An *error* stops it: `canaryd run` ends with 13 (`--wait` waits for what is
 transient), a CanaryPlan shows it in its condition `Accepted` and is tried again. A *warning* bends what is measured or
 weakens the way back; it is told at the start (event `run.preflight`). A *note* is good to know. What did not stop the
