@@ -14,16 +14,24 @@ from typing import Any
 import pytest
 
 from canaryd.app import preflight
+from canaryd.kube import connect
 from canaryd.lab import bookinfo
 from canaryd.lab.lab import USUAL_PLAN, Lab
+from canaryd.mesh.virtualservice import IstioMesh
+from canaryd.metrics.prometheus import Prometheus
 from canaryd.model.finding import Finding, worst
 from canaryd.model.plan import read_plan
+from canaryd.preflight import feasibility, istiod, prometheus
+from canaryd.preflight.hearing import Hearing
+from canaryd.preflight.looking import survey
+from canaryd.preflight.survey import Survey
 from canaryd.settings import Settings
+from tests.judge.population import BOUNDS
 from tests.preflight.stage import typed
 
-from .conftest import lab, put, running_lab, wait_for  # noqa: F401  # fixtures
+from .conftest import RPS, answered, calm, put, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.xdist_group("lab"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.xdist_group("lab-preflight"), pytest.mark.timeout(200)]
 Json = dict[str, Any]
 HEARD = 45.0
 """Seconds within which Prometheus has heard enough of what has changed."""
@@ -32,7 +40,7 @@ HEARD = 45.0
 class Look:
     """Somebody with a kubeconfig, the lab's Prometheus, and kubectl."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:  # noqa: F811
+    def __init__(self, lab: Lab, folder: Path) -> None:
         self._lab = lab
         self._settings = Settings(kubeconfig=lab.kubeconfig, prometheus=lab.prometheus_url, state=folder)
         self._plan = read_plan(USUAL_PLAN.read_text(encoding="utf-8"))
@@ -62,8 +70,21 @@ class Look:
         return finding
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of its own: Prometheus forgets nothing of what other tests did to the shared one."""
+    with Lab.up(tmp_path_factory.mktemp("preflight"), rps=RPS, seed=7) as lab:
+        yield lab
+
+
 @pytest.fixture
-def look(lab: Lab, tmp_path: Path) -> Look:  # noqa: F811
+def lab(own: Lab) -> Iterator[Lab]:
+    yield own
+    calm(own)
+
+
+@pytest.fixture
+def look(lab: Lab, tmp_path: Path) -> Look:
     """The lab, once Prometheus knows it."""
     look = Look(lab, tmp_path)
     wait_for(lambda: not look.grave(), f"calm; there are {look.found()}", HEARD)
@@ -71,11 +92,39 @@ def look(lab: Lab, tmp_path: Path) -> Look:  # noqa: F811
 
 
 @pytest.fixture
-def other(lab: Lab) -> Iterator[None]:  # noqa: F811
+def other(lab: Lab) -> Iterator[None]:
     """A second client with a quarter of all requests."""
     lab.start_stream("mobile", vantage="other", rps=100, seed=3)
     yield
     lab.stop_stream("mobile")
+
+
+def seen(lab: Lab) -> Survey:
+    """What preflight has of the lab's own plan now."""
+    kube = connect(str(lab.kubeconfig))
+    plan = read_plan(USUAL_PLAN.read_text())
+    hearing = Hearing(Prometheus(lab.prometheus.url))
+    admitted = IstioMesh(kube).admit(plan)
+    return survey(kube, plan, admitted=admitted, hear=lambda route: hearing.hear(plan, route))
+
+
+def test_a_healthy_bookinfo_is_heard_as_it_is(lab: Lab) -> None:
+    """Its callers, its rate, Envoy's own bounds, the interval of the lab, and nothing to be warned of."""
+    answered(lab, 100)
+    old = 'istio_requests_total{destination_workload="reviews-v1"} offset 20s'
+    wait_for(lambda: bool(lab.prometheus.query(old)), "the series have an age", 40)
+    found = seen(lab)
+    heard = found.heard
+    assert (heard.silent, heard.probed, heard.missed) == ("", (), ())
+    assert "productpage-v1.default" in map(str, heard.callers)
+    assert heard.of().rate == pytest.approx(RPS, rel=0.25)
+    assert heard.of().failing < 0.01
+    assert heard.pods == pytest.approx(RPS, rel=0.25)
+    assert heard.uninjected == 0
+    assert {one.bounds_ms for one in heard.histograms} == {BOUNDS}
+    assert heard.interval == pytest.approx(1.0, rel=0.3)
+    groups = (prometheus, istiod, feasibility)
+    assert [str(one) for group in groups for one in group.check(found) if one.level != "info"] == []
 
 
 def test_a_healthy_bookinfo_has_nothing_above_a_note(look: Look) -> None:
@@ -84,7 +133,7 @@ def test_a_healthy_bookinfo_has_nothing_above_a_note(look: Look) -> None:
     assert "Outlook" in [one.code for one in found]
 
 
-def test_a_second_virtual_service_that_has_the_say_is_named_and_taken_out(look: Look, lab: Lab) -> None:  # noqa: F811
+def test_a_second_virtual_service_that_has_the_say_is_named_and_taken_out(look: Look, lab: Lab) -> None:
     thief = virtual_service("thief", {"route": [subset("v1")]}, exportTo=["."])
     put(lab, thief)
     try:
@@ -97,7 +146,7 @@ def test_a_second_virtual_service_that_has_the_say_is_named_and_taken_out(look: 
 
 def test_a_client_whose_own_rule_lacks_the_subset_is_named_and_mended(
     look: Look,
-    lab: Lab,  # noqa: F811
+    lab: Lab,
     other: None,
 ) -> None:
     """It would get 503 for the canary's share from the first step on."""
@@ -121,7 +170,7 @@ def test_a_client_whose_own_rule_lacks_the_subset_is_named_and_mended(
         lab.cluster.remove("DestinationRule", "default", "mobile")
 
 
-def test_an_entry_that_reaches_only_stable_is_named(look: Look, lab: Lab) -> None:  # noqa: F811
+def test_an_entry_that_reaches_only_stable_is_named(look: Look, lab: Lab) -> None:
     """Its users would never meet the canary, and be compared with it."""
     found = lab.virtual_service() or {}
     header = {"match": [{"headers": {"x-team": {"exact": "mobile"}}}], "route": [subset("v1")]}
@@ -132,7 +181,7 @@ def test_an_entry_that_reaches_only_stable_is_named(look: Look, lab: Lab) -> Non
     assert worst(grave.values()) == "error"
 
 
-def test_a_canary_without_ready_pods_is_waited_for(look: Look, lab: Lab) -> None:  # noqa: F811
+def test_a_canary_without_ready_pods_is_waited_for(look: Look, lab: Lab) -> None:
     """It passes by itself, once they are ready."""
     lab.drain("v3")
     finding = look.sees("NotReadyYet")
@@ -141,7 +190,7 @@ def test_a_canary_without_ready_pods_is_waited_for(look: Look, lab: Lab) -> None
     wait_for(lambda: not look.grave(), "the pods are seen to be ready", HEARD)
 
 
-def test_requests_of_a_client_without_a_sidecar_are_seen(look: Look, lab: Lab, other: None) -> None:  # noqa: F811
+def test_requests_of_a_client_without_a_sidecar_are_seen(look: Look, lab: Lab, other: None) -> None:
     """They go past every weight, and no client's proxy counts them; STRICT would refuse them."""
     put(lab, bookinfo.peer_authentication("PERMISSIVE"))
     lab.sidecar("other", present=False)
