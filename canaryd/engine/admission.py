@@ -60,10 +60,12 @@ class Looked:
     What takes its time to be found out about a plan: preflight's findings, and what Prometheus says.
 
     ``problems`` are of the metrics, ``outlook`` is what can be proven in words, ``settles`` the settle time in seconds
-    that was learned, None where the plan gives it.
+    that was learned, None where the plan gives it. Where the plan was not ``admitted`` Prometheus was not asked for
+    them.
     """
 
     examined: tuple[Finding, ...]
+    admitted: bool = True
     problems: tuple[Problem, ...] = ()
     outlook: tuple[str, ...] = ()
     settles: float | None = None
@@ -92,6 +94,8 @@ def prepare(
     try:
         plan = plan.measured_by(metrics.choose(plan))
         admission = mesh.admit(plan)
+    except Refused:
+        return Looked(_examined(plan, None, preflight), admitted=False)
     except CanarydError:
         return None  # begin says why
     return _looked(plan, admission, mesh, metrics, clock, preflight)
@@ -134,9 +138,11 @@ def begin(
     except Unavailable as error:
         raise Refused([_silent(error)]) from error
     except Refused as refused:  # what else stops it is said at the same time
-        others = stopping(plan, _examined(plan, None, preflight), refused.problems)
+        examined = prepared.examined if prepared else _examined(plan, None, preflight)
+        others = stopping(plan, examined, refused.problems)
         raise Refused((*refused.problems, *others), refused.findings) from refused
-    looked = prepared or _looked(plan, admission, mesh, metrics, clock, preflight)
+    looked = prepared if prepared and prepared.admitted else None
+    looked = looked or _looked(plan, admission, mesh, metrics, clock, preflight)
     problems = (*_promised(plan, admission, records), *looked.problems)
     if problems := (*problems, *stopping(plan, looked.examined, problems)):
         raise Refused(problems)
@@ -173,10 +179,10 @@ def _looked(
 ) -> Looked:
     examined = _examined(plan, admission, preflight)
     if problems := _unmeasurable(plan, admission, mesh, metrics):
-        return Looked(examined, problems)
+        return Looked(examined, problems=problems)
     sought = _sought(plan, admission, mesh)
     outlook = _outlook(plan, admission, sought, metrics, clock.now())
-    return Looked(examined, (), outlook, _settle_time(plan, sought, metrics))
+    return Looked(examined, outlook=outlook, settles=_settle_time(plan, sought, metrics))
 
 
 def _examined(plan: Plan, admission: Admission | None, preflight: Preflight | None) -> tuple[Finding, ...]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from canaryd.errors import CanarydError, Unavailable
-from canaryd.kube import VIRTUAL_SERVICES, Forbidden, Kind, Kube, Missing, Unserved
+from canaryd.errors import CanarydError, Rejected, Unavailable
+from canaryd.kube import VIRTUAL_SERVICES, Kind, Kube, Missing, Unserved
 from canaryd.mesh.hosts import service_of
 from canaryd.mesh.route import resolve
 from canaryd.model.plan import Plan
@@ -114,7 +114,7 @@ class _Looking:
         """The objects in all namespaces, or where that is not allowed in those of ``places`` that we may look at."""
         try:
             return self._list(kind, "")
-        except Forbidden as error:
+        except Rejected as error:
             found = self.within(kind, places)
             self._miss(kind, error)
             return found
@@ -125,7 +125,7 @@ class _Looking:
         for place in places:
             try:
                 found += self._list(kind, place)
-            except Forbidden as error:
+            except Rejected as error:
                 self._miss(kind, error)
         return tuple(found)
 

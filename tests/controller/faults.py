@@ -17,6 +17,7 @@ from pathlib import Path
 
 from canaryd.lab.kubernetes.faults import Faults
 from canaryd.model.run import Outcome, Run
+from canaryd.preflight.kinds import CONCERNED, EVERYWHERE
 from tests.cli.stage import Process
 from tests.controller.past import Past
 from tests.controller.stage import Stage
@@ -60,6 +61,11 @@ RUN: tuple[Call, ...] = (
     ("create", "events"),
 )
 """What the run itself asks, watches apart."""
+LOOKING: tuple[Call, ...] = (
+    *(("list", kind.plural) for kind in (*EVERYWHERE, *CONCERNED)),
+    ("get", "configmaps"),
+)
+"""What preflight asks before the beginning; after a fault it is all tried anew, too."""
 CALLS = tuple(dict.fromkeys((*BEGINNING, *RUN)))
 
 

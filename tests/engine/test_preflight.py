@@ -197,14 +197,33 @@ def test_what_takes_its_time_is_asked_before_the_lock_and_once() -> None:
 
 
 def test_where_nothing_would_begin_nothing_is_prepared() -> None:
-    """A run in flight, a release that was settled, a plan that admission refuses."""
+    """A run in flight, for one."""
     world, examiner = World(), Examiner()
     world.begin()
     assert world.prepare(examiner) is None
-    refused = World()
-    refused.mesh = MemoryMesh(at(50, 50), surroundings())
-    assert refused.prepare(examiner) is None
     assert examiner.asked == []
+
+
+def test_what_was_found_of_a_plan_that_is_refused_is_not_looked_for_again() -> None:
+    """Unless it is admitted by then: more is asked of one that may begin."""
+    world, examiner = World(), Examiner(BAD.at("here", "is bad"))
+    world.mesh = MemoryMesh(at(50, 50), surroundings())
+    prepared = world.prepare(examiner)
+    asked: Any = {
+        "metrics": world.metrics,
+        "store": world.store,
+        "clock": VirtualClock(START),
+        "preflight": examiner,
+        "prepared": prepared,
+    }
+    with pytest.raises(Refused) as refused:
+        begin(small_plan(), mesh=world.mesh, **asked)
+    assert [problem.code for problem in refused.value.problems] == ["NotAtStable", "Bad"]
+    assert len(examiner.asked) == 1
+    with pytest.raises(Refused) as refused:
+        begin(small_plan(), mesh=MemoryMesh(at(100, 0), surroundings()), **asked)
+    assert [problem.code for problem in refused.value.problems] == ["Bad"]
+    assert len(examiner.asked) == 2
 
 
 def test_what_was_prepared_does_not_let_a_second_run_begin_on_one_entry() -> None:
