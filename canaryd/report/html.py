@@ -65,6 +65,7 @@ def html(run: Run, journal: Sequence[Entry]) -> str:
         _latency(run),
         _steps(run, journal),
         _events(journal),
+        _findings(run),
         _plan(run),
     )
     return rendered(tag("html", head, tag("body", body), lang="en"))
@@ -313,6 +314,12 @@ def _events(journal: Sequence[Entry]) -> Element:
         return _section("Events", tag("p", "The journal holds none.", class_="quiet"))
     rows = [(moment(event.at).removesuffix(" UTC"), event.name, event.reason) for event in told]
     return _section("Events", _table(("when (UTC)", "event", "reason"), rows))
+
+
+def _findings(run: Run) -> Element | None:
+    """What preflight found before the run began, and did not stop it."""
+    rows = [(one.level, one.code, one.where, one.sentence) for one in run.findings]
+    return _section("Found before it began", _table(("Level", "Code", "Where"), rows)) if rows else None
 
 
 def _plan(run: Run) -> Element:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from canaryd.model.cells import Past
+from canaryd.model.finding import Finding
 from canaryd.model.run import Hold
 from canaryd.report.explain import explain
 from tests.report import stories
@@ -20,6 +21,16 @@ def test_it_holds_the_reason_as_it_is(story):
     assert "What happens next:" in text
     assert "What you can do:" in text
     assert ".." not in text.replace("'...'", "")
+
+
+def test_what_was_found_before_it_began_is_told():
+    """With its code, by which docs/preflight.md is read."""
+    run, _ = stories.baking()
+    odd = Finding("PortSniffed", "warning", "Service default/reviews", "names no protocol")
+    assert "  - warning PortSniffed: Service default/reviews: names no protocol" in explain(
+        replace(run, findings=(odd,))
+    )
+    assert "Found before it began" not in explain(run)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from canaryd.judge import wording
 from canaryd.model.cells import Cell
+from canaryd.model.finding import Finding
 from canaryd.report.html import html
 from canaryd.report.summary import summary
 from tests.report import stories
@@ -101,6 +102,19 @@ def test_what_others_wrote_is_escaped():
     kept = HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
     assert kept in unescape(text)
     assert any(kept in (title.text or "") for picture in pictures(text) for title in named(picture, "title"))
+
+
+def test_what_was_found_before_it_began_is_there():
+    """Who reads the figures wants to know what bends them; what objects are called comes from people."""
+    run, journal = stories.rolled_back()
+    odd = Finding("PortSniffed", "warning", f"Service default/{HOSTILE}", "names no protocol")
+    text = html(replace(run, findings=(odd,)), journal)
+    reader = Reader(text)
+    assert reader.faults == []
+    assert {"warning", "PortSniffed", "names no protocol"} <= set(reader.all("td"))
+    assert "script" not in {tag for tag, _ in reader.tags}
+    assert "Found before it began" in reader.all("h2")
+    assert "Found before it began" not in html(run, journal)
 
 
 def test_the_head_has_the_ending_and_its_reason():
