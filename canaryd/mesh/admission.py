@@ -28,6 +28,7 @@ from canaryd.model.traffic import (
     Admission,
     Marker,
     Route,
+    Side,
     Sides,
     Sighting,
     Version,
@@ -392,14 +393,14 @@ def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Pr
     stable, stable_missing = selection_of(route.stable, route.namespace, around)
     canary, canary_missing = selection_of(route.canary, route.namespace, around)
     if not stable_missing and not sides.stable.ready:
-        problems.append(_unstaffed(route, route.stable, stable))
+        problems.append(_unstaffed(route, route.stable, stable, sides.stable))
     if not canary_missing and not sides.canary.ready:
         if sides.canary.desired:
             why = f": {sides.canary.why}" if sides.canary.why else ""
             said = f"{route.canary} selects no ready pod yet; the run waits for it{why}"
             remarks.append(codes.NOT_READY_YET.at(str(route), said))
         else:
-            problems.append(_unstaffed(route, route.canary, canary))
+            problems.append(_unstaffed(route, route.canary, canary, sides.canary))
     if not (stable_missing or canary_missing) and (both := overlap(stable, canary, around.pods)):
         problems.append(
             Problem(
@@ -413,7 +414,9 @@ def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Pr
     return problems, remarks
 
 
-def _unstaffed(route: Route, version: Version, selection: Selection) -> Problem:
+def _unstaffed(route: Route, version: Version, selection: Selection, side: Side) -> Problem:
+    """Where its Deployments are scaled to nothing, they are what there is to scale; pods alone cannot be made."""
+    scaling = [f"kubectl scale deployment {name} -n {side.namespace} --replicas=1" for name in side.workloads]
     labels = ",".join(f"{key}={value}" for key, value in sorted(selection.labels.items()))
     return Problem(
         str(route),
@@ -421,4 +424,5 @@ def _unstaffed(route: Route, version: Version, selection: Selection) -> Problem:
         "two versions with ready pods",
         f"see: kubectl get deployments,pods -n {selection.namespace} -l {labels}",
         codes.NO_READY_PODS.name,
+        " && ".join(scaling) if not side.desired else "",
     )

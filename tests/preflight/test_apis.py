@@ -150,6 +150,7 @@ def test_what_preflight_may_not_read_is_granted_by_the_commands_as_they_stand(ac
         typed(command, account.config)
     blind = survey(account.kube, account.plan)
     findings = list(sight.check(blind))
+    assert {one.code for one in findings} == {"NotLookedAt"}
     assert {str(kind) for kind in blind.unread} >= {
         "sidecars.networking.istio.io",
         "httproutes.gateway.networking.k8s.io",
