@@ -58,6 +58,7 @@ SCHEMAS, GATEWAY_API = "tests/lab/test_kubernetes_istio.py", "tests/lab/test_gat
 ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test_controller.py"
 FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
 ELECTOR, CLUSTER = "tests/cluster/test_elector.py", "tests/store/test_cluster.py"
+EXAMINED = "tests/engine/test_preflight.py"
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
 
@@ -174,7 +175,7 @@ PLANTS = (
     Plant("the process's mode is ignored", "canaryd/engine/admission.py", "    plan = plan.in_mode(mode)\n    records", "    records", (OBSERVING,)),
     Plant("an observed release is settled", "canaryd/engine/admission.py", "    return plan.observes or not run.plan.observes\n", "    return True\n", (OBSERVING,)),
     Plant("an active plan starts beside another tool", "canaryd/mesh/admission.py", "    if plan.observes:\n        remarks +=", "    if True:\n        remarks +=", (OBSERVING, "tests/mesh/test_admission.py")),
-    Plant("an observing plan is rehearsed", "canaryd/mesh/virtualservice.py", "        if plan.observes:\n            return admitted\n", "", ("tests/contracts/test_mesh.py",), only="emulator and observes"),
+    Plant("an observing plan is rehearsed", "canaryd/mesh/virtualservice.py", "        if not writes:\n            return admitted\n", "", ("tests/contracts/test_mesh.py",), only="emulator and observes"),
     Plant("an observing plan observes what is no split", "canaryd/mesh/admission.py", "(problems if sighting.split is None else forgiven)", "forgiven", (OBSERVING,)),
     # a leader that was away
     following("a settled release is run again", "    if former := settled_by(plan, runs):\n", "    if (former := settled_by(plan, runs)) and False:\n"),
@@ -439,6 +440,17 @@ PLANTS = (
     Plant("an answer waits in a buffer", "canaryd/cli/judge.py", "    out.flush()\n", "", (ALONE,), only="before_the_next"),
     judge("a rollback that ends", "alone", "    if decision == \"rollback\":  # a failure", "    if decision == \"rollback\" and False:  # a failure", HOSTILE),
     judge("inconclusive goes on", "alone", "    if standing.ruled == \"inconclusive\":\n", "    if False:\n", ALONE),
+    # preflight before a run: what stops it, what is let pass, what is waited for
+    Plant("an error of preflight stops nothing", "canaryd/engine/admission.py", "for one in examined if one.level == \"error\" and", "for one in () if one.level == \"error\" and", (EXAMINED,)),
+    Plant("preflight stops who only observes", "canaryd/engine/admission.py", "    if plan.observes:\n        return ()\n    codes_known", "    codes_known", (EXAMINED,)),
+    Plant("a person's reason lets nothing pass", "canaryd/model/finding.py", "one.level == \"error\" and one.code in reasons", "False", (EXAMINED,)),
+    Plant("what admission refuses can be accepted", "canaryd/engine/admission.py", "    if problems := (*problems, *stopping(plan, looked.examined, problems)):\n", "    problems = tuple(one for one in problems if one.code not in plan.accepted)\n    if problems := (*problems, *stopping(plan, looked.examined, problems)):\n", (EXAMINED,)),
+    Plant("a refusal hides what preflight finds", "canaryd/engine/admission.py", "raise Refused((*refused.problems, *others), refused.findings)", "raise Refused(refused.problems, refused.findings)", (EXAMINED,)),
+    Plant("a plan that was refused has been measured", "canaryd/engine/admission.py", "prepared if prepared and prepared.admitted else None", "prepared", (EXAMINED,)),
+    Plant("one problem that passes makes all pass", "canaryd/model/problem.py", "bool(self.problems) and all(", "bool(self.problems) and any(", (EXAMINED,)),
+    Plant("what passes by itself is tried less and less", "canaryd/controller/plans.py", "    if isinstance(error, Refused) and error.transient:\n        return True\n", "", (PLANS,)),
+    Plant("what has to be mended is waited for", "canaryd/cli/preflight.py", "if all(one.transient for one in grave)", "if grave", ("tests/cli/test_preflight.py",), "waiting_is_for"),
+    Plant("a diff needs the right to write", "canaryd/mesh/virtualservice.py", "self._admit(plan, writes=False)", "self._admit(plan, writes=True)", ("tests/mesh/test_virtualservice.py",), "only_read"),
     # preflight: what callers see and send, and whether there are proxies and pods for it
     preflight("labels are the truth, not pods", "behind", "    return any(one.get(\"name\") == SIDECAR for one in containers_of(pod)) or INJECTED in marks_of(pod)\n", "    return INJECTED in marks_of(pod)\n", "sidecars"),
     preflight("ambient mode is a lack of sidecars", "sidecars", " and not is_ambient(pod, labels)]", "]"),

@@ -92,9 +92,12 @@ class IstioMesh:
 
     def admit(self, plan: Plan) -> Admission:
         """What the plan would move. Raises Refused with every problem; changes nothing (one patch is rehearsed)."""
+        return self._admit(plan, writes=not plan.observes)
+
+    def _admit(self, plan: Plan, *, writes: bool) -> Admission:
         namespace, target = plan.namespace, plan.spec.target
         homes = self._homes(plan)
-        if lacking := list(self._lacking(namespace, homes, writes=not plan.observes)):
+        if lacking := list(self._lacking(namespace, homes, writes=writes)):
             raise Refused(lacking)
         try:
             found = self._get(self._kube, namespace, target.virtual_service)
@@ -112,7 +115,7 @@ class IstioMesh:
                 ]
             ) from None
         admitted = admission(plan, found, self._around(namespace, homes))
-        if plan.observes:
+        if not writes:
             return admitted
         return replace(admitted, findings=(*admitted.findings, *self._rehearse(plan, found, admitted)))
 
@@ -223,9 +226,10 @@ class IstioMesh:
         """
         What a run of ``plan`` would write, from its first step to its end, each sent to the API server as a dry run.
 
-        Changes nothing. Raises Refused with every problem where the plan could not start.
+        Changes nothing, and needs no right to: where there is none, what a patch would do is computed here. Raises
+        Refused with every problem where the plan could not start.
         """
-        admitted = self.admit(plan)
+        admitted = self._admit(plan, writes=False)
         route, now = admitted.route, self._get(self._kube, plan.namespace, plan.spec.target.virtual_service)
         found, before = [], now
         for number, split in enumerate((*(step.weight for step in plan.spec.steps), EVERYTHING), start=1):

@@ -187,6 +187,58 @@ def test_what_the_webhook_refuses_is_found_at_admission(tmp_path: Path) -> None:
         assert server.cluster.find("VirtualService", "default", "reviews") == before
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Rejected('admission webhook "x" does not support dry run'), "NotRehearsed"),
+        (Conflict("the object has been modified"), "ChangedMeanwhile"),
+    ],
+)
+def test_a_rehearsal_that_says_nothing_of_the_patch_stops_nothing(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    """A webhook with side effects cannot be tried, and somebody may write at that moment."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    mesh = mesh_of(server, tmp_path)
+    monkeypatch.setattr(mesh._kube, "patch_json", refuse)
+    assert [one.code for one in mesh.admit(plan()).findings] == [code]
+
+
+def weights(found: Object) -> list[int]:
+    return [one.get("weight", 0) for one in found["spec"]["http"][0]["route"]]
+
+
+def test_a_rehearsal_shows_every_write_from_the_first_step_to_the_end(server: ApiServer, tmp_path: Path) -> None:
+    """Each as the API server would have it, and at the end nothing of ours is left; nothing was written."""
+    before = server.cluster.find("VirtualService", "default", "reviews")
+    writes = mesh_of(server, tmp_path).rehearse(plan())
+    assert [one.what for one in writes] == ["step 1: 5 %", "step 2: 50 %", "promotion: 100 %", "the end"]
+    assert [weights(one.after) for one in writes] == [[95, 5], [50, 50], [0, 100], [0, 100]]
+    assert [bool(one.unheard) for one in writes] == [False, False, False, True]
+    assert "marker.canaryd.io/reviews" in writes[2].after["metadata"]["annotations"]
+    assert not writes[3].after["metadata"].get("annotations")
+    assert server.cluster.find("VirtualService", "default", "reviews") == before
+
+
+def test_who_may_only_read_sees_the_writes_all_the_same(tmp_path: Path) -> None:
+    """And that the API server was not asked for them."""
+    with ApiServer(peopled(), denied=(("patch", "virtualservices"),)) as server:
+        writes = mesh_of(server, tmp_path).rehearse(plan())
+    assert [weights(one.after) for one in writes] == [[95, 5], [50, 50], [0, 100], [0, 100]]
+    assert all(one.unheard and not one.refused for one in writes)
+
+
+def test_a_rehearsal_tells_which_write_would_be_refused(server: ApiServer, tmp_path: Path) -> None:
+    server.faults.fail("patch", "virtualservices", 400)
+    first, second, *_ = mesh_of(server, tmp_path).rehearse(plan())
+    assert "400" in first.refused
+    assert weights(first.after) == [95, 5]
+    assert not second.refused
+
+
 def test_other_namespaces_that_may_not_be_listed_are_a_remark(tmp_path: Path) -> None:
     """A namespaced Role is enough to run; what could not be seen is said."""
     with ApiServer(peopled()) as server:
