@@ -13,7 +13,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from math import inf, isfinite
@@ -97,10 +96,20 @@ def _drop_output() -> None:
 
 
 def _tell(err: TextIO | None, why: str) -> None:
-    """Say what is wrong; that nobody listens stops no answer."""
-    if err is not None:
-        with suppress(OSError):
-            print(f"canaryd judge: {why}", file=err, flush=True)
+    """
+    Say what is wrong; that nobody listens stops no answer.
+
+    What could not be written stays in the buffer, and would be what the process ends with (Python's exit code 120): it
+    goes nowhere.
+    """
+    if err is None:
+        return
+    try:
+        print(f"canaryd judge: {why}", file=err, flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, err.fileno())
+        os.close(nowhere)
 
 
 def _answer(head: Head, runs: dict[str | int, Standing], line: bytes | None, out: TextIO) -> str:

@@ -502,7 +502,7 @@ def test_faults_that_nobody_hears_stop_no_answer(closing: str, tmp_path: Path) -
     """Standard error is for people; answers go on without it, and are nothing but answers."""
     cells = tmp_path / "cells.jsonl"
     cells.write_bytes(b"".join(map(said, (HEAD, b"{oops\n", {"run": "a"}, b"{oops\n", {"run": "b"}))))
-    command = f"exec '{sys.executable}' -m canaryd judge < '{cells}' {closing}"
+    command = f"unset PYTHONUNBUFFERED; exec '{sys.executable}' -m canaryd judge < '{cells}' {closing}"
     done = subprocess.run(["/bin/sh", "-c", command], stdout=subprocess.PIPE, timeout=60, check=False)
     assert done.returncode == 2
     assert [heard(line)["run"] for line in done.stdout.splitlines()] == ["a", "b"]
