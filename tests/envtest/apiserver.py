@@ -49,6 +49,7 @@ def real_server(folder: Path) -> Iterator[Path]:
         yield Path(named)
         return
     programs = _programs()
+    crds = _crds(programs)
     for attempt in range(ATTEMPTS):
         home = folder / str(attempt)
         home.mkdir(parents=True)
@@ -59,8 +60,7 @@ def real_server(folder: Path) -> Iterator[Path]:
                 if attempt == ATTEMPTS - 1:
                     raise
                 continue
-            if crds := build.built():
-                _install(config, crds)
+            _install(config, crds)
             yield config
             return
 
@@ -75,6 +75,14 @@ def _programs() -> Path:
     if found := build.built():
         return found
     raise NoServerError(NOTHING)
+
+
+def _crds(programs: Path) -> Path:
+    """The folder with the kinds of Istio and the Gateway API: beside the programs, or what `make envtest` has built."""
+    for found in (programs, build.built()):
+        if found and all((found / name).is_file() for name in build.CRDS):
+            return found
+    raise NoServerError(f"no kinds of Istio in {programs}: run `make envtest`, which brings them along")
 
 
 def _started(stack: contextlib.ExitStack, programs: Path, home: Path) -> Path:
