@@ -450,6 +450,10 @@ PLANTS = (
     Plant("one problem that passes makes all pass", "canaryd/model/problem.py", "bool(self.problems) and all(", "bool(self.problems) and any(", (EXAMINED,)),
     Plant("what passes by itself is tried less and less", "canaryd/controller/plans.py", "    if isinstance(error, Refused) and error.transient:\n        return True\n", "", (PLANS,)),
     Plant("what has to be mended is waited for", "canaryd/cli/preflight.py", "if all(one.transient for one in grave)", "if grave", ("tests/cli/test_preflight.py",), "waiting_is_for"),
+    Plant("the journal keeps no findings", "canaryd/engine/reconciler.py", "        **_found(run, decision),\n", "", (EXAMINED,)),
+    preflight("what is accepted in vain is not told", "groups", "    yield from accepted_in_vain(survey.plan)\n", "", "survey"),
+    preflight("what checks find too cannot be accepted", "groups", "    ours += [code.name for code in FOUND_HERE_TOO]\n", "", "survey"),
+    preflight("failures below what is found are left out", "feasibility", ", up to {wording.number(round(step.unseen))} failures below that stay unseen", ""),
     Plant("a diff needs the right to write", "canaryd/mesh/virtualservice.py", "self._admit(plan, writes=False)", "self._admit(plan, writes=True)", ("tests/mesh/test_virtualservice.py",), "only_read"),
     # preflight: what callers see and send, and whether there are proxies and pods for it
     preflight("labels are the truth, not pods", "behind", "    return any(one.get(\"name\") == SIDECAR for one in containers_of(pod)) or INJECTED in marks_of(pod)\n", "    return INJECTED in marks_of(pod)\n", "sidecars"),

@@ -40,7 +40,7 @@ The list is made from the code by `make reference`; a test fails when it is stal
 canaryd preflight PLAN                  # everything that is found, each with a command to type
 canaryd preflight PLAN --wait 10m       # wait for what passes by itself (pods that start, no traffic yet)
 canaryd preflight PLAN --strict         # warnings stop a pipeline too
-canaryd preflight PLAN -o json          # findings[] with code, level, where, sentence, remedy, transient; -o yaml
+canaryd preflight PLAN -o json          # findings[]: code, level, where, sentence, remedy, details ...; -o yaml
 canaryd diff PLAN                       # what each step would change in the VirtualService, rehearsed and not written
 ```
 

@@ -26,6 +26,7 @@ class Finding:
     ``where`` is the object, as people name it (``DestinationRule default/reviews``, or a key of the plan), ``sentence``
     what is the matter with it, with what was seen. ``remedy`` is a command to type that makes an end of it; where there
     is no single one it is empty and the code's own text says what to do. A ``transient`` one passes by itself.
+    ``details`` are further sentences, for who wants to know more than one.
     """
 
     code: str
@@ -34,6 +35,7 @@ class Finding:
     sentence: str
     remedy: str = ""
     transient: bool = False
+    details: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.where}: {self.sentence}"
@@ -53,9 +55,17 @@ class Code:
     remedy: str
     transient: bool = False
 
-    def at(self, where: str, sentence: str, remedy: str = "", *, level: Level | None = None) -> Finding:
+    def at(
+        self,
+        where: str,
+        sentence: str,
+        remedy: str = "",
+        *,
+        level: Level | None = None,
+        details: Iterable[str] = (),
+    ) -> Finding:
         """The finding that ``where`` has it; ``remedy`` is the command to type there."""
-        return Finding(self.name, level or self.level, where, sentence, remedy, self.transient)
+        return Finding(self.name, level or self.level, where, sentence, remedy, self.transient, tuple(details))
 
     def __str__(self) -> str:
         return self.name

@@ -285,7 +285,7 @@ class OnNoData(Part):
 class Accepted(Part):
     """An error of preflight that a person has looked at, and lets pass."""
 
-    code: Annotated[str, Field(strict=True, pattern=r"^[A-Z][A-Za-z]+$")]
+    code: Annotated[str, Field(strict=True, pattern=r"^[A-Z][A-Za-z0-9]+$")]
     """The finding's code, as docs/preflight.md lists it; what admission itself refuses cannot be accepted."""
     reason: Text
     """Why it is no obstacle here; it stands in the run's findings for ever."""

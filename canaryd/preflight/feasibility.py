@@ -28,7 +28,7 @@ OUTLOOK = Code(
     "info",
     "How long the steps take, what is found in them, what a broken canary would cost, and what can be proven, at the "
     "rate of the last minutes.",
-    "Nothing; `canaryd preflight` shows it step by step.",
+    "Nothing; its `details` say it step by step.",
 )
 TOO_LITTLE_TRAFFIC = Code(
     "TooLittleTraffic",
@@ -160,7 +160,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     if not steps:
         return
     seen = _prospect(survey.plan, *traffic(survey.heard, survey.sides))
-    yield OUTLOOK.at("spec.steps", _sentence(steps, seen))
+    yield OUTLOOK.at("spec.steps", _sentence(steps, seen), details=map(_detail, steps))
     yield from _too_little(survey.plan, steps)
     if survey.plan.spec.accept_unproven or not isfinite(seen.needed):
         return
@@ -207,6 +207,18 @@ def _sentence(steps: tuple[StepOutlook, ...], seen: Prospect) -> str:
         f"{first.weight} before it is taken back"
     )
     return "; ".join(filter(None, (seen.sentence, takes, finds, costs)))
+
+
+def _detail(step: StepOutlook) -> str:
+    """One step in a sentence."""
+    lasts = f"about {wording.span(step.seconds)}" if isfinite(step.seconds) else "for ever"
+    bake = f"{wording.number(round(step.requests))} in its bake"
+    said = [f"at {step.weight}: {wording.value(step.rate)} canary requests a second, {bake}", f"it lasts {lasts}"]
+    if step.detectable is not None:
+        below = f", up to {wording.number(round(step.unseen))} failures below that stay unseen"
+        said.append(f"{_rise(step.detectable)} is found{below if isfinite(step.detectable) else ''}")
+    said.append(f"a canary that always fails costs about {wording.number(round(step.harmed))} requests")
+    return "; ".join(said)
 
 
 def _rise(rise: float) -> str:

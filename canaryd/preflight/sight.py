@@ -8,7 +8,7 @@ from canaryd.kube import grantee
 from canaryd.model.finding import Code, Finding
 from canaryd.preflight.survey import Survey
 
-TITLE = "What preflight could not see"
+TITLE = "What preflight could not see, or make sense of"
 
 NOT_LOOKED_AT = Code(
     "NotLookedAt",
@@ -23,7 +23,15 @@ CHECK_BROKEN = Code(
     "Report it, with the object that it names.",
 )
 
-CODES = (NOT_LOOKED_AT, CHECK_BROKEN)
+ACCEPTED_IN_VAIN = Code(
+    "AcceptedInVain",
+    "warning",
+    "The plan accepts (`acceptFindings`) a code that preflight has not, or that nobody can accept because admission "
+    "itself refuses: what was meant still stops the run.",
+    "Write a code of this page; what stands in its first list has to be mended.",
+)
+
+CODES = (NOT_LOOKED_AT, CHECK_BROKEN, ACCEPTED_IN_VAIN)
 
 
 def check(survey: Survey) -> Iterator[Finding]:

@@ -44,6 +44,9 @@ def _block(finding: Finding) -> Text:
     block.append(finding.code, "bold").append(f"  {finding.where}{passes}\n", "not bold")
     for line in wrap(finding.sentence, WIDTH, break_on_hyphens=False, break_long_words=False):
         block.append(f"         {line}\n", "not bold default")
+    for detail in finding.details:
+        for number, line in enumerate(wrap(detail, WIDTH - 2, break_on_hyphens=False, break_long_words=False)):
+            block.append(f"         {'  ' if number else '- '}{line}\n", "not bold default")
     if finding.remedy:
         block.append(f"         $ {finding.remedy}\n", "green")
     return block.append("\n")

@@ -386,6 +386,7 @@ def _run_status() -> Object:
                 sentence=_text("What is the matter with it."),
                 remedy=_text("The command that makes an end of it."),
                 transient={"type": "boolean", "description": "It passes by itself."},
+                details=_list("What more there is to say of it.", _text("One sentence.")),
             ),
         ),
         schema={"type": "integer", "description": "How the run's record is written."},

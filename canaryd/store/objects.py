@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from canaryd.errors import Rejected
 from canaryd.kube import GROUP, VERSION
 from canaryd.model.cells import Cell, Counts, Gap, Segment
+from canaryd.model.finding import Finding
 from canaryd.model.judgement import VERSION as JUDGE
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
@@ -419,7 +420,7 @@ def status_of(
         "seq": run.seq,
         "evidence": [reading.sentence for reading in run.evidence.readings] if run.evidence else [],
         "decisions": [dict(one) for one in decisions[-DECISIONS:]],
-        "findings": [_without_blanks(**asdict(one)) for one in run.findings],
+        "findings": [_finding(one) for one in run.findings],
         "breakGlass": break_glass,
         "schema": SCHEMA,
         "judge": JUDGE,
@@ -578,6 +579,10 @@ def _percent(split: Split) -> int | float:
 
 def _version(side: Mapping[str, str]) -> Version:
     return Version(side["host"], side.get("subset", ""))
+
+
+def _finding(found: Finding) -> Object:
+    return _without_blanks(**asdict(found) | {"details": list(found.details) or ""})
 
 
 def _without_blanks(**fields: Any) -> Object:

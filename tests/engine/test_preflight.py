@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from tests.mesh.objects import at, surroundings
 from tests.stage import Stage
 from tests.store.memory import MemoryStore
 from tests.world import START, Remembered, VirtualClock, small_plan
+from tests.world import World as TickedWorld
 
 BAD = Code("Bad", "error", "it is bad", "mend it")
 NIGHT = Code("Night", "error", "nobody is there", "wait", transient=True)
@@ -150,6 +151,19 @@ def test_what_was_found_is_told_once_when_the_run_starts() -> None:
     stage.until(Phase.BAKING)
     told = [event for event in stage.told if event.told is Told.PREFLIGHT]
     assert [event.reason for event in told] == ["preflight has 1 warning, 1 note: Odd: b: is odd"]
+
+
+def test_the_journal_has_every_finding_in_full_once() -> None:
+    """Remedy and details too: who reads the audit later has no other place to look."""
+    world = TickedWorld()
+    record = world.store.load("run-1")
+    odd = ODD.at("b", "is odd", "mend --it", details=("so it is",))
+    world.store.save(replace(record, run=replace(record.run, findings=(odd,))))
+    for _ in range(3):
+        world.tick()
+    [entry] = [one for one in world.journal.entries if "preflight" in one]
+    assert entry["preflight"] == [asdict(odd)]
+    assert ["run.preflight", "preflight has 1 warning: Odd: b: is odd"] in entry["events"]  # type: ignore[operator]
 
 
 def test_a_look_finds_what_a_beginning_would_and_begins_nothing() -> None:

@@ -48,6 +48,25 @@ def test_with_traffic_enough_there_is_an_outlook_and_nothing_else() -> None:
     )
 
 
+def test_the_outlook_is_told_step_by_step() -> None:
+    """How long each needs, what can be found in it, and what it would harm at worst."""
+    [finding] = found(at(150))
+    low, middle, high = finding.details
+    assert low.startswith("at 5 %: 7.5 canary requests a second, 4,500 in its bake; it lasts about 11 min; ")
+    assert "; a rise of failures by 0.40 % of all requests is found, up to 18 failures below that stay unseen; " in low
+    assert low.endswith("; a canary that always fails costs about 338 requests")
+    for detail, step in zip((low, middle, high), steps(150), strict=True):
+        assert detail.startswith(f"at {step.weight}: ")
+        assert f" {step.requests:,.0f} in its bake" in detail
+        assert detail.endswith(f" costs about {step.harmed:,.0f} requests")
+
+
+def test_where_nothing_can_be_found_or_ended_the_details_say_so() -> None:
+    detail = found(at(0.001))[0].details[0]
+    assert "; no rise of failures is found; " in detail
+    assert "it lasts for ever" in found(at(0))[0].details[0]
+
+
 def test_where_no_traffic_was_heard_nothing_is_said(town: Town) -> None:
     """Such as where Prometheus was not asked; a healthy Bookinfo has its outlook."""
     assert found(HEARD) == []

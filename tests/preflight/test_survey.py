@@ -6,7 +6,7 @@ from canaryd.kube import PODS, VIRTUAL_SERVICES
 from canaryd.model.finding import worst
 from canaryd.preflight.groups import GROUPS, checked
 from canaryd.preflight.kinds import CONFIG_MAPS, GATEWAYS
-from tests.preflight.stage import Town
+from tests.preflight.stage import Town, plan
 
 
 def test_a_healthy_bookinfo_has_no_finding_above_info(town: Town) -> None:
@@ -36,6 +36,21 @@ def test_the_meshs_configuration_is_read_from_istiods_config_map(town: Town) -> 
     )
     assert town.survey().mesh["enablePrometheusMerge"] is False
     assert CONFIG_MAPS not in town.survey().unread
+
+
+def test_a_code_that_is_accepted_in_vain_is_told(town: Town) -> None:
+    """Who mistypes one would think that it is let pass, and wait for a release that never begins."""
+    accepted = [
+        {"code": code, "reason": "seen"}
+        for code in ("PortSnifed", "NotAtStable", "PortSniffed", "Zebra", "LabelMissing")
+    ]
+    town.plan = plan(acceptFindings=accepted)
+    told = {one.where: one.sentence for one in checked(town.survey()) if one.code == "AcceptedInVain"}
+    assert told == {
+        "spec.acceptFindings.0.code": "PortSnifed is no code of preflight's; did you mean PortSniffed?",
+        "spec.acceptFindings.1.code": "NotAtStable is admission's own and cannot be accepted",
+        "spec.acceptFindings.3.code": "Zebra is no code of preflight's",
+    }
 
 
 def test_each_code_is_one_kind_of_finding() -> None:

@@ -242,11 +242,11 @@ def test_what_preflight_found_stands_in_the_status(place: Place) -> None:
     """The schema takes each field; a tool finds a code by itself."""
     begin(place)
     odd = Finding(
-        "PortSniffed", "warning", "Service default/reviews", "port 9080 has no protocol", "kubectl patch", True
+        "PortSniffed", "warning", "Service default/reviews", "it has no protocol", "kubectl patch", True, ("so it is",)
     )
     show(place, findings=(odd, replace(odd, code="Outlook", level="info", remedy="", transient=False)))
     found = place.kube.get(CANARY_RUNS, NAMESPACE, "reviews-0a1b2c3d")["status"]["findings"]
-    assert found[0] == asdict(odd)
+    assert found[0] == asdict(odd) | {"details": ["so it is"]}
     assert [one["code"] for one in found] == ["PortSniffed", "Outlook"]
 
 
