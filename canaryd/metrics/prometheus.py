@@ -235,9 +235,8 @@ class Prometheus:
                     self._path,
                     str(error),
                     "a Prometheus that answers",
-                    "check with",
+                    f"check with: curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
                     codes.PROMETHEUS_AWAY.name,
-                    f"curl {self._credentials.curl}'{self._name}/api/v1/query?query=1'",
                     transient=isinstance(error, Unavailable),
                 ),
             )

@@ -60,5 +60,5 @@ class Preflight:
                 now=self._clock(),
             )
         except CanarydError as error:
-            return (codes.KUBERNETES_AWAY.at("the Kubernetes API", str(error), "kubectl cluster-info"),)
+            return (codes.KUBERNETES_AWAY.at("the Kubernetes API", f"{error} (check with: kubectl cluster-info)"),)
         return in_order(checked(seen))

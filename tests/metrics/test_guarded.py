@@ -177,7 +177,7 @@ def test_a_person_is_told_how_to_ask_the_same(guarded: RealWorld, guard: Guard) 
     """With the same files, and no secret in it."""
     [problem] = Prometheus(changed(guarded.source, url="https://127.0.0.1:1")).probe(REVIEWS)
     assert (
-        f"curl --cacert {guard.authority.ca} --cert {guard.cert} --key {guard.key} -u canaryd 'https" in problem.command
+        f"curl --cacert {guard.authority.ca} --cert {guard.cert} --key {guard.key} -u canaryd 'https" in problem.remedy
     )
 
 

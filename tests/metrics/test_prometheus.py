@@ -221,7 +221,7 @@ def test_the_probe_says_that_nobody_is_there() -> None:
     """And how to check."""
     [problem] = Prometheus(closed_url()).probe(REVIEWS)
     assert "cannot be asked" in problem.value
-    assert "curl" in problem.command
+    assert "curl" in problem.remedy
 
 
 def test_the_probe_says_that_somebody_else_is_there(recorded: Recorded) -> None:

@@ -90,6 +90,16 @@ def named(name: str, *destinations: Object) -> Object:
     return {"name": name, "match": [{"uri": {"prefix": f"/{name}"}}], "route": list(destinations)}
 
 
+def one_workload(town: Town) -> None:
+    """Two pods of one Deployment, told apart by a label that somebody has put on them."""
+    pods = town.pods(app="reviews", version="v1")
+    for pod, track in zip(pods, ("stable", "canary"), strict=True):
+        pod["metadata"]["labels"]["track"] = track
+        town.cluster.apply(pod)
+    tracks = [{"name": "v1", "labels": {"track": "stable"}}, {"name": "v3", "labels": {"track": "canary"}}]
+    edited("DestinationRule", "reviews", lambda spec: spec.update(subsets=tracks))(town)
+
+
 def same_labels(spec: Object) -> None:
     spec["subsets"][2]["labels"] = {"version": "v1"}
 
@@ -154,6 +164,7 @@ ERRORS: dict[str, tuple[str, Change]] = {
         "NoReadyPods",
         edited("Deployment", "reviews-v3", lambda spec: spec.update(replicas=0)),
     ),
+    "both are of one workload": ("SharedWorkload", one_workload),
     "both select the same pods": ("PodsInBoth", edited("DestinationRule", "reviews", same_labels)),
 }
 """What stops a run, with its code. Of those with a command the command is typed."""
@@ -169,7 +180,6 @@ ELSEWHERE = {
     "KubernetesUnreachable": "tests/engine/test_preflight.py",
     "RightMissing": "tests/preflight/test_apis.py",
     "PatchRefused": "tests/mesh/test_virtualservice.py",
-    "SharedWorkload": "tests/cli/test_bad_input.py",
     "GitOpsKeeps": "tests/preflight/test_writers.py",
     "SubsetMissingForClients": "tests/preflight/test_subsets.py",
     "NotAllSearched": "tests/mesh/test_virtualservice.py",
@@ -230,6 +240,7 @@ def test_every_code_of_admission_has_a_test() -> None:
     here = {code for code, _ in (*ERRORS.values(), *SAID.values())}
     assert here | ELSEWHERE.keys() == {code.name for code in codes.CODES}
     assert not here & ELSEWHERE.keys()
+    assert all((Path(__file__).parents[2] / file).is_file() for file in ELSEWHERE.values())
 
 
 def test_every_code_of_preflight_is_named_in_a_test_of_its() -> None:

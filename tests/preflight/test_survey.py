@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
 from canaryd.kube import PODS, VIRTUAL_SERVICES
-from canaryd.model.finding import worst
-from canaryd.preflight.groups import GROUPS, checked
+from canaryd.model.finding import Code, Finding, worst
+from canaryd.preflight import groups
+from canaryd.preflight.groups import GROUPS, Group, checked
 from canaryd.preflight.kinds import CONFIG_MAPS, GATEWAYS
+from canaryd.preflight.survey import Survey
 from tests.preflight.stage import Town, plan
 
 
@@ -36,6 +42,21 @@ def test_the_meshs_configuration_is_read_from_istiods_config_map(town: Town) -> 
     )
     assert town.survey().mesh["enablePrometheusMerge"] is False
     assert CONFIG_MAPS not in town.survey().unread
+
+
+def test_a_check_that_breaks_is_a_finding_and_hides_no_other(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours must neither stop a release nor pass for "all is well"."""
+
+    def broken(_: Survey) -> Iterator[Finding]:
+        raise KeyError("spec")
+
+    odd = Code("Odd", "warning", "it is odd", "look")
+    after = Group("Later", (odd,), lambda _: iter((odd.at("there", "is odd"),)))
+    monkeypatch.setattr(groups, "GROUPS", (Group("Sooner", (), broken), after))
+    first, second = groups.checked(town.survey())
+    assert (first.code, first.level, first.where) == ("CheckBroken", "info", "Sooner")
+    assert "KeyError('spec')" in first.sentence
+    assert second.code == "Odd"
 
 
 def test_a_code_that_is_accepted_in_vain_is_told(town: Town) -> None:
