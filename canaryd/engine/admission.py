@@ -357,7 +357,7 @@ def _settle_time(plan: Plan, sought: Sought, metrics: Metrics) -> float | None:
     try:
         return analysis.settle_for(metrics.pace(sought)).total_seconds()
     except CanarydError:
-        return analysis.settle_for(None).total_seconds()
+        return analysis.settle_for().total_seconds()
 
 
 def _new(plan: Plan, admission: Admission, now: float, kept: Literal["", "canaryrun"], uid: str) -> Run:

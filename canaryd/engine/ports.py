@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.model.cells import Cell, Gap, Pace, Sought, Window
 from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
@@ -74,8 +74,8 @@ class Metrics(Protocol):
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """The same for each of ``windows``, which are of one length and follow one another, for little more."""
 
-    def pace(self, sought: Sought) -> float | None:
-        """Seconds that istiod needs to reach nearly every proxy (p99 of late); None where nobody counts that."""
+    def pace(self, sought: Sought) -> Pace:
+        """How soon a weight can be seen at the callers, as far as it is known. Unavailable when nobody answered."""
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why nothing could be measured here; empty when it can. Raises nothing."""

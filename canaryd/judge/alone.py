@@ -140,7 +140,7 @@ def play(rules: Rules, standing: Standing | None, sample: Sample) -> tuple[Stand
     if why := out_of_order(former, sample):
         return replace(former, leapt=sample.start + sample.seconds), refused(former, why)
     standing = _entered(former, sample)
-    settled = sample.start >= standing.origin + standing.analysis.settle_for(None).total_seconds()
+    settled = sample.start >= standing.origin + standing.analysis.settle_for().total_seconds()
     judged = advance(standing.analysis, standing.judged, _cell(standing, sample, settled))
     if judged.refused:
         # Nothing of it is believed: neither its weight, nor its time, nor that the run has begun.

@@ -32,7 +32,7 @@ from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.metrics import custom, parse, promql
 from canaryd.metrics.credentials import Credentials
 from canaryd.model import codes
-from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
+from canaryd.model.cells import Cell, Gap, Pace, Question, Sought, Value, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.settings import Source, without_password
@@ -42,6 +42,8 @@ SKEW = 5.0
 """Seconds between our clock and Prometheus's that are still no finding."""
 log = structlog.get_logger()
 
+FEWEST = 4
+"""Samples in a stretch of time that tell how far apart they are."""
 RANGES = 6
 """Ranges of time, one before the other, of which the best says how often there is a scrape."""
 REMEDIES = {
@@ -211,11 +213,21 @@ class Prometheus:
             return str(error)
         return f"Prometheus gave a partial answer: {answer.partial}" if answer.partial else custom.number(answer.rows)
 
-    def pace(self, sought: Sought) -> float | None:  # noqa: ARG002  # the port's: istiod is one for all services
-        """Seconds that istiod needs to reach nearly every proxy; None where this Prometheus does not scrape istiod."""
-        answer = self._ask(promql.convergence(), time.monotonic() + self._timeout)
+    def pace(self, sought: Sought) -> Pace:
+        """
+        How soon a weight can be seen; istiod's part is not known where this Prometheus does not scrape it.
+
+        Of n samples in a stretch two are at most the (n-1)th part of it apart.
+        """
+        deadline = time.monotonic() + self._timeout
+        answer = self._ask(promql.convergence(), deadline)
         known = [row.value for row in answer.rows if math.isfinite(row.value) and row.value >= 0]
-        return known[0] if known and not answer.partial else None
+        seconds = _stretch(sought)
+        samples = self._samples(sought, seconds, deadline)
+        return Pace(
+            convergence=known[0] if known and not answer.partial else None,
+            scrape=seconds / (samples - 1) if samples >= FEWEST else None,
+        )
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why this Prometheus cannot be used for ``sought``, one sentence each; empty when it can. Raises nothing."""
@@ -287,16 +299,12 @@ class Prometheus:
         return None
 
     def _too_seldom(self, sought: Sought, deadline: float) -> Problem | None:
-        seconds = max(60.0, 10 * sought.scrape_seconds)
-        series, length = promql.of_hosts(sought), round(seconds * 1000)
-        # Only series that are as old as the range: a younger one has fewer samples for its youth.
-        query = f"max(count_over_time({series}[{length}ms]) and {series} offset {length}ms)"
-        samples = 0.0
+        seconds, samples = _stretch(sought), 0.0
         for past in range(RANGES):  # an outage of Prometheus makes fewer samples too, but not in every range
-            counted = self._ask(query, deadline, at=f"{self._clock() - past * seconds:.3f}" if past else "").rows
+            counted = self._samples(sought, seconds, deadline, past)
             if not past and not counted:
                 return None
-            samples = max([samples, *(row.value for row in counted)])
+            samples = max(samples, counted)
             if seconds / samples <= 1.5 * sought.scrape_seconds:
                 return None
         return Problem(
@@ -306,6 +314,14 @@ class Prometheus:
             "set spec.analysis.scrape to the scrape interval, and spec.analysis.cell to that or more",
             codes.SCRAPED_TOO_SELDOM.name,
         )
+
+    def _samples(self, sought: Sought, seconds: float, deadline: float, past: int = 0) -> float:
+        """How many samples the callers' series have in ``seconds``, so many stretches back; 0 where there are none."""
+        series, length = promql.of_hosts(sought), round(seconds * 1000)
+        # Only series that are as old as the range: a younger one has fewer samples for its youth.
+        query = f"max(count_over_time({series}[{length}ms]) and {series} offset {length}ms)"
+        rows = self._ask(query, deadline, at=f"{self._clock() - past * seconds:.3f}" if past else "").rows
+        return max((row.value for row in rows), default=0.0)
 
     def _ask(self, query: str, deadline: float, at: str = "", remedies: Mapping[int, str] = REMEDIES) -> Answer:
         """The answer to an instant query at ``at``, by default now. Raises Unavailable or Rejected."""
@@ -420,6 +436,11 @@ class Prometheus:
             self._local.connection = _Connection(self._source, math.ceil(self._timeout))
         connection: _Connection = self._local.connection
         return connection
+
+
+def _stretch(sought: Sought) -> float:
+    """Seconds in which scrapes are counted."""
+    return max(60.0, 10 * sought.scrape_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from canaryd.errors import CanarydError, Rejected
 from canaryd.metrics.prometheus import Answer, Prometheus
 from canaryd.model import codes
-from canaryd.model.cells import Cell, Gap, Sought, Window
+from canaryd.model.cells import Cell, Gap, Pace, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.settings import Settings
@@ -51,7 +51,7 @@ class Sources:
         """As the port says; otherwise as :meth:`count`."""
         return self._of(sought).history(sought, windows)
 
-    def pace(self, sought: Sought) -> float | None:
+    def pace(self, sought: Sought) -> Pace:
         """As the port says; otherwise as :meth:`count`."""
         return self._of(sought).pace(sought)
 

@@ -182,6 +182,19 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """
+    How soon what was written can be seen, in seconds; None where nobody knows.
+
+    ``convergence`` is what istiod needs to reach nearly every proxy (p99 of late), ``scrape`` the time from one scrape
+    of the callers to the next, at most.
+    """
+
+    convergence: float | None = None
+    scrape: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """
     What a check asks of each side beside the counts: a PromQL query with variables, and the seconds that it spans.

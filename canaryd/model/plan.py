@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from canaryd.model.cells import Pace
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, parse_duration, render_duration
@@ -182,6 +183,7 @@ Settle = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^(auto|(\d+(ms|[dhms]))+)$"}),
 ]
 """A duration, or what is learned as a run begins."""
+UNKNOWN_PACE = Pace()
 PROPAGATION, FLUSH = 2.0, 5.0
 """Seconds: the least that a weight is given to reach the proxies, and Envoy's stats_flush_interval."""
 
@@ -199,7 +201,8 @@ class Analysis(Part):
     """The scrape interval of the Prometheus that is asked."""
     settle: Settle = "auto"
     """After each change of weight: how long cells do not yet count for PASS (evidence of harm counts at once); `auto`:
-    as long as istiod needs to reach the proxies (p99, 2 s at least), a scrape, and 5 s; learned as the run begins."""
+    as long as istiod needs to reach the proxies (p99, 2 s at least), from one scrape to the next, and 5 s, all of it
+    learned as the run begins."""
     warmup: Duration = timedelta(minutes=2)
     """From the canary's first request: how long its latency is not judged (cold caches)."""
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
@@ -244,15 +247,16 @@ class Analysis(Part):
                 )
         return self
 
-    def settle_for(self, convergence: float | None) -> timedelta:
+    def settle_for(self, pace: Pace = UNKNOWN_PACE) -> timedelta:
         """
-        The settle time where istiod needs ``convergence`` seconds to reach the proxies (None: nobody knows).
+        The settle time in a mesh of that ``pace``; what is not known of it is the least, or what the plan says.
 
         Envoy merges its histograms every FLUSH, so that what was sent before is told of that much later.
         """
         if isinstance(self.settle, timedelta):
             return self.settle
-        return timedelta(seconds=ceil(max(PROPAGATION, convergence or 0.0) + self.scrape.total_seconds() + FLUSH))
+        scrape = pace.scrape or self.scrape.total_seconds()
+        return timedelta(seconds=ceil(max(PROPAGATION, pace.convergence or 0.0) + scrape + FLUSH))
 
     def window_of(self, check: Check) -> timedelta:
         """How much time a value of ``check`` speaks of; ``rate`` needs four scrapes to be there after a failed one."""

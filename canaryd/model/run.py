@@ -243,7 +243,7 @@ class Run:
         """Seconds after a write before what is measured may count for PASS, or an end as final."""
         if self.settles is not None:
             return self.settles
-        return self.plan.spec.analysis.settle_for(None).total_seconds()
+        return self.plan.spec.analysis.settle_for().total_seconds()
 
     def windows(self, until: float) -> Iterator[Window]:
         """

@@ -14,6 +14,7 @@ from math import ceil, inf, isfinite
 from canaryd.judge import wording
 from canaryd.judge.futility import Prospect, detectable, prospect
 from canaryd.judge.verdict import OUTAGE_REQUESTS
+from canaryd.model.cells import Pace
 from canaryd.model.duration import render_duration
 from canaryd.model.finding import Code, Finding, Level
 from canaryd.model.plan import Plan, Step
@@ -95,7 +96,7 @@ def outlook(plan: Plan, heard: Heard, sides: Sides | None = None) -> tuple[StepO
         return ()
     rate, failing = traffic(heard, sides)
     lasting = _lasting(plan, _prospect(plan, rate, failing))
-    settle = plan.spec.analysis.settle_for(heard.istiod.convergence).total_seconds()
+    settle = plan.spec.analysis.settle_for(Pace(heard.istiod.convergence, heard.interval or None)).total_seconds()
     return tuple(
         _step(plan, step, rate, failing, settle, lasting if step is plan.spec.steps[-1] else 0.0)
         for step in plan.spec.steps

@@ -138,7 +138,7 @@ def test_each_client_and_who_has_no_sidecar_are_told(world: World) -> None:
 
 def test_without_istiod_s_own_metrics_nobody_knows_its_pace(world: World) -> None:
     """The settle time is then the least that is known to do."""
-    assert world.metrics.pace(sought()) is None
+    assert world.metrics.pace(sought()).convergence is None
 
 
 def test_no_error_series_is_no_error(world: World) -> None:

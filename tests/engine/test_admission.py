@@ -9,6 +9,7 @@ import pytest
 
 from canaryd.engine.admission import begin
 from canaryd.errors import Unavailable
+from canaryd.model.cells import Pace
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Phase, Record, Run
@@ -63,14 +64,23 @@ def test_what_is_in_nobodys_way_stops_nothing(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("converges", "settles"),
-    [(None, 2 + 15 + 5), (0.4, 2 + 15 + 5), (3.2, 24.0), (30.0, 50.0)],
-    ids=["nobody counts", "quicker than any", "a busy istiod", "an istiod in trouble"],
+    ("converges", "scraped", "settles"),
+    [
+        (None, None, 2 + 15 + 5),
+        (0.4, None, 2 + 15 + 5),
+        (3.2, None, 24.0),
+        (30.0, None, 50.0),
+        (None, 5.0, 2 + 5 + 5),
+        (3.2, 20.0, 29.0),
+    ],
+    ids=["nobody counts", "quicker than any", "a busy istiod", "in trouble", "scraped often", "scraped seldom"],
 )
-def test_the_settle_time_is_learned_once_and_kept(converges: float | None, settles: float) -> None:
+def test_the_settle_time_is_learned_once_and_kept(
+    converges: float | None, scraped: float | None, settles: float
+) -> None:
     """What istiod needs, a scrape, and Envoy's flush, rounded up; the cells lie on it also after a restart."""
     metrics = Remembered(0.0)
-    metrics.converges = converges
+    metrics.converges, metrics.scraped = converges, scraped
     plan = small_plan(analysis={"settle": "auto", "scrape": "15s", "cell": "15s"})
     run = begun(MemoryStore(), plan, metrics)
     assert run.settles == run.settle == settles
@@ -92,5 +102,5 @@ def test_a_prometheus_that_does_not_tell_the_pace_stops_no_run() -> None:
     assert begun(MemoryStore(), plan, metrics).settle == 2 + 1 + 5
 
 
-def raised(error: Exception) -> float:
+def raised(error: Exception) -> Pace:
     raise error

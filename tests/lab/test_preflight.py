@@ -22,7 +22,7 @@ from canaryd.metrics.prometheus import Prometheus
 from canaryd.model.finding import Finding, worst
 from canaryd.model.plan import read_plan
 from canaryd.preflight import feasibility, istiod, prometheus
-from canaryd.preflight.hearing import Hearing
+from canaryd.preflight.hearing import Hearing, sought_by
 from canaryd.preflight.looking import survey
 from canaryd.preflight.survey import Survey
 from canaryd.settings import Settings
@@ -196,6 +196,18 @@ def test_requests_of_a_client_without_a_sidecar_are_seen(look: Look, lab: Lab, o
     lab.sidecar("other", present=False)
     finding = look.sees("RequestsBesideTheMesh")
     assert finding.level == "warning"
+
+
+def test_how_soon_a_weight_is_seen_is_learned_from_the_scrapes(lab: Lab) -> None:
+    """The lab's Prometheus scrapes every second, whatever the plan says; nobody there counts what istiod needs."""
+    found = IstioMesh(connect(str(lab.kubeconfig)))
+    plan = read_plan(USUAL_PLAN.read_text())
+    sought = sought_by(plan, found.admit(plan).route, "")
+    metrics = Prometheus(lab.prometheus.url)
+    wait_for(lambda: metrics.pace(sought).scrape is not None, "series as old as the stretch that is counted", 75)
+    pace = metrics.pace(sought)
+    assert pace.scrape == pytest.approx(1.0, rel=0.2)
+    assert pace.convergence is None
 
 
 def virtual_service(name: str, *entries: Json, **spec: Any) -> Json:

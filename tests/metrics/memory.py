@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from canaryd.errors import CanarydError
 from canaryd.metrics import custom, parse, promql
-from canaryd.model.cells import Cell, Gap, Question, Sought, Value, Window
+from canaryd.model.cells import Cell, Gap, Pace, Question, Sought, Value, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.traffic import NOTHING
@@ -28,6 +28,7 @@ class MemoryMetrics:
         self.failing: CanarydError | None = None
         self.partial = ""
         self.converges: float | None = None
+        self.scraped: float | None = None
 
     @classmethod
     def of(cls, load: Load) -> MemoryMetrics:
@@ -59,11 +60,11 @@ class MemoryMetrics:
         """As the port says."""
         return tuple(self.count(sought, window) for window in windows)
 
-    def pace(self, sought: Sought) -> float | None:
+    def pace(self, sought: Sought) -> Pace:
         """As the port says."""
         if self.failing is not None:
             raise self.failing
-        return self.converges
+        return Pace(self.converges, self.scraped)
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """As the port says; finds a silent or blind Prometheus only."""

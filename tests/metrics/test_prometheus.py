@@ -88,9 +88,19 @@ def test_istiod_s_pace_is_known_where_prometheus_scrapes_it(told: float | None, 
     world = RecordedWorld()
     with world.recorded as server:
         server.converges = told
-        assert world.metrics.pace(sought()) == known
+        assert world.metrics.pace(sought()).convergence == known
         server.warnings, server.warned = ["a store is missing"], "pilot_proxy"
-        assert world.metrics.pace(sought()) is None
+        assert world.metrics.pace(sought()).convergence is None
+
+
+@pytest.mark.parametrize(("samples", "scrape"), [(151, 1.0), (11, 15.0), (4, 50.0), (3, None), (0, None)])
+def test_how_often_callers_are_scraped_is_learned(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, samples: float, scrape: float | None
+) -> None:
+    """From the samples that there are, whatever a plan says: n in 150 s are at most the (n-1)th part of it apart."""
+    metrics = Prometheus(recorded.url)
+    monkeypatch.setattr(metrics, "_samples", lambda *_: samples)
+    assert metrics.pace(REVIEWS).scrape == scrape
 
 
 def test_pods_that_cannot_be_had_do_not_cost_the_cell(recorded: Recorded) -> None:

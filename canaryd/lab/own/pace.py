@@ -52,7 +52,7 @@ def quickened(plan: Plan, times: float) -> tuple[Plan, tuple[str, ...]]:
         notes.append(f"holds ({', '.join(to_camel(name) for name in cut)}) end after {limit} instead of later")
     steps = [step.model_copy(update={"gate": None}) for step in spec.steps]
     kept: dict[str, Any] = {"checks": tuple(checks)} if checks else {"checks": Analysis().checks}
-    kept["settle"] = spec.analysis.settle_for(None)  # what is learned there is of a mesh at the lab's pace
+    kept["settle"] = spec.analysis.settle_for()  # what is learned there is of a mesh at the lab's pace
     changed = spec.model_copy(update={"steps": tuple(steps), "analysis": spec.analysis.model_copy(update=kept), **held})
     quick = _divided(changed, times)
     quick = quick.model_copy(update={"analysis": _of_the_lab(quick.analysis, times)})

@@ -157,7 +157,7 @@ def _share(share: float) -> str:
 def _least(plan: Plan) -> float:
     """Seconds that the plan takes at least."""
     spec = plan.spec
-    settle = spec.analysis.settle_for(None) * (len(spec.steps) + 1)
+    settle = spec.analysis.settle_for() * (len(spec.steps) + 1)
     whole: timedelta = sum((step.bake for step in spec.steps), timedelta()) + settle + spec.watch
     return whole.total_seconds()
 
