@@ -503,6 +503,8 @@ PLANTS = (
     preflight("harm without the way back", "feasibility", "each * (cells * cell + lag + TAKEN_BACK)", "each * cell"),
     preflight("a dashboard of nearly that title", "neighbourhood", "one.get(\"title\") == title", "title in str(one.get(\"title\"))", "neighbours"),
     preflight("a redirect is followed", "neighbourhood", "allow_redirects=False", "allow_redirects=True", "neighbours"),
+    preflight("Kiali's refusal is taken for an absence", "neighbourhood", "{200: True, 404: False}", "{200: True, 404: False, 403: False}", "neighbours"),
+    preflight("traces that are there are not found", "neighbours", " and not names & answer.services", ""),
     Plant("a rise is found twice too soon", "canaryd/judge/futility.py", "HARM_OVERHEAD = 3.5", "HARM_OVERHEAD = 1.2", ("tests/judge/test_futility.py",)),
 )  # fmt: skip
 

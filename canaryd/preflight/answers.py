@@ -16,10 +16,13 @@ class Answer:
 
     ``dashboards`` are Grafana's links by title, empty where there is none of that title, and None where it lists them
     only for who logs in. ``speaks`` is the API of the tracing backend: ``jaeger``, ``jaeger v3`` or ``tempo``; empty
-    where that is not known.
+    where that is not known. ``services`` are those that it has traces of, and ``knows_route`` says whether Kiali shows
+    the VirtualService; None where that is told only to who logs in.
     """
 
     url: str
     fault: str = ""
     dashboards: Mapping[str, str] | None = None
     speaks: str = ""
+    services: frozenset[str] | None = None
+    knows_route: bool | None = None

@@ -37,7 +37,7 @@ class Preflight:
         kube: Kube,
         ears: Ears | None,
         clock: Callable[[], float],
-        neighbours: Callable[[], Mapping[str, Answer]] = dict,
+        neighbours: Callable[[Route], Mapping[str, Answer]] = lambda _: {},
     ) -> None:
         self._kube = kube
         self._ears = ears

@@ -33,7 +33,7 @@ def survey(
     *,
     admitted: Admission | None = None,
     hear: Callable[[Route], Heard] = lambda _: NOTHING_HEARD,
-    neighbours: Callable[[], Mapping[str, Answer]] = dict,
+    neighbours: Callable[[Route], Mapping[str, Answer]] = lambda _: {},
     now: float = 0.0,
 ) -> Survey:
     """
@@ -60,7 +60,7 @@ def survey(
         unread=looking.unread,
         mesh=_mesh_config(looking.named(CONFIG_MAPS, ROOT_NAMESPACE, "istio")),
         heard=heard,
-        neighbours=neighbours(),
+        neighbours=neighbours(route) if route else {},
         now=now,
         served=looking.served(FORMER),
         account=kube.account() if looking.unread else "",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from canaryd.model.traffic import Route
 from canaryd.preflight.answers import DASHBOARDS, Answer
 from canaryd.settings import Settings
 
@@ -23,6 +24,8 @@ MOST = 1 << 20
 """Bytes of an answer that are read; none of what is asked for is larger."""
 LOGIN = (301, 302, 303, 307, 308, 401, 403)
 """Statuses of one that is there and wants to know who asks."""
+KIALIS = "api/namespaces/{}/istio/networking.istio.io/v1/VirtualService/{}"
+"""Where Kiali's API has a VirtualService, which its page shows under the same path."""
 TRACERS = (("jaeger", "/api/services"), ("jaeger v3", "/api/v3/services"), ("tempo", "/api/echo"))
 """What answers where; Jaeger's first way was taken out after 2.20."""
 
@@ -52,24 +55,25 @@ class Neighbourhood:
         self._ways = {"Kiali": self._kiali, "Grafana": self._grafana, "tracing": self._tracing}
         self._timeout = timeout
 
-    def look(self) -> Mapping[str, Answer]:
-        """What each of them answers, by name; those that are not set are left out. Raises nothing."""
+    def look(self, route: Route) -> Mapping[str, Answer]:
+        """What each of them answers about ``route``, by name; those that are not set are left out. Raises nothing."""
         named = [(name, url) for name, url in self._urls.items() if url]
         with ThreadPoolExecutor(len(self._ways)) as at_once:  # one that is away must not make the others late
-            return dict(at_once.map(lambda one: (one[0], self._ask(*one)), named))
+            return dict(at_once.map(lambda one: (one[0], self._ask(one[0], one[1], route)), named))
 
-    def _ask(self, name: str, url: str) -> Answer:
-        return self._ways[name](url, time.monotonic() + self._timeout)
+    def _ask(self, name: str, url: str, route: Route) -> Answer:
+        return self._ways[name](url, route, time.monotonic() + self._timeout)
 
-    def _kiali(self, url: str, deadline: float) -> Answer:
+    def _kiali(self, url: str, route: Route, deadline: float) -> Answer:
         reply = _get(f"{url}/api/status", deadline)
         if fault := _unanswered(reply):
             return Answer(url, fault)
         if reply.status not in LOGIN and not isinstance(reply.content, dict):
             return Answer(url, "what answers at /api/status is not Kiali; the URL ends with its web_root, often /kiali")
-        return Answer(url)
+        shown = _get(f"{url}/{KIALIS.format(route.namespace, route.virtual_service)}", deadline)
+        return Answer(url, knows_route={200: True, 404: False}.get(shown.status))
 
-    def _grafana(self, url: str, deadline: float) -> Answer:
+    def _grafana(self, url: str, _: Route, deadline: float) -> Answer:
         reply = _get(f"{url}/api/health", deadline)
         if fault := _unanswered(reply):
             return Answer(url, fault)
@@ -79,23 +83,28 @@ class Neighbourhood:
         known = {name: link for name, link in found.items() if link is not None}
         return Answer(url, dashboards=known if len(known) == len(found) else None)
 
-    def _tracing(self, url: str, deadline: float) -> Answer:
+    def _tracing(self, url: str, _: Route, deadline: float) -> Answer:
         faults = []
         for kind, path in TRACERS:
             reply = _get(f"{url}{path}", deadline)
             if reply.status in LOGIN:
                 return Answer(url)
-            if reply.status == 200 and (_lists_services(reply.content) or reply.body.strip() == b"echo"):
-                return Answer(url, speaks=kind)
+            if reply.status == 200 and (services := _services(reply.content)) is not None:
+                return Answer(url, speaks=kind, services=services)
+            if reply.status == 200 and reply.body.strip() == b"echo":
+                values = _get(f"{url}/api/search/tag/service.name/values", deadline)
+                return Answer(url, speaks=kind, services=_services(values.content))
             faults.append(_unanswered(reply) or f"{path} is answered by something else")
             if not reply.status:
                 break
         return Answer(url, f"neither Jaeger nor Tempo: {faults[0]}" if len(faults) > 1 else faults[0])
 
 
-def _lists_services(content: object) -> bool:
-    """Jaeger lists them under ``data``, and since its third API under ``services``."""
-    return isinstance(content, dict) and ("data" in content or "services" in content)
+def _services(content: object) -> frozenset[str] | None:
+    """Jaeger lists them under ``data``, since its third API under ``services``, Tempo under ``tagValues``."""
+    found = content if isinstance(content, dict) else {}
+    listed = next((found[key] or () for key in ("data", "services", "tagValues") if key in found), None)
+    return None if listed is None else frozenset(map(str, listed))
 
 
 def _dashboard(url: str, title: str, deadline: float) -> str | None:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,13 +23,18 @@ from canaryd.preflight.answers import DASHBOARDS, Answer
 from canaryd.preflight.neighbourhood import Neighbourhood
 from canaryd.preflight.survey import Survey
 from canaryd.settings import Settings
+from tests.mesh.objects import ROUTE
 from tests.metrics.answering import Answering
 from tests.metrics.worlds import closed_url
 from tests.preflight.stage import Town, plan
 
 Pages = Mapping[str, tuple[int, object]]
 INDEX = (200, "<!doctype html><title>Jaeger UI</title>")
-KIALI: Pages = {"/kiali/api/status": (200, {"status": {"Kiali state": "running"}, "externalServices": []})}
+SHOWN = "/kiali/api/namespaces/default/istio/networking.istio.io/v1/VirtualService/reviews"
+KIALI: Pages = {
+    "/kiali/api/status": (200, {"status": {"Kiali state": "running"}, "externalServices": []}),
+    SHOWN: (200, {"namespace": {"name": "default"}, "resource": {"kind": "VirtualService"}}),
+}
 WORKLOAD, SERVICE = (
     {"uid": f"uid-{number}", "title": title, "url": f"/d/uid-{number}/istio"} for number, title in enumerate(DASHBOARDS)
 )
@@ -38,7 +44,10 @@ GRAFANA: Pages = {
 }
 JAEGER: Pages = {"/jaeger/api/services": (200, {"data": ["reviews.default"], "total": 1, "errors": None})}
 JAEGER_V3: Pages = {"/jaeger/api/v3/services": (200, {"services": ["reviews.default"]}), "/jaeger/api/services": INDEX}
-TEMPO: Pages = {"/api/echo": (200, "echo")}
+TEMPO: Pages = {
+    "/api/echo": (200, "echo"),
+    "/api/search/tag/service.name/values": (200, {"tagValues": ["reviews.default"]}),
+}
 
 
 @pytest.fixture
@@ -61,7 +70,7 @@ def serve() -> Iterator[Callable[[Pages], str]]:
 
 
 def look(**urls: str) -> Mapping[str, Answer]:
-    return Neighbourhood(Settings(**urls), timeout=2.0).look()
+    return Neighbourhood(Settings(**urls), timeout=2.0).look(ROUTE)
 
 
 def found(**urls: str) -> list[Finding]:
@@ -71,6 +80,39 @@ def found(**urls: str) -> list[Finding]:
 def test_neighbours_that_answer_are_no_finding(serve: Callable[[Pages], str]) -> None:
     kiali, grafana, tracing = serve(KIALI), serve(GRAFANA), serve(JAEGER)
     assert found(kiali=f"{kiali}/kiali", grafana=grafana, tracing=f"{tracing}/jaeger") == []
+
+
+def seen(town: Town, **urls: str) -> list[str]:
+    """The codes of what is found, where the versions' pods are known."""
+    return [one.code for one in neighbours.check(replace(town.survey(), neighbours=look(**urls)))]
+
+
+@pytest.mark.parametrize(("status", "codes"), [(200, []), (404, ["RouteNotInKiali"]), (401, []), (403, []), (500, [])])
+def test_a_kiali_that_does_not_show_the_route_is_told(
+    town: Town, serve: Callable[[Pages], str], status: int, codes: list[str]
+) -> None:
+    """The link would lead nowhere; what is shown only to who logs in is not known."""
+    pages = {**KIALI, SHOWN: (status, {})}
+    assert seen(town, kiali=f"{serve(pages)}/kiali") == codes
+
+
+@pytest.mark.parametrize("backend", ["jaeger", "jaeger v3", "tempo"])
+@pytest.mark.parametrize(
+    ("known", "codes"), [(["reviews.default"], []), (["reviews"], []), (["web.shop"], ["NoTraces"])]
+)
+def test_a_backend_without_traces_of_the_service_is_told(
+    town: Town, serve: Callable[[Pages], str], backend: str, known: list[str], codes: list[str]
+) -> None:
+    pages: dict[str, Pages] = {
+        "jaeger": {"/api/services": (200, {"data": known})},
+        "jaeger v3": {"/api/services": INDEX, "/api/v3/services": (200, {"services": known})},
+        "tempo": {"/api/echo": (200, "echo"), "/api/search/tag/service.name/values": (200, {"tagValues": known})},
+    }
+    assert seen(town, tracing=serve(pages[backend])) == codes
+
+
+def test_a_tempo_that_does_not_list_its_services_is_no_finding(town: Town, serve: Callable[[Pages], str]) -> None:
+    assert seen(town, tracing=serve({"/api/echo": (200, "echo")})) == []
 
 
 def test_neighbours_that_are_not_set_are_not_looked_for(town: Town) -> None:
@@ -128,7 +170,7 @@ def test_the_tracing_backend_is_known_by_what_it_answers(
     serve: Callable[[Pages], str], pages: Pages, base: str, speaks: str
 ) -> None:
     url = f"{serve(pages)}{base}"
-    assert look(tracing=url)["tracing"] == Answer(url, speaks=speaks)
+    assert look(tracing=url)["tracing"] == Answer(url, speaks=speaks, services=frozenset({"reviews.default"}))
 
 
 def test_one_that_never_ends_is_left() -> None:
@@ -140,7 +182,7 @@ def test_one_that_never_ends_is_left() -> None:
 
     with Answering(slow, name="slow") as server:
         begun = time.monotonic()
-        [answer] = Neighbourhood(Settings(kiali=server.url), timeout=0.2).look().values()
+        [answer] = Neighbourhood(Settings(kiali=server.url), timeout=0.2).look(ROUTE).values()
         assert time.monotonic() - begun < 0.9
     assert answer.fault == "no answer in time"
 
@@ -159,5 +201,5 @@ def test_no_credentials_go_along_and_no_redirect_is_followed(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with Answering(answer, name="watching") as server:
         look(kiali=server.url)
-    assert [path for path, _ in seen] == ["/api/status"]
-    assert "Authorization" not in seen[0][1]
+    assert len(seen) == 2  # the status and the VirtualService, and nothing where a redirect would have led
+    assert not any("Authorization" in headers for _, headers in seen)
