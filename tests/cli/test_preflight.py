@@ -46,7 +46,7 @@ def test_findings_are_for_machines_too(stage: Stage, form: str) -> None:
     content = json.loads(answer.out) if form == "json" else yaml.safe_load(answer.out)
     assert (content["plan"], content["release"], content["worst"]) == ("default/reviews", "v3", "error")
     [found] = [one for one in content["findings"] if one["level"] == "error"]
-    assert found.keys() == {"code", "level", "where", "sentence", "remedy", "transient"}
+    assert found.keys() == {"code", "level", "where", "sentence", "remedy", "transient", "details"}
     assert found["code"] == "NotAtStable"
 
 
