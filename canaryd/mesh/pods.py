@@ -16,6 +16,8 @@ from canaryd.mesh.entries import Object
 from canaryd.model.traffic import Side
 
 HASH = "pod-template-hash"
+SIDECAR = "istio-proxy"
+INJECTED = "sidecar.istio.io/status"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,22 @@ def is_ready(pod: Object) -> bool:
     return not is_terminating(pod) and any(
         condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions
     )
+
+
+def has_sidecar(pod: Object) -> bool:
+    """
+    Whether a proxy runs in the pod: as a container, as an init container that goes on (a native sidecar), or as what
+    the pod is (a gateway).
+    """
+    spec, marks = pod.get("spec") or {}, pod["metadata"].get("annotations") or {}
+    containers = (one for kind in ("initContainers", "containers") for one in spec.get(kind) or ())
+    return INJECTED in marks or any(one.get("name") == SIDECAR for one in containers)
+
+
+def is_gateway(pod: Object) -> bool:
+    """Whether the pod is a proxy and nothing else."""
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    return bool(containers) and all(one.get("name") == SIDECAR for one in containers)
 
 
 def workload_of(pod: Object) -> tuple[str, str, str]:

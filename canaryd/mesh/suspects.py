@@ -2,25 +2,25 @@
 Why callers may not meet the weights that the VirtualService holds: the likely causes, the likeliest first.
 
 Asked only when the share is in doubt, and never decides anything: it saves a person the search. What a newcomer would
-get wrong: which VirtualService a sidecar obeys is decided for each namespace. Those of the client's own that are
-exported nowhere else come first, then what was exported to it by name, then what is for everybody, the oldest first;
-the first that has the host has all the say, and the others are dropped without a word.
-Source: Istio, pilot/pkg/model/push_context.go VirtualServicesForGateway, pilot/pkg/networking/core/httproute.go.
+get wrong: which VirtualService a sidecar obeys is decided for each namespace (routing.py), and the others are dropped
+without a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 
 from canaryd.mesh.admission import Surroundings, subsets_of
 from canaryd.mesh.entries import Object, http_entries, managed_entries, version_of
 from canaryd.mesh.gitops import keepers
 from canaryd.mesh.hosts import fully_qualified
-from canaryd.mesh.pods import is_terminating, workload_of
+from canaryd.mesh.pods import has_sidecar, is_gateway, is_terminating, workload_of
+from canaryd.mesh.routing import MESH, by_say, full_host, gateways_of, in_order, namespace_of, seen_from
 from canaryd.model.traffic import Route
 
-SIDECAR = "istio-proxy"
-MESH, EVERYBODY, OWN = "mesh", "*", "."
+NO_MESH: Mapping[str, str] = {}
+"""The mesh's configuration is not asked for here: its defaults are taken."""
 MOST_CLIENTS = 3
 """Clients of which causes are looked for: a sentence has to be read."""
 
@@ -75,64 +75,40 @@ def _of_client(
     yield from _entries_for_others(virtual_service, route, namespace)
 
 
-def has_sidecar(pod: Object) -> bool:
-    """Whether a proxy was injected: as a container, or as an init container that goes on (a native sidecar)."""
-    spec = pod.get("spec") or {}
-    return any(one.get("name") == SIDECAR for kind in ("containers", "initContainers") for one in spec.get(kind) or ())
-
-
-def is_gateway(pod: Object) -> bool:
-    """Whether the pod is a proxy and nothing else."""
-    containers = (pod.get("spec") or {}).get("containers") or ()
-    return bool(containers) and all(one.get("name") == SIDECAR for one in containers)
-
-
 def _is_of(pod: Object, workload: str, namespace: str) -> bool:
     return pod["metadata"].get("namespace") == namespace and not is_terminating(pod) and workload_of(pod)[1] == workload
 
 
 def _other_rules(route: Route, namespace: str, ours: Object, around: Surroundings) -> Iterator[str]:
     """VirtualServices that have more say over our hosts than ours has, for sidecars in ``namespace``."""
-    if MESH not in _gateways(ours):
-        yield f"{route} is for gateways only ({', '.join(_gateways(ours))}): sidecars do not obey it"
+    if MESH not in gateways_of(ours):
+        yield f"{route} is for gateways only ({', '.join(gateways_of(ours))}): sidecars do not obey it"
         return
-    if not _visible(ours, namespace):
+    if not seen_from(namespace, ours, NO_MESH):
         yield f"{route} is not exported to namespace {namespace} (exportTo): clients there do not obey it"
         return
-    for host in (ours.get("spec") or {}).get("hosts") or ():
-        full = fully_qualified(host, _home(ours))
-        for other in _others(ours, around.virtual_services):
-            if MESH not in _gateways(other) or not _visible(other, namespace) or not _covers(other, full):
-                continue
-            if _say(other, namespace, full) < _say(ours, namespace, full):
-                yield (
-                    f"VirtualService {_name(other)} has {host}, too, and has the say over it for clients in "
-                    f"{namespace}: take it away, or move its weights as well"
-                )
-
-
-def _say(found: Object, namespace: str, host: str) -> tuple[object, ...]:
-    """How much say a VirtualService has over ``host`` in ``namespace``; the least has the most."""
-    named = host in _hosts(found)
-    exported = _exported(found)
-    private = _home(found) == namespace and namespace in exported
-    rank = 0 if private else 1 if namespace in exported else 2
-    meta = found["metadata"]
-    return (not named, rank, str(meta.get("creationTimestamp") or ""), meta["name"], _home(found))
+    in_force = in_order([ours, *_others(ours, around.virtual_services)], namespace, NO_MESH)
+    for host in filter(None, (ours.get("spec") or {}).get("hosts") or ()):
+        full = full_host(host, namespace_of(ours))
+        for other in takewhile(lambda one: one is not ours, by_say(full, in_force)):
+            yield (
+                f"VirtualService {_name(other)} has {host}, too, and has the say over it for clients in "
+                f"{namespace}: take it away, or move its weights as well"
+            )
 
 
 def _at_a_gateway(route: Route, client: str, ours: Object, around: Surroundings) -> Iterator[str]:
     """A gateway obeys those VirtualServices that are bound to it, whatever hosts they call."""
-    if all(gateway == MESH for gateway in _gateways(ours)):
+    if all(gateway == MESH for gateway in gateways_of(ours)):
         yield f"{route} is bound to no gateway: requests that come in by {client} follow another VirtualService"
     service = fully_qualified(route.stable.host, route.namespace)
     for other in _others(ours, around.virtual_services):
         reaches = any(
-            fully_qualified(one.version.host, _home(other)) == service
+            fully_qualified(one.version.host, namespace_of(other)) == service
             for entry in http_entries(other)
             for one in entry.destinations
         )
-        if reaches and any(gateway != MESH for gateway in _gateways(other)):
+        if reaches and any(gateway != MESH for gateway in gateways_of(other)):
             yield (
                 f"VirtualService {_name(other)} sends what comes in by gateways to {route.stable.host}, "
                 "by weights of its own"
@@ -160,11 +136,12 @@ def _entries_for_others(virtual_service: Object, route: Route, namespace: str) -
 
 def _mirrors(route: Route, virtual_services: Iterable[Object]) -> Iterator[str]:
     """Mirrored requests are counted by pods and by no client."""
+    service = fully_qualified(route.canary.host, route.namespace)
     for found in virtual_services:
         for entry in http_entries(found):
             targets = [entry.rest.get("mirror"), *(one.get("destination") for one in entry.rest.get("mirrors") or ())]
             for version in (version_of(target) for target in targets if target):
-                if fully_qualified(version.host, _home(found)) == fully_qualified(route.canary.host, route.namespace):
+                if fully_qualified(version.host, namespace_of(found)) == service:
                     yield f"VirtualService {_name(found)} {entry} mirrors requests to {version}"
 
 
@@ -177,30 +154,5 @@ def _others(ours: Object, virtual_services: Iterable[Object]) -> list[Object]:
     return [found for found in virtual_services if _name(found) != _name(ours)]
 
 
-def _home(found: Object) -> str:
-    return str(found["metadata"].get("namespace") or "")
-
-
 def _name(found: Object) -> str:
-    return f"{_home(found)}/{found['metadata']['name']}"
-
-
-def _hosts(found: Object) -> tuple[str, ...]:
-    return tuple(fully_qualified(host, _home(found)) for host in (found.get("spec") or {}).get("hosts") or ())
-
-
-def _covers(found: Object, host: str) -> bool:
-    return any(one == host or (one.startswith("*") and host.endswith(one[1:])) for one in _hosts(found))
-
-
-def _gateways(found: Object) -> tuple[str, ...]:
-    return tuple((found.get("spec") or {}).get("gateways") or (MESH,))
-
-
-def _exported(found: Object) -> frozenset[str]:
-    exported = (found.get("spec") or {}).get("exportTo") or (EVERYBODY,)
-    return frozenset(_home(found) if one == OWN else one for one in exported)
-
-
-def _visible(found: Object, namespace: str) -> bool:
-    return bool(_exported(found) & {EVERYBODY, namespace})
+    return f"{namespace_of(found)}/{found['metadata']['name']}"

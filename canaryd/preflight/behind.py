@@ -18,10 +18,8 @@ from canaryd.mesh.pods import is_ready, is_terminating, selected, workload_of
 from canaryd.model.traffic import Sides, Version
 from canaryd.preflight.heard import Caller
 from canaryd.preflight.saying import patching, some
-from canaryd.preflight.survey import Object, Survey, containers_of, marks_of
+from canaryd.preflight.survey import Object, Survey
 
-SIDECAR = "istio-proxy"
-INJECTED = "sidecar.istio.io/status"
 RESTARTED = ("Deployment", "StatefulSet", "DaemonSet")
 """Kinds that ``kubectl rollout restart`` gives new pods."""
 
@@ -132,8 +130,3 @@ def retemplate(namespace: str, workloads: Sequence[Workload], meta: Mapping[str,
     body = {"spec": {"template": {"metadata": meta}}}
     found = [{"metadata": {"name": one.name, "namespace": namespace}} for one in workloads]
     return " && ".join(patching(one.kind.lower(), each, body) for one, each in zip(workloads, found, strict=True))
-
-
-def has_sidecar(pod: Object) -> bool:
-    """Whether a proxy runs in the pod: as a container, as a native sidecar, or as what the pod is (a gateway)."""
-    return any(one.get("name") == SIDECAR for one in containers_of(pod)) or INJECTED in marks_of(pod)

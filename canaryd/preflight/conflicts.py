@@ -10,16 +10,12 @@ from canaryd.kube import VIRTUAL_SERVICES
 from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
 from canaryd.mesh.hosts import fully_qualified
 from canaryd.mesh.route import compares, takes_everything
-from canaryd.model.finding import Code, Finding, Level
-from canaryd.preflight.kinds import GATEWAYS, HTTP_ROUTES
-from canaryd.preflight.routing import (
+from canaryd.mesh.routing import (
     MESH,
-    Front,
     age_of,
     claims,
     covers,
     exported_to,
-    fronts,
     gateways_of,
     hosts_of,
     in_order,
@@ -28,6 +24,9 @@ from canaryd.preflight.routing import (
     seen_from,
     speaks_for,
 )
+from canaryd.model.finding import Code, Finding, Level
+from canaryd.preflight.fronts import Front, fronts
+from canaryd.preflight.kinds import GATEWAYS, HTTP_ROUTES
 from canaryd.preflight.saying import named, patching, some
 from canaryd.preflight.survey import Object, Survey, name_of, spec_of
 

@@ -18,9 +18,10 @@ from typing import Any
 from canaryd.kube import DESTINATION_RULES, SERVICES
 from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
 from canaryd.mesh.hosts import fully_qualified, service_of
+from canaryd.mesh.routing import namespace_of
 from canaryd.model.duration import render_duration
 from canaryd.model.finding import Code, Finding
-from canaryd.preflight.routing import Front, fronts, namespace_of
+from canaryd.preflight.fronts import Front, fronts
 from canaryd.preflight.rules import BLOCKS, Block
 from canaryd.preflight.saying import patching
 from canaryd.preflight.subsets import called_ports, views

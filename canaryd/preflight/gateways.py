@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from canaryd.kube import PODS, SERVICES
+from canaryd.mesh.routing import EVERYBODY, MESH, OWN, age_of, namespace_of, overlap
 from canaryd.model.finding import Code, Finding, Level
+from canaryd.preflight.fronts import Front, bound_to, fronts
 from canaryd.preflight.kinds import GATEWAY_API_GATEWAYS, GATEWAYS
-from canaryd.preflight.routing import EVERYBODY, MESH, OWN, Front, age_of, bound_to, fronts, namespace_of, overlap
 from canaryd.preflight.saying import patching
 from canaryd.preflight.survey import Object, Survey, labels_of, name_of, selects, spec_of
 

@@ -13,21 +13,11 @@ from dataclasses import dataclass
 
 from canaryd.kube import NAMESPACES, PODS
 from canaryd.mesh.pods import is_terminating, workload_of
+from canaryd.mesh.routing import EVERYBODY, MESH, NOBODY, OWN, exported_to, overlap, seen_from
 from canaryd.model.finding import Code, Finding, Level
+from canaryd.preflight.fronts import Front, bound_to, fronts
 from canaryd.preflight.heard import Caller
 from canaryd.preflight.kinds import GATEWAYS, SIDECARS
-from canaryd.preflight.routing import (
-    EVERYBODY,
-    MESH,
-    NOBODY,
-    OWN,
-    Front,
-    bound_to,
-    exported_to,
-    fronts,
-    overlap,
-    seen_from,
-)
 from canaryd.preflight.saying import named, patching, some
 from canaryd.preflight.survey import (
     ROOT_NAMESPACE,

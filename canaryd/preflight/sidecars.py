@@ -13,15 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from canaryd.kube import DEPLOYMENTS, NAMESPACES, PODS
-from canaryd.mesh.pods import workload_of
+from canaryd.mesh.pods import INJECTED, SIDECAR, has_sidecar, workload_of
 from canaryd.model.finding import Code, Finding
 from canaryd.preflight.behind import (
-    INJECTED,
-    SIDECAR,
     Behind,
     behind_caller,
     behind_versions,
-    has_sidecar,
     restart,
     retemplate,
 )

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from canaryd.kube import DESTINATION_RULES
+from canaryd.mesh.pods import has_sidecar
 from canaryd.model.finding import Code, Finding
 from canaryd.model.traffic import Version
-from canaryd.preflight.behind import Behind, behind_versions, has_sidecar, retemplate
+from canaryd.preflight.behind import Behind, behind_versions, retemplate
 from canaryd.preflight.destinations import Destined, destined, pod_port
 from canaryd.preflight.kinds import PEER_AUTHENTICATIONS
 from canaryd.preflight.rules import Block, root_of

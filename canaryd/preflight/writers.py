@@ -14,9 +14,9 @@ from typing import Any
 from canaryd.kube import DESTINATION_RULES, FIELD_MANAGER
 from canaryd.mesh.admission import owned_by_flagger, rollout_moves, rules_in_force
 from canaryd.mesh.hosts import fully_qualified
+from canaryd.mesh.routing import namespace_of
 from canaryd.model.finding import Code, Finding
 from canaryd.preflight.kinds import CANARIES, ROLLOUTS
-from canaryd.preflight.routing import namespace_of
 from canaryd.preflight.saying import named, patching
 from canaryd.preflight.survey import Object, Survey, labels_of, name_of, spec_of
 

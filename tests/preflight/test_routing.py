@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from canaryd.lab.istiod.hosts import covers, specificity
 from canaryd.lab.istiod.objects import age_of
 from canaryd.lab.istiod.virtualservices import bound_to, virtual_services
-from canaryd.preflight.routing import MESH, exported_to, full_gateway, hosts_of, in_order, speaks_for
+from canaryd.mesh.routing import MESH, exported_to, full_gateway, hosts_of, in_order, speaks_for
 from tests.preflight.objects import virtual_service
 
 Object = dict[str, Any]

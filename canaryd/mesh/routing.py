@@ -8,83 +8,14 @@ none. Sources: Istio, pilot/pkg/model/push_context.go (initVirtualServices, Virt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from canaryd.kube import VIRTUAL_SERVICES
-from canaryd.mesh.entries import HttpEntry, http_entries, managed_entries
+from canaryd.mesh.entries import Object
 from canaryd.mesh.hosts import fully_qualified
-from canaryd.preflight.survey import Object, Survey, name_of, spec_of
 
 MESH = "mesh"
 EVERYBODY, NOBODY, OWN = "*", "~", "."
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """
-    A VirtualService by which requests come to the plan's entries: the plan's own, or, where that is a delegate, a root
-    that hands over to it; ``entries`` are the indices of the root's entries that do.
-    """
-
-    found: Object
-    entries: tuple[int, ...] = ()
-
-    @property
-    def namespace(self) -> str:
-        return namespace_of(self.found)
-
-    @property
-    def gateways(self) -> tuple[str, ...]:
-        """``mesh``, or ``namespace/name``."""
-        return gateways_of(self.found)
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        return hosts_of(self.found)
-
-    def __str__(self) -> str:
-        return f"VirtualService {name_of(self.found)}"
-
-
-def fronts(survey: Survey) -> tuple[Front, ...]:
-    """By which VirtualServices requests come to the plan's entries; none where a delegate has no root that was seen."""
-    ours = survey.virtual_service
-    if ours is None:
-        return ()
-    if spec_of(ours).get("hosts"):
-        return (Front(ours),)
-    roots = ((one, tuple(_handing_over(one, ours))) for one in survey.all(VIRTUAL_SERVICES))
-    return tuple(Front(root, entries) for root, entries in roots if entries)
-
-
-def _handing_over(root: Object, ours: Object) -> Iterator[int]:
-    wanted = (namespace_of(ours), ours["metadata"]["name"])
-    for index, entry in enumerate(spec_of(root).get("http") or ()):
-        delegate = (entry or {}).get("delegate") or {}
-        if delegate and (delegate.get("namespace") or namespace_of(root), delegate.get("name")) == wanted:
-            yield index
-
-
-def bound_to(survey: Survey, front: Front) -> tuple[str, ...]:
-    """What the plan's entries are bound to by this front: a match's own gateways go before those of the whole."""
-    if survey.route is None or front.entries:
-        entries = [entry for entry in http_entries(front.found) if entry.index in front.entries]
-    else:
-        entries = [entry for _, entry in managed_entries(front.found, survey.route) if entry is not None]
-    found: dict[str, None] = {}
-    for entry in entries:
-        for match in _matches(entry):
-            found |= dict.fromkeys(gateways_of(front.found, match.get("gateways") or ()))
-    # A VirtualService is looked up by its own gateways only; what a match names beyond them reaches nobody.
-    return tuple(one for one in found or front.gateways if one in front.gateways)
-
-
-def _matches(entry: HttpEntry) -> list[Mapping[str, Any]]:
-    """The entry's matches; an entry without any is one that everything fits."""
-    written: Sequence[Mapping[str, Any] | None] = entry.rest.get("match") or ({},)
-    return [one or {} for one in written]
 
 
 def namespace_of(found: Object) -> str:
@@ -94,7 +25,7 @@ def namespace_of(found: Object) -> str:
 def hosts_of(virtual_service: Object) -> tuple[str, ...]:
     """Its hosts, fully qualified."""
     home = namespace_of(virtual_service)
-    return tuple(full_host(str(one), home) for one in spec_of(virtual_service).get("hosts") or () if one)
+    return tuple(full_host(str(one), home) for one in _spec(virtual_service).get("hosts") or () if one)
 
 
 def full_host(host: str, namespace: str) -> str:
@@ -109,7 +40,7 @@ def full_host(host: str, namespace: str) -> str:
 def gateways_of(virtual_service: Object, named: Iterable[str] = ()) -> tuple[str, ...]:
     """What it is bound to (or ``named``, those of one match), each by its full name; the mesh where it says nothing."""
     home = namespace_of(virtual_service)
-    given = [str(one) for one in named or spec_of(virtual_service).get("gateways") or (MESH,) if one]
+    given = [str(one) for one in named or _spec(virtual_service).get("gateways") or (MESH,) if one]
     return tuple(full_gateway(one, home) for one in given)
 
 
@@ -137,7 +68,7 @@ def overlap(one: str, other: str) -> bool:
 
 def exported_to(found: Object, mesh: Mapping[str, Any]) -> tuple[str, ...]:
     """The namespaces that see a VirtualService: names, or ``*``; the mesh's default where it says nothing."""
-    given = spec_of(found).get("exportTo") or mesh.get("defaultVirtualServiceExportTo") or (EVERYBODY,)
+    given = _spec(found).get("exportTo") or mesh.get("defaultVirtualServiceExportTo") or (EVERYBODY,)
     if EVERYBODY in given:
         return (EVERYBODY,)
     return tuple(namespace_of(found) if one == OWN else str(one) for one in given if one and one != NOBODY)
@@ -171,29 +102,34 @@ def age_of(found: Object) -> tuple[str, str, str]:
     return str(meta.get("creationTimestamp") or ""), str(meta["name"]), namespace_of(found)
 
 
-def speaks_for(host: str, ordered: Iterable[Object]) -> list[Object]:
-    """Those among ``ordered`` that claim ``host`` in the mesh: the one that is obeyed, then those that are not."""
+def by_say(host: str, ordered: Iterable[Object]) -> list[Object]:
+    """Those among ``ordered`` that have ``host`` in the mesh, the one with most say over it first."""
 
     def rank(found: Object) -> tuple[bool, int]:
         best = max((one for one in hosts_of(found) if covers(one, host)), key=len)
         return best.startswith("*"), -len(best)
 
     # A host that is written out goes before wildcards, a longer one before a shorter one.
-    return sorted((one for one in ordered if claims(one, host)), key=rank)
+    return sorted((one for one in ordered if _names(one, host)), key=rank)
+
+
+def speaks_for(host: str, ordered: Iterable[Object]) -> list[Object]:
+    """Those among ``ordered`` that claim ``host`` in the mesh: the one that is obeyed, then those that are not."""
+    return [one for one in by_say(host, ordered) if _has_a_say(one)]
 
 
 def claims(virtual_service: Object, host: str) -> bool:
     """Whether it would speak for ``host`` in the mesh, if nobody else did."""
-    return (
-        MESH in gateways_of(virtual_service)
-        and any(covers(each, host) for each in hosts_of(virtual_service))
-        and _has_a_say(virtual_service)
-    )
+    return _names(virtual_service, host) and _has_a_say(virtual_service)
+
+
+def _names(virtual_service: Object, host: str) -> bool:
+    return MESH in gateways_of(virtual_service) and any(covers(each, host) for each in hosts_of(virtual_service))
 
 
 def _has_a_say(virtual_service: Object) -> bool:
     """Whether it has an http entry for just any sidecar: one that has none for a proxy does not count there."""
-    entries = [entry or {} for entry in spec_of(virtual_service).get("http") or ()]
+    entries = [entry or {} for entry in _spec(virtual_service).get("http") or ()]
     return any(
         not entry.get("match") or any(_for_any_sidecar(one or {}) for one in entry["match"]) for entry in entries
     )
@@ -203,3 +139,7 @@ def _for_any_sidecar(match: Mapping[str, Any]) -> bool:
     """Whether the match asks about requests only, not about the proxy that sends them."""
     named = match.get("gateways") or (MESH,)
     return MESH in named and not match.get("sourceLabels") and not match.get("sourceNamespace")
+
+
+def _spec(found: Object) -> Mapping[str, Any]:
+    return found.get("spec") or {}
