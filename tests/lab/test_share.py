@@ -179,5 +179,29 @@ def test_callers_without_a_sidecar_are_said_and_a_missing_subset_goes_back(
             lab.control_plane.settle()
 
 
+def test_attempts_and_pods_that_callers_do_not_see_are_told(lab: Lab, tmp_path: Path) -> None:  # noqa: F811
+    """
+    Retries hide failures from users, and so from the verdict; then outlier detection hides a pod.
+
+    Each is told beside the evidence, and decides nothing: the run goes on.
+    """
+    found = lab.virtual_service() or {}
+    retried = [{**one, "retries": {"attempts": 5, "retryOn": "5xx"}} for one in found["spec"]["http"]]
+    put(lab, found | {"spec": found["spec"] | {"http": retried}})
+    lab.faults.set("v3", error_rate=0.3)
+    try:
+        with running(lab, tmp_path) as run:
+            said(run, "baking at 25 %", "the canary's pods counted 1.4 attempts per request: retries that hide")
+            lab.faults.set("v3", error_rate=0.0)
+            lab.faults.set("v3", pod=0, error_rate=1.0)
+            rule = bookinfo.destination_rule()
+            block = {"consecutive5xxErrors": 3, "interval": "1s", "baseEjectionTime": "180s", "maxEjectionPercent": 50}
+            put(lab, rule | {"spec": rule["spec"] | {"trafficPolicy": {"outlierDetection": block}}})
+            seen = said(run, f"1 of {bookinfo.REPLICAS} ready canary pods got no request: ejected", within=60)
+            assert (seen.latch, seen.outcome) == (None, None)
+    finally:
+        put(lab, found)
+
+
 def subset(name: str) -> Json:
     return {"destination": {"host": "reviews", "subset": name}}
