@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from canaryd.lab.istiod.proxy import GATEWAY, Proxy
+from canaryd.mesh.entries import INSERTED
 
 Json = dict[str, Any]
 CLIENT, OTHER, INGRESS = "client", "other", "ingress"
@@ -106,11 +107,18 @@ class Scene:
                 ports = [{**port, **({"name": "grpc"} if grpc else {})} for port in each["spec"].get("ports", [])]
                 yield {**each, "spec": {**each["spec"], "ports": ports}}
 
+    @staticmethod
+    def entries_in(virtual: Json | None) -> list[Json]:
+        """The http entries of a VirtualService that were not inserted by canaryd."""
+        entries = ((virtual or {}).get("spec") or {}).get("http") or ()
+        return [each for each in entries if not str(each.get("name", "")).startswith(INSERTED)]
+
     def weights_in(self, virtual: Json | None) -> dict[str, int]:
         """The weights that stand in the entry on trial, by version; those of other destinations by their host."""
-        if virtual is None or len(virtual["spec"].get("http") or ()) <= self.entry:
+        entries = self.entries_in(virtual)
+        if len(entries) <= self.entry:
             return {}
-        route = virtual["spec"]["http"][self.entry].get("route") or []
+        route = entries[self.entry].get("route") or []
         return {name_of(each.get("destination") or {}): each.get("weight", 0) for each in route}
 
     def divided(self, weights: Mapping[str, int]) -> Json:

@@ -18,6 +18,9 @@ from canaryd.model.traffic import Entry, Route, Version
 Object = Mapping[str, Any]
 """A Kubernetes object as JSON."""
 
+INSERTED = "canaryd-match-"
+"""How the names of entries begin that canaryd has put in front of others: for a step with a ``match``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:

@@ -151,3 +151,22 @@ def test_behaviour_is_in_plain_units() -> None:
     text = "versions: {v3: {errors: 0.5 %, status: 503, tail: 70ms, tailOf: 1.5%, latency: 1s}}\n"
     dials = read_scenario(HEAD + PROMOTED + text).scenario.versions["v3"].dials()
     assert dials == {"error_rate": 0.005, "http_status": 503, "tail_ms": 70, "tail_rate": 0.015, "base_ms": 1000}
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "words"),
+    [
+        ("start: {objects: [{kind: VirtualService}]}", "start.objects.0", "an object with apiVersion, kind"),
+        ("streams: [{name: a, from: nowhere}]", "streams.0.from", "client"),
+        ("streams: [{name: a, rps: 0}]", "streams.0.rps", "above 0"),
+        ("timeline: [{at: 1, kill: {again: soon}}]", "timeline.0.kill.again", "duration"),
+    ],
+)
+def test_objects_streams_and_deaths_are_checked(keys: str, path: str, words: str) -> None:
+    found = problems(f"name: one\nabout: A.\n{keys}\nexpect: {{ending: promoted}}\n")
+    assert words in str(found[path])
+
+
+def test_requests_can_only_be_expected_of_a_stream_that_there_is() -> None:
+    found = problems("name: one\nabout: A.\nexpect: {ending: promoted, reached: {internal: {v3: 1}}}\n")
+    assert "the name of a stream" in str(found["expect.reached.internal"])

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from canaryd.lab.scenarios.format import Script, read_scenario
-from canaryd.lab.scenarios.outcome import Facts, Happened, Told, Weighed, as_expected, compare, timeline, wanted
+from canaryd.lab.scenarios.outcome import (
+    Facts,
+    Happened,
+    Told,
+    Weighed,
+    as_expected,
+    changes,
+    compare,
+    timeline,
+    wanted,
+)
 
 ROLLED_BACK = Facts(
     exit_code=10,
@@ -155,3 +165,41 @@ def test_the_timeline_is_in_order_and_says_who() -> None:
 def test_the_expectation_in_words() -> None:
     expect = script("ending: rolled back, before: 50, within: {limit: 4s, of: crash, from: end}").scenario.expect
     assert wanted(expect) == "rolled back before 50 % within 4 s of the end of crash"
+
+
+def test_what_is_left_in_an_object_is_seen_without_being_asked_for() -> None:
+    assert wrong("ending: rolled back", changed=("default/reviews: labels {}, not {a: b}",)) == [
+        "VirtualServices at the end"
+    ]
+    edited = script("ending: rolled back", "[{at: 3, name: crash, edit: {entry: {timeout: 3s}}}]")
+    lines = compare(edited, replace(ROLLED_BACK, changed=("default/reviews: its spec is ...",)))
+    assert as_expected(lines)  # a hand of the scenario's own may leave something
+
+
+def virtual_service(*route: tuple[str, int], **meta: Any) -> dict[str, dict[str, Any]]:
+    destinations = [{"destination": {"host": "reviews", "subset": name}, "weight": weight} for name, weight in route]
+    return {"default/reviews": {"metadata": meta, "spec": {"hosts": ["reviews"], "http": [{"route": destinations}]}}}
+
+
+def test_what_counts_as_changed() -> None:
+    before = virtual_service(("v1", 100))
+    assert changes(before, virtual_service(("v1", 0), ("v3", 100))) == ()  # released
+    assert changes(before, virtual_service(("v1", 100), ("v3", 0)))  # inserted and left behind
+    assert changes(virtual_service(("v1", 100), ("v3", 0)), virtual_service(("v1", 50), ("v3", 50))) == ()
+    assert changes(before, virtual_service(("v1", 100), annotations={"marker.canaryd.io/reviews": "{}"}))
+    assert changes(before, virtual_service(("v1", 100), labels={"a": "b"}))
+    assert changes(before, {}) == ("default/reviews is gone",)
+    assert changes({}, before) == ("default/reviews is new",)
+    inserted = virtual_service(("v1", 100))
+    inserted["default/reviews"]["spec"]["http"].insert(0, {"match": [{"headers": {}}]})
+    assert changes(before, inserted)
+
+
+def test_requests_of_a_stream_are_counted_by_version() -> None:
+    streams = "streams: [{name: internal, headers: {x-user: anna}}]\n"
+    expect = "expect: {ending: rolled back, reached: {internal: {v3: 10, v1: 0}}}\n"
+    read = read_scenario(f"name: one\nabout: A.\n{streams}{expect}")
+    good = replace(ROLLED_BACK, reached={"internal": {"v3": 10}})
+    assert as_expected(compare(read, good))
+    lines = compare(read, replace(ROLLED_BACK, reached={"internal": {"v1": 9, "v3": 9}}))
+    assert [line.what for line in lines if not line.good] == ["requests of internal at v3"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from canaryd.lab import bookinfo
 from canaryd.lab.load import Load
-from canaryd.lab.scenarios.acts import Stage, share_of
+from canaryd.lab.scenarios.acts import Daemon, Stage, share_of
 from canaryd.lab.scenarios.format import read_scenario
 from canaryd.lab.scenarios.player import _Happenings
 from canaryd.model.run import Hold, Phase, Record, Run
@@ -129,3 +131,25 @@ def test_the_share_of_a_version_is_what_istio_makes_of_the_weights(route: list[t
         {"destination": {"host": "reviews", "subset": subset}, "weight": weight} for subset, weight in route
     ]
     assert share_of(bookinfo.scene(), {"spec": {"http": [{"route": destinations}]}}, "v3") == share
+
+
+def test_canaryd_dies_and_comes_again_with_the_same_command(tmp_path: Path) -> None:
+    lives = tmp_path / "lives"
+    code = f"import time; open({str(lives)!r}, 'a').write('x'); time.sleep(60)"
+    with (tmp_path / "log").open("wb") as log:
+        daemon = Daemon([sys.executable, "-c", code], log, log)
+        try:
+            _until(lambda: lives.exists() and lives.read_text() == "x")
+            daemon.kill(again=0.2)
+            assert daemon.alive()  # it is about to come again
+            _until(lambda: daemon.alive() and lives.read_text() == "xx")
+        finally:
+            assert daemon.end() == -signal.SIGTERM
+    assert not daemon.alive()
+
+
+def _until(true: Any) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)

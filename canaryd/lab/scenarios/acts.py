@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from canaryd.errors import Rejected
 from canaryd.lab.kubernetes.objects import Options
@@ -29,14 +30,49 @@ Json = dict[str, Any]
 COMMAND_DEADLINE = 30.0
 
 
-@dataclass(frozen=True)
+class Daemon:
+    """canaryd in a process of its own, which may be killed and come again with the same ``command``."""
+
+    def __init__(self, command: list[str], out: IO[bytes] | None, errors: IO[bytes]) -> None:
+        self._command, self._out, self._errors = command, out, errors
+        self._again: float | None = None
+        self._process = self._started()
+
+    def alive(self) -> bool:
+        """Whether it runs, or is about to."""
+        if self._again is not None and time.monotonic() >= self._again:
+            self._again, self._process = None, self._started()
+        return self._again is not None or self._process.poll() is None
+
+    def kill(self, again: float) -> None:
+        """End it at once, and let it be started again so many seconds later."""
+        self._process.kill()
+        self._process.wait()
+        self._again = time.monotonic() + again
+
+    def end(self) -> int:
+        """Tell it to end if it still runs; its exit code."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            return self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._errors)
+
+
+@dataclass
 class Stage:
-    """Where a scenario is played: the lab, the state folder of its canaryd, the seed."""
+    """Where a scenario is played: the lab, the state folder of its canaryd, the seed; and canaryd, once it runs."""
 
     lab: Lab
     script: Script
     state: Path
     seed: int
+    canaryd: Daemon | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +241,18 @@ def _say(event: Event, stage: Stage) -> Act:
     return Act(f"canaryd {say.verb}", tell)
 
 
+def _kill(event: Event, stage: Stage) -> Act:
+    kill = event.kill
+    assert kill is not None  # noqa: S101  # as above
+    again = kill.again.total_seconds()
+
+    def begin() -> None:
+        assert stage.canaryd is not None  # noqa: S101  # nothing happens before it runs
+        stage.canaryd.kill(again)
+
+    return Act(f"canaryd is killed, and comes again after {again:g} s", begin)
+
+
 def _load(event: Event, stage: Stage) -> Act:
     load, traffic = event.load, stage.lab.load
     assert load is not None  # noqa: S101  # as above
@@ -230,6 +278,7 @@ _ACTS: Mapping[str, Callable[[Event, Stage], Act]] = {
     "gitops": _gitops,
     "edit": _edit,
     "say": _say,
+    "kill": _kill,
     "load": _load,
 }
 
@@ -240,7 +289,8 @@ _ACTS: Mapping[str, Callable[[Event, Stage], Act]] = {
 def entry_of(lab: Lab) -> Json:
     """The http entry on trial, as it stands."""
     found = lab.virtual_service()
-    return dict(found["spec"]["http"][lab.scene.entry]) if found else {}
+    entries = lab.scene.entries_in(found)
+    return dict(entries[lab.scene.entry]) if len(entries) > lab.scene.entry else {}
 
 
 def share_of(scene: Scene, virtual_service: Json | None, version: str) -> float:

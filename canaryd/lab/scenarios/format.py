@@ -63,6 +63,13 @@ def _parse_seconds(value: object) -> timedelta:
     return parse_duration(value)
 
 
+def _an_object(value: dict[str, Any]) -> dict[str, Any]:
+    about = value.get("metadata")
+    if not (value.get("apiVersion") and value.get("kind") and isinstance(about, Mapping) and about.get("name")):
+        raise ValueError("an object with apiVersion, kind and metadata.name")
+    return value
+
+
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
@@ -340,6 +347,30 @@ class Say(Part):
     """``abort --force``."""
 
 
+class Kill(Part):
+    """canaryd is killed (``kill -9``), and started again with the same command."""
+
+    again: Duration = timedelta(seconds=1)
+    """How much later."""
+
+
+class Stream(Part):
+    """Further requests, beside the load: from where, to whom, with what in them. It has books of its own."""
+
+    name: Name
+    """How ``expect.reached`` calls it."""
+    rps: Annotated[float, Field(gt=0, le=500)] = 20
+    """Requests a second."""
+    from_: Annotated[Literal["client", "other", "ingress"], Field(alias="from")] = "client"
+    """Where they are sent: productpage's sidecar, a second client's, or the ingress gateway."""
+    host: Text = f"{bookinfo.SERVICE}:{bookinfo.PORT}"
+    """The host they ask for."""
+    path: Text = "/reviews/0"
+    """The path they ask for."""
+    headers: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it
+    """Their headers, a cookie among them."""
+
+
 class Moment(Part):
     """A moment in the life of the run, and some time after it. A plain number or duration counts from its beginning."""
 
@@ -364,7 +395,8 @@ class Moment(Part):
 
 
 ACTS = (
-    "fault", "drain", "restore", "refuse", "restart", "image", "prometheus", "api", "gitops", "edit", "say", "load",
+    "fault", "drain", "restore", "refuse", "restart", "image", "prometheus", "api", "gitops", "edit", "say",
+    "kill", "load",
 )  # fmt: skip
 
 
@@ -399,13 +431,15 @@ class Event(Part):
     """A hand edits."""
     say: Say | None = None
     """A person commands."""
+    kill: Kill | None = None
+    """canaryd dies, and comes again."""
     load: Load | None = None
     """The traffic is otherwise."""
 
     @model_validator(mode="after")
     def _one_act(self) -> Self:
         _exactly_one(self, ACTS, "act")
-        if self.for_ and self.act in ("restore", "restart", "image", "edit", "say"):
+        if self.for_ and self.act in ("restore", "restart", "image", "edit", "say", "kill"):
             raise ValueError(f"for: nothing; {self.act} happens once")
         if self.for_ and (self.prometheus or (self.api and self.api.away)):
             raise ValueError(f"for: nothing here; {self.act}.away says how long")
@@ -429,6 +463,8 @@ class Start(Part):
     """The VirtualService's destinations."""
     entry: dict[str, Any] = {}  # noqa: RUF012  # as above
     """Further keys of its http entry, such as ``retries``, ``timeout`` or ``fault``."""
+    objects: tuple[Annotated[dict[str, Any], AfterValidator(_an_object)], ...] = ()
+    """Objects of the Kubernetes API that are there as well, or instead of the lab's of the same kind and name."""
     drained: tuple[VersionName, ...] = ()
     """Versions without a ready pod."""
     away: tuple[Literal["prometheus", "api"], ...] = ()
@@ -474,6 +510,8 @@ class Expect(Part):
     """At most so many clients' requests failed in all."""
     entry: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies it
     """Keys that the VirtualService's http entry has at the end."""
+    reached: dict[Name, dict[VersionName, Annotated[int, Field(ge=0)]]] = {}  # noqa: RUF012  # as above
+    """By stream: requests that a version answered, at least."""
     weight: Annotated[float, Field(ge=0, le=100)] | None = None
     """The canary's weight (percent) at the end; by default what the ending implies."""
 
@@ -491,6 +529,8 @@ class Scenario(Part):
     """A plan's file beside this one, or keys of a plan's ``spec`` that replace those of the lab's usual plan."""
     load: Traffic = Traffic(rps=300)
     """The traffic."""
+    streams: tuple[Stream, ...] = ()
+    """Further traffic beside it, from other clients or of other users."""
     versions: dict[VersionName, Behaviour] = {"v1": Behaviour(errors=0.001), "v3": Behaviour(errors=0.001)}  # noqa: RUF012
     """How the versions behave from the beginning; one that is not named is healthy."""
     start: Start = Start()
@@ -507,6 +547,10 @@ class Scenario(Part):
         names = {event.name for event in self.timeline}
         if self.expect.within and self.expect.within.of not in names:
             raise ValueError(f"expect.within.of: the name of an event: {', '.join(sorted(names)) or 'there is none'}")
+        streams = {stream.name for stream in self.streams}
+        if unknown := self.expect.reached.keys() - streams:
+            known = ", ".join(sorted(streams)) or "there is none"
+            raise ValueError(f"expect.reached.{min(unknown)}: the name of a stream: {known}")
         return self
 
 

@@ -66,8 +66,10 @@ class Facts:
     What was observed of one telling.
 
     ``began`` is when the run was begun (Unix seconds), ``seconds`` how long canaryd ran. ``weights`` begins with the
-    split at the start. ``missing`` are events that never came. Requests are counted at the clients, while canaryd ran;
-    ``harmed`` failed at the canary or took more than twice as long there as 999 of 1,000 did at stable.
+    split at the start. ``missing`` are events that never came. ``changed`` is what of the VirtualServices is otherwise
+    at the end than at the beginning, weights apart; ``reached`` how many requests of a stream a version answered.
+    Requests are counted at the clients, while canaryd ran; ``harmed`` failed at the canary or took more than twice as
+    long there as 999 of 1,000 did at stable.
     """
 
     exit_code: int
@@ -80,6 +82,8 @@ class Facts:
     happened: tuple[Happened, ...] = ()
     missing: tuple[str, ...] = ()
     entry: Mapping[str, Any] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    reached: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     answered: int = 0
     failed: int = 0
     canary: int = 0
@@ -106,7 +110,7 @@ def compare(script: Script, facts: Facts) -> tuple[Line, ...]:
     """Every expectation of the scenario beside what happened."""
     expect = script.scenario.expect
     return (*_ending(expect, facts), *_weights(expect, facts), *_words(expect, facts), *_harm(expect, facts),
-            *_always(script, facts))  # fmt: skip
+            *_streams(expect, facts), *_always(script, facts))  # fmt: skip
 
 
 def as_expected(lines: tuple[Line, ...]) -> bool:
@@ -207,6 +211,48 @@ def _harm(expect: Expect, facts: Facts) -> Iterator[Line]:
         yield Line("requests failed", f"at most {expect.failed}", str(facts.failed), good)
 
 
+def _streams(expect: Expect, facts: Facts) -> Iterator[Line]:
+    for stream, versions in expect.reached.items():
+        for version, least in versions.items():
+            found = facts.reached.get(stream, {}).get(version, 0)
+            yield Line(f"requests of {stream} at {version}", f"{least} or more", str(found), found >= least)
+
+
+def changes(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """
+    What is otherwise in objects ``after`` than ``before``, by their names: annotations, labels, and the spec without
+    weights. A destination with all or some of the traffic that was not there before is what was released.
+    """
+    found = [f"{name} is {'gone' if name in before else 'new'}" for name in before.keys() ^ after.keys()]
+    for name in before.keys() & after.keys():
+        first, last = before[name], after[name]
+        found += [
+            f"{name}: {key} {last['metadata'].get(key)}, not {first['metadata'].get(key)}"
+            for key in ("annotations", "labels")
+            if (first["metadata"].get(key) or {}) != (last["metadata"].get(key) or {})
+        ]
+        if _unweighted(first["spec"], last["spec"]) != _unweighted(last["spec"], last["spec"]):
+            found.append(f"{name}: its spec is {last['spec']}, not {first['spec']}")
+    return tuple(sorted(found))
+
+
+def _unweighted(spec: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec without weights, and with the destinations that were released, as ``last`` has them."""
+    entries = []
+    for place, entry in enumerate(spec.get("http") or ()):
+        route = [{key: value for key, value in one.items() if key != "weight"} for one in entry.get("route") or ()]
+        known = [one.get("destination") for one in route]
+        others = (last.get("http") or ())[place : place + 1]
+        released = [
+            {key: value for key, value in one.items() if key != "weight"}
+            for other in others
+            for one in other.get("route") or ()
+            if one.get("destination") not in known and one.get("weight")
+        ]
+        entries.append({**entry, "route": route + released})
+    return {**spec, "http": entries}
+
+
 def _always(script: Script, facts: Facts) -> Iterator[Line]:
     """What is promised of every run."""
     named = [event.name for event in script.scenario.timeline]
@@ -219,6 +265,10 @@ def _always(script: Script, facts: Facts) -> Iterator[Line]:
     foreign = sorted(one for one in written if min(abs(one - each) for each in allowed) > 0.01)
     found = ", ".join(f"{one:g} %" for one in foreign)
     yield Line("weights written by canaryd", "only the plan's", found or "only the plan's", not foreign)
+    if facts.ending in FINALLY and not any(event.act in ("edit", "gitops") for event in script.scenario.timeline):
+        left = "; ".join(facts.changed)
+        yield Line("VirtualServices at the end", "as before but for weights", left or "as before but for weights",
+                   not left)  # fmt: skip
     risen = _risen(facts)
     yield from _brought_down(facts)
     yield Line("after a failure", "never rises", f"rises to {risen:g} %" if risen else "never rises", risen is None)

@@ -9,6 +9,7 @@ request.
 from __future__ import annotations
 
 import contextlib
+import copy
 import shutil
 import subprocess
 import sys
@@ -24,10 +25,21 @@ from canaryd.errors import CanarydError, Rejected
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import Counts, Tally
 from canaryd.lab.processes import mortal
-from canaryd.lab.scenarios.acts import Act, Stage, act_of, entry_of, replace_pods, share_of
-from canaryd.lab.scenarios.format import Event, Moment, Script
-from canaryd.lab.scenarios.outcome import EXITS, Facts, Happened, Line, Told, Weighed, as_expected, compare, wanted
-from canaryd.lab.scene import image_of
+from canaryd.lab.scenarios.acts import Act, Daemon, Stage, act_of, entry_of, replace_pods, share_of
+from canaryd.lab.scenarios.format import Event, Moment, Script, Stream
+from canaryd.lab.scenarios.outcome import (
+    EXITS,
+    Facts,
+    Happened,
+    Line,
+    Told,
+    Weighed,
+    as_expected,
+    changes,
+    compare,
+    wanted,
+)
+from canaryd.lab.scene import INGRESS, image_of
 from canaryd.model.run import Run
 from canaryd.model.traffic import Split
 from canaryd.store.folder import FolderJournal, FolderStore
@@ -100,11 +112,11 @@ def play(
     command += ["--kubeconfig", str(lab.kubeconfig), "--prometheus", lab.prometheus_url, "--state", str(state)]
     log = folder / f"{name}.log"
     before, began = lab.counts(), time.time()
-    with _weights_seen(lab, script.canary) as weights, log.open("wb") as output:
-        out = None if show else output
-        process = subprocess.Popen(mortal(command), stdin=subprocess.DEVNULL, stdout=out, stderr=output)
+    first = virtual_services(lab)
+    with _weights_seen(lab, script.canary) as weights, log.open("wb") as output, _streams(lab, script) as streams:
+        stage.canaryd = Daemon(mortal(command), None if show else output, output)
         patience = script.scenario.patience.total_seconds()
-        exit_code, stands = _attend(process, happenings, patience, watch or (lambda _: None))
+        exit_code, stands = _attend(stage.canaryd, happenings, patience, watch or (lambda _: None))
     ended, after = time.time(), lab.counts()
     run = newest_run(state)
     facts = Facts(
@@ -118,11 +130,22 @@ def play(
         happened=happenings.happened,
         missing=happenings.missing,
         entry=entry_of(lab),
+        changed=changes(first, virtual_services(lab)),
+        reached={name: {key: one.answered for key, one in load.by_version.items()} for name, load in streams.items()},
         answered=after.answered - before.answered,
         failed=after.failed - before.failed,
         **_harm(script, before, after),
     )
     return Played(script, seed, facts, run, compare(script, facts), report, log)
+
+
+Json = dict[str, Any]
+
+
+def virtual_services(lab: Lab) -> dict[str, Json]:
+    """Every VirtualService as it stands, by namespace and name."""
+    found = lab.cluster.objects("VirtualService")
+    return {f"{one['metadata']['namespace']}/{one['metadata']['name']}": copy.deepcopy(one) for one in found}
 
 
 def newest_run(state: Path) -> Run | None:
@@ -154,12 +177,15 @@ def set_the_stage(stage: Stage) -> None:
         lab.faults.set(version, **behaviour.dials())
     for service in lab.scene.services(grpc=scenario.load.grpc):
         lab.cluster.apply(service)
+    _clear(lab)
     virtual_service = lab.scene.divided(scenario.start.weights)
     virtual_service["spec"]["http"][lab.scene.entry] |= scenario.start.entry
     lab.cluster.apply(virtual_service)
+    for each in scenario.start.objects:
+        lab.cluster.apply(copy.deepcopy(each))
     lab.control_plane.settle()
     if lab.control_plane.problem:
-        raise Rejected(f"start.entry: the lab's control plane cannot carry it out: {lab.control_plane.problem}")
+        raise Rejected(f"start: the lab's control plane cannot carry it out: {lab.control_plane.problem}")
     lab.load.set_protocol(scenario.load.protocol)
     lab.load.set_arrivals(seed=stage.seed, poisson=scenario.load.arrivals == "poisson")
     lab.load.follow(scenario.load.shape(stage.seed))
@@ -169,6 +195,41 @@ def set_the_stage(stage: Stage) -> None:
     for part in scenario.start.away:
         (lab.prometheus.stop if part == "prometheus" else lab.stop_api)()
     lab.load.follow(scenario.load.shape(stage.seed))  # its time begins with canaryd's
+
+
+def _clear(lab: Lab) -> None:
+    """Routes as the scene has them: what a scenario before brought along is gone."""
+    written = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in lab.scene.objects}
+    for kind in ("VirtualService", "DestinationRule", "Gateway"):
+        for each in lab.cluster.objects(kind):
+            about = each["metadata"]
+            if (kind, about.get("namespace"), about["name"]) not in written:
+                lab.cluster.remove(kind, about["namespace"], about["name"])
+    for each in lab.scene.objects:
+        if each["kind"] in ("VirtualService", "DestinationRule", "Gateway", "Service"):
+            lab.cluster.apply(copy.deepcopy(each))
+
+
+@contextlib.contextmanager
+def _streams(lab: Lab, script: Script) -> Iterator[dict[str, Counts]]:
+    """The scenario's further traffic while canaryd runs; their books are there at the end."""
+    books: dict[str, Counts] = {}
+    streams = script.scenario.streams
+    try:
+        for one in streams:
+            lab.start_stream(one.name, vantage=one.from_, port=_port(one), rps=one.rps, host=one.host, path=one.path,
+                             headers=dict(one.headers))  # fmt: skip
+        yield books
+    finally:
+        for one in streams:
+            if one.name in lab.streams:
+                books[one.name] = lab.stop_stream(one.name)
+
+
+def _port(stream: Stream) -> int | None:
+    """The port that a client inside of the mesh names after the host."""
+    port = stream.host.rpartition(":")[2]
+    return int(port) if port.isdigit() and stream.from_ != INGRESS else None
 
 
 @dataclass
@@ -279,31 +340,23 @@ class _Happenings:
         return self.reached[key] + after if key in self.reached else None
 
 
-def _attend(
-    process: subprocess.Popen[bytes], happenings: _Happenings, patience: float, watch: Watch
-) -> tuple[int, str]:
+def _attend(canaryd: Daemon, happenings: _Happenings, patience: float, watch: Watch) -> tuple[int, str]:
     """
     Let events happen until canaryd has ended, or is told to; its exit code, and how the run stood if it was told.
     """
     end = time.monotonic() + patience
     stands = ""
     try:
-        while process.poll() is None and time.monotonic() < end:
+        while canaryd.alive() and time.monotonic() < end:
             happenings.look()
             watch(happenings.stage.state)
             time.sleep(LOOK)
-        if process.poll() is None:
+        if canaryd.alive():
             happenings.last = newest_run(happenings.stage.state)
             stands = _standing(happenings.last)
     finally:
         happenings.end()
-        if process.poll() is None:
-            process.terminate()
-        try:
-            exit_code = process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            exit_code = process.wait()
+        exit_code = canaryd.end()
     watch(happenings.stage.state)
     return exit_code, stands
 
