@@ -38,6 +38,7 @@ EXPOSURE = "tests/judge/test_exposure.py"
 UNATTRIBUTED = "tests/judge/test_unattributed.py"
 PARSE = "tests/metrics/test_parse.py"
 METRICS = "tests/contracts/test_metrics.py"
+FAILURES = "canaryd/model/failures.py"
 JUDGE = "tests/judge"
 E_VALUES = "tests/judge/test_e_values.py"
 PAIRS, OBJECTIVES = "tests/judge/test_custom.py", "tests/judge/test_objectives.py"
@@ -302,8 +303,12 @@ PLANTS = (
     Plant("save without compare", "canaryd/store/folder.py", "if present != record.version:", "if False:", (STORE,)),
     Plant("save without rename", "canaryd/store/folder.py", "    fresh = path.with_suffix(\".new\")\n", "    fresh = path\n", (STORE,)),
     # metrics and judge
-    Plant("gRPC failure on HTTP 200 not counted", "canaryd/metrics/parse.py", "status.isdigit() and int(status) in grpc_failures", "False", (PARSE,)),
-    Plant("failures without a workload ignored", "canaryd/metrics/parse.py", "_workload(row) == UNKNOWN and failed(", "False and failed(", (METRICS,), only="memory"),
+    Plant("gRPC failure on HTTP 200 not counted", FAILURES, "status.isdigit() and int(status) in self.grpc", "False", (PARSE,)),
+    Plant("4xx that the plan counts is none", FAILURES, "or f\"{code[0]}xx\" in self.http", "or (code[0] == \"5\" and \"5xx\" in self.http)", (METRICS,), only="memory"),
+    Plant("code that the plan spares is a failure", FAILURES, "if f\"{_NOT}{code}\" in self.http:", "if False:", (METRICS,), only="memory"),
+    Plant("no answer counts only where it is listed", FAILURES, "code == NO_ANSWER or (", "(", ("tests/model/test_failures.py",)),
+    Plant("plan hides a dead canary", "canaryd/metrics/parse.py", "unreachable = Failures(grpc=(*sought.grpc_failures, UNAVAILABLE))", "unreachable = sought.failures", (METRICS,), only="memory"),
+    Plant("failures without a workload ignored", "canaryd/metrics/parse.py", "_workload(row) == UNKNOWN and unreachable.", "False and unreachable.", (METRICS,), only="memory"),
     Plant("injected delays counted as latency", "canaryd/metrics/parse.py", " and not {\"FI\", \"DI\"} & _flags(row)", "", (METRICS,), only="memory"),
     Plant("sign of the e-value", "canaryd/judge/errors.py", "- allowance * bet[2]", "+ allowance * bet[2]", (JUDGE,)),
     Plant("bound of harm ten times too low", "canaryd/judge/verdict.py", "    if state.harm < 1 / analysis.alpha:\n", "    if state.harm < 0.1 / analysis.alpha:\n", (JUDGE,)),
@@ -324,7 +329,7 @@ PLANTS = (
     Plant("hard limit on ten requests", "canaryd/judge/limits.py", "requests < check.hard_limit.min_requests or", "", (OBJECTIVES,)),
     Plant("hard limit for ever", "canaryd/judge/limits.py", "if known[0] >= since)", "if known[0] >= 0 * since)", (OBJECTIVES,)),
     Plant("a name becomes PromQL", "canaryd/metrics/custom.py", "text(value)[1:-1]", "value", ("tests/metrics/test_custom.py",)),
-    Plant("a check's query is not asked", "canaryd/engine/reconciler.py", "if check.query is not None", "if False", ("tests/engine/test_values.py",)),
+    Plant("a check's query is not asked", "canaryd/model/plan.py", "if check.query is not None", "if False", ("tests/engine/test_values.py",)),
     Plant("the first of several series", "canaryd/metrics/custom.py", "if len(rows) > 1:", "if False:", (METRICS,), only="memory"),
     # the judge: signs, exponents and ratios of the e-values
     judge("stable's failures cost nothing", "dispersion", "return a, min(log1p(-lost), log1p(-by.clump * q * paid) / by.clump), paid", "return a, 0.0, paid", E_VALUES),
@@ -494,7 +499,7 @@ PLANTS = (
     preflight("a partial answer is a whole one", "hearing", "        if answer.partial:\n", "        if answer.partial and not answer.rows:\n"),
     preflight("a rate over longer than there was anything", "questions", "    return max((int(row.labels[KIND]) for row in found), default=SPANS[-1])", "    return SPANS[0]", "hearing"),
     preflight("the mesh's own faults are a version's", "questions", "        if \"FI\" in row", "        if \"XX\" in row", "hearing"),
-    preflight("another source is asked than measures", "hearing", "        source=source,\n", "", "hearing"),
+    preflight("another source is asked than measures", "hearing", "plan.measured_by(source)", "plan.measured_by(\"\")", "hearing"),
     preflight("a wider Telemetry overrides a nearer one", "overrides", "found[metric, tag] = its if change else None", "found.setdefault((metric, tag), its if change else None)", "prometheus"),
     preflight("an override at the pods blinds callers", "overrides", "\"CLIENT_AND_SERVER\", \"CLIENT\")", "\"CLIENT_AND_SERVER\", \"CLIENT\", \"SERVER\")", "prometheus"),
     preflight("durations that were missed are none", "prometheus", " and DURATIONS not in dict(heard.missed)", ""),

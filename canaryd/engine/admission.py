@@ -308,17 +308,14 @@ def _share(some: Iterable[Entry], others: Iterable[Entry]) -> bool:
 
 def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
     """Whose requests the run of ``plan`` would count."""
-    analysis = plan.spec.analysis
-    return Sought(
+    sought = plan.spec.analysis.sought(
         hosts=mesh.hosts(admission.route),
         namespace=admission.sides.canary.namespace,
         stable=admission.sides.stable.workloads,
         canary=admission.sides.canary.workloads,
-        grpc_failures=analysis.grpc_failures,
-        scrape_seconds=analysis.scrape.total_seconds(),
-        source=analysis.prometheus,
         asker=plan.namespace,
     )
+    return replace(sought, questions=())
 
 
 def _unmeasurable(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) -> tuple[Problem, ...]:

@@ -21,7 +21,7 @@ from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.machine import decide
-from canaryd.model.cells import Cell, Gap, Past, Question, Sought
+from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.judgement import JudgeState
@@ -235,27 +235,14 @@ class Reconciler:
     def _ask_for_cells(self, run: Run) -> None:
         if run.canary_pin is None or run.stable_pin is None or run.final:
             return
-        analysis = run.plan.spec.analysis
-        self._collector.ask(
-            run,
-            Sought(
-                hosts=self._mesh.hosts(run.route),
-                namespace=run.canary_pin.namespace,
-                stable=run.stable_pin.workloads,
-                canary=run.canary_pin.workloads,
-                grpc_failures=analysis.grpc_failures,
-                scrape_seconds=analysis.scrape.total_seconds(),
-                questions=tuple(
-                    Question(
-                        check.name, check.query, analysis.window_of(check).total_seconds(), check.compare is not None
-                    )
-                    for check in analysis.checks
-                    if check.query is not None
-                ),
-                source=analysis.prometheus,
-                asker=run.plan.namespace,
-            ),
+        sought = run.plan.spec.analysis.sought(
+            hosts=self._mesh.hosts(run.route),
+            namespace=run.canary_pin.namespace,
+            stable=run.stable_pin.workloads,
+            canary=run.canary_pin.workloads,
+            asker=run.plan.namespace,
         )
+        self._collector.ask(run, sought)
 
 
 def _decided(run: Run, seen: Observation) -> Decision:

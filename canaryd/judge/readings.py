@@ -68,7 +68,7 @@ def _unmeasured(analysis: Analysis, state: JudgeState) -> str:
     return ""
 
 
-def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, rising: bool) -> str:
+def words_of(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, tally: Tally, rising: bool) -> str:
     """A check in words, without its evidence."""
     if check.metric == "promql":
         return custom.words(check, one, Split(state.split), rising)
@@ -76,18 +76,13 @@ def words_of(check: Check, one: CheckState, state: JudgeState, tally: Tally, ris
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
     when = wording.window(tally, str(Split(state.split)), rising)
     if check.compare and check.metric == "error-rate":
-        return wording.errors(check.name, canary, stable, when, tally.causes)
+        return wording.errors(check.name, canary, stable, when, tally.causes) + wording.counted(analysis.failures)
     if check.compare:
         bound = state.history.bounds[place] if state.history.bounds else 0.0
         return wording.latency(check.name, bound, canary, stable, when) if bound else f"{check.name}: no buckets yet"
     if check.metric == "error-rate":
-        return wording.objective(
-            check.name,
-            "failed",
-            canary,
-            f"at most {wording.share(check.at_most or 0.0)} may{wording.hard_limit(check.hard_limit)}",
-            when,
-        )
+        at_most = f"at most {wording.share(check.at_most or 0.0)} may{wording.hard_limit(check.hard_limit)}"
+        return wording.objective(check.name, "failed", canary, at_most, when) + wording.counted(analysis.failures)
     asked = within_ms(check)
     at = objectives.place_of(state.history.bounds, asked)
     judged_at = asked if at is None else state.history.bounds[at]
@@ -125,7 +120,7 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     harm = worth(one.wager)
     rising = harm >= hold
     tally = one.rise if rising else one.level
-    sentence = words_of(check, one, state, tally, rising)
+    sentence = words_of(analysis, check, one, state, tally, rising)
     bound = 1 / (analysis.alpha * share)
     proof = comparison.proof_of(one.proof) if check.compare else 1.0
     sentence += f"; evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"

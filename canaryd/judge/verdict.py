@@ -220,7 +220,7 @@ def _failure(analysis: Analysis, state: JudgeState) -> str:
         words = readings.reachability_words(state.unattributed, rising=True)
     else:
         check, one = analysis.checks[heaviest], state.checks[heaviest]
-        words = readings.words_of(check, one, state, one.rise, rising=True)
+        words = readings.words_of(analysis, check, one, state, one.rise, rising=True)
     return (
         f"{words}; evidence of harm {wording.evidence(state.harm)} "
         f"against a bound of {wording.evidence(1 / analysis.alpha)}"
@@ -231,7 +231,7 @@ def _limit(analysis: Analysis, state: JudgeState, cell: Cell) -> str:
     """The first hard limit that the cells are beyond, in one sentence, or an empty text."""
     for check, one in zip(analysis.checks, state.checks, strict=True):
         if seen := limits.beyond(check, one, cell.end, objectives.most_bad(check)):
-            words = readings.words_of(check, one, state, seen, rising=True)
+            words = readings.words_of(analysis, check, one, state, seen, rising=True)
             return f"{words}; a hard limit asks for no evidence"
     return ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from canaryd.model.check import HardLimit, Tolerance
 from canaryd.model.evidence import render_evidence
+from canaryd.model.failures import Failures, grpc_name
 from canaryd.model.judgement import Pairs, Tally
 
 evidence = render_evidence
@@ -84,8 +85,13 @@ def came_to(causes: tuple[tuple[str, float], ...]) -> str:
 
 def _cause(name: str) -> str:
     if name.startswith("grpc"):
-        return f"ended in gRPC status {name.removeprefix('grpc ')}"
+        return f"ended in gRPC status {grpc_name(name.removeprefix('grpc '))}"
     return CAUSES.get(name, f"answered {name}")
+
+
+def counted(failures: Failures) -> str:
+    """What the plan calls a failure, where that is not the usual."""
+    return f"; a failure is {failures.words}" if failures.words else ""
 
 
 def latency(name: str, bound: float, canary: tuple[float, float], stable: tuple[float, float], when: str) -> str:

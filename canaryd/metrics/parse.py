@@ -3,9 +3,12 @@ From the rows that Prometheus answered to a cell, or to a gap and its reason.
 
 A zero is said only where traffic was seen: whatever is missing, torn or not a number is a gap. What counts as what:
 
-* A request *failed* when its HTTP status is 5xx; when no response was sent (``response_code="0"``: the client gave up,
-  which is how a hanging version shows); when it is gRPC and its status is a failure of the server's.
+* A request *failed* as the plan says (``model/failures.py``), by default when its HTTP status is 5xx; when no response
+  was sent (``response_code="0"``: the client gave up, which is how a hanging version shows); when it is gRPC and its
+  status is a failure of the server's.
 * A failed request of workload ``unknown`` is *unattributed*: no host was picked (UH, UO) or no cluster existed (NC).
+  That is so whatever the plan calls a failure: 503 (or gRPC 14) without a version is a dead canary, and 404 without one
+  is a route that nobody wrote.
 * Requests with the flag FI were answered by the user's own fault rule and reached neither version: they are left out,
   and only told. With DI they were delayed by it: they count, their durations do not.
 * All others to the hosts are *others*: a third version, or a route that answers 404.
@@ -28,6 +31,7 @@ from typing import Literal
 
 from canaryd.metrics.promql import KIND, UNINJECTED, names_host
 from canaryd.model.cells import Caller, Cell, Counts, Gap, Sought, Window
+from canaryd.model.failures import UNAVAILABLE, Failures
 
 UNKNOWN = "unknown"  # Istio's word for a peer that it has no metadata of
 ROUNDING = 1e-6  # sums of floats that ought to be equal differ by less, relatively
@@ -119,8 +123,9 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
         return gap(window, why)
     counted = [row for row in of_hosts if "FI" not in _flags(row)]
     sides = {side: [row for row in counted if _side(row, sought) == side] for side in ("stable", "canary")}
+    unreachable = Failures(grpc=(*sought.grpc_failures, UNAVAILABLE))
     strange = [row for row in counted if _side(row, sought) == "other"]
-    nameless = [row for row in strange if _workload(row) == UNKNOWN and failed(row.labels, sought.grpc_failures)]
+    nameless = [row for row in strange if _workload(row) == UNKNOWN and unreachable.among(row.labels)]
     strays = _without_cluster(requests, sought, window, sides)
     lost = [row for row in nameless if WITHOUT_CLUSTER & _flags(row)]
     without_cluster = math.fsum(strays.values()) + _total(lost)
@@ -157,16 +162,7 @@ def cause(labels: Mapping[str, str]) -> str:
         return "DC"
     if flag := next((flag for flag in TELLING if flag in flags), ""):
         return flag
-    return code if code.startswith("5") else f"grpc {labels.get('grpc_response_status', '')}"
-
-
-def failed(labels: Mapping[str, str], grpc_failures: tuple[int, ...]) -> bool:
-    """Whether the requests of a row with ``labels`` failed."""
-    code = labels.get("response_code", "")
-    if code == "0" or (len(code) == 3 and code.startswith("5")):
-        return True
-    status = labels.get("grpc_response_status", "")
-    return labels.get("request_protocol") == "grpc" and status.isdigit() and int(status) in grpc_failures
+    return code if code.startswith(("4", "5")) else f"grpc {labels.get('grpc_response_status', '')}"
 
 
 def _why_not_scraped(sought: Sought, window: Window, facts: Mapping[str, float], requests: float) -> str:
@@ -207,7 +203,7 @@ def _side(row: Row, sought: Sought) -> Literal["stable", "canary", "other"]:
 def _counts(
     its: Sequence[Row], sought: Sought, buckets: tuple[float, ...], pods: tuple[tuple[float, float], ...]
 ) -> Counts:
-    errors = [row for row in its if failed(row.labels, sought.grpc_failures)]
+    errors = [row for row in its if sought.failures.among(row.labels)]
     causes: dict[str, list[Row]] = defaultdict(list)
     for row in errors:
         if row.value:
@@ -225,7 +221,7 @@ def _pods(sought: Sought, found: Sequence[Row]) -> dict[str, tuple[tuple[float, 
             per_pod[side][name].append(row)
     return {
         side: tuple(
-            (_total(rows), _total(row for row in rows if failed(row.labels, sought.grpc_failures)))
+            (_total(rows), _total(row for row in rows if sought.failures.among(row.labels)))
             for _, rows in sorted(named.items())[:MOST_PODS]
         )
         for side, named in per_pod.items()
@@ -330,7 +326,7 @@ def _durations(
             continue
         bound = _bound(row)
         seen[side].add(bound)
-        if not failed(row.labels, sought.grpc_failures) and not {"FI", "DI"} & _flags(row):
+        if not sought.failures.among(row.labels) and not {"FI", "DI"} & _flags(row):
             cumulative[side][bound] += row.value
     if seen["stable"] and seen["canary"] and seen["stable"] != seen["canary"]:
         odd = ", ".join(f"{bound:g}" for bound in sorted(seen["stable"] ^ seen["canary"]))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from canaryd.model.duration import render_seconds
+from canaryd.model.failures import Failures
 from canaryd.model.traffic import NOTHING, Split
 
 BEFORE = -1
@@ -214,9 +215,10 @@ class Sought:
     Whose requests are counted, and what is asked beside.
 
     ``hosts`` are fully qualified service names; ``stable`` and ``canary`` the workloads that Istio reports as
-    ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are the server's
-    failures. ``source`` is the Prometheus that is asked, by its name in the settings, empty for the one without a name;
-    ``asker`` the namespace of the plan, which has to be allowed to ask it.
+    ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are failures, and
+    ``http_failures`` the HTTP answers (``model/failures.py``). ``source`` is the Prometheus that is asked, by its name
+    in the settings, empty for the one without a name; ``asker`` the namespace of the plan, which has to be allowed to
+    ask it.
     """
 
     hosts: tuple[str, ...]
@@ -228,6 +230,12 @@ class Sought:
     questions: tuple[Question, ...] = ()
     source: str = ""
     asker: str = ""
+    http_failures: tuple[str, ...] = Failures().http
+
+    @property
+    def failures(self) -> Failures:
+        """What counts as a failure."""
+        return Failures(self.http_failures, self.grpc_failures)
 
 
 def due_windows(

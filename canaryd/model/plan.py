@@ -26,10 +26,11 @@ from pydantic import (
     model_validator,
 )
 
-from canaryd.model.cells import Pace
+from canaryd.model.cells import Pace, Question, Sought
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, parse_duration, render_duration
+from canaryd.model.failures import SERVER, Failures, GrpcFailures, HttpFailures
 from canaryd.model.layers import Content, attributed, laid, layers_of
 from canaryd.model.part import Name, PositiveDuration, Text
 from canaryd.model.part import Part as Part
@@ -217,8 +218,12 @@ class Analysis(Part):
     """How much of stable is learned from Prometheus before the run's first cell, where it was kept; 0s for none."""
     clump: Annotated[float, Field(ge=1, le=50)] = 1.5
     """How many failures, or slow requests, may come together while stable's history is too short to tell."""
-    grpc_failures: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (2, 4, 12, 13, 14, 15)
-    """gRPC status codes that are the server's failures, whatever the HTTP status says."""
+    http_failures: HttpFailures = ("5xx",)
+    """HTTP answers that are failures: `4xx`, `5xx`, codes such as `404`, and `not 501` for one that is none. A request
+    without any answer (`0`, the client gave up) is one, too, unless `not 0` is here."""
+    grpc_failures: GrpcFailures = SERVER
+    """gRPC statuses that are failures, whatever the HTTP status says: numbers or names such as `UNAVAILABLE`, `server`
+    for those of the default, `any`, and `not NOT_FOUND` for one that is none."""
     checks: Annotated[tuple[Check, ...], Field(min_length=1)] = (
         Check(name="errors", metric="error-rate", compare="stable"),
         Check(name="latency", metric="latency", compare="stable"),
@@ -246,6 +251,32 @@ class Analysis(Part):
                     "would count twice; give the check a longer window"
                 )
         return self
+
+    def sought(
+        self, hosts: tuple[str, ...], namespace: str, stable: tuple[str, ...], canary: tuple[str, ...], asker: str
+    ) -> Sought:
+        """What is asked of Prometheus; ``asker`` is the plan's namespace, the others as in :class:`Sought`."""
+        return Sought(
+            hosts=hosts,
+            namespace=namespace,
+            stable=stable,
+            canary=canary,
+            grpc_failures=self.grpc_failures,
+            http_failures=self.http_failures,
+            scrape_seconds=self.scrape.total_seconds(),
+            questions=tuple(
+                Question(check.name, check.query, self.window_of(check).total_seconds(), check.compare is not None)
+                for check in self.checks
+                if check.query is not None
+            ),
+            source=self.prometheus,
+            asker=asker,
+        )
+
+    @property
+    def failures(self) -> Failures:
+        """What counts as a failure."""
+        return Failures(self.http_failures, self.grpc_failures)
 
     def settle_for(self, pace: Pace = UNKNOWN_PACE) -> timedelta:
         """

@@ -8,7 +8,7 @@ gets no answer, or a partial one, costs only what it would have told.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from canaryd.errors import CanarydError
@@ -74,7 +74,7 @@ def _heard(sought: Sought, asking: _Asking, probed: tuple[Finding, ...]) -> Hear
     lately = questions.known_for(samples)
     recent = min(lately, questions.RECENT)
     outcomes = asking.rows("today's requests", questions.outcomes(hosts, recent))
-    served = questions.served(outcomes, recent, sought.grpc_failures)
+    served = questions.served(outcomes, recent, sought.failures)
     calls = asking.rows("who calls", questions.calls(hosts, lately))
     pods, uninjected = questions.arrived(asking.rows(AT_THE_PODS, questions.arrivals(hosts, served, recent)), recent)
     histograms, native = questions.histograms(asking.rows(DURATIONS, questions.buckets(hosts)))
@@ -123,15 +123,7 @@ class _Asking:
 
 def sought_by(plan: Plan, route: Route, source: str) -> Sought:
     """What is asked about the hosts of ``route``; which workloads are behind them is not known yet."""
-    analysis = plan.spec.analysis
     hosts = (fully_qualified(version.host, route.namespace) for version in (route.stable, route.canary))
-    return Sought(
-        hosts=tuple(dict.fromkeys(hosts)),
-        namespace="",
-        stable=(),
-        canary=(),
-        grpc_failures=analysis.grpc_failures,
-        scrape_seconds=analysis.scrape.total_seconds(),
-        source=source,
-        asker=plan.namespace,
-    )
+    analysis = plan.measured_by(source).spec.analysis
+    sought = analysis.sought(tuple(dict.fromkeys(hosts)), namespace="", stable=(), canary=(), asker=plan.namespace)
+    return replace(sought, questions=())

@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite, isnan
 
-from canaryd.metrics import parse, promql
+from canaryd.metrics import promql
 from canaryd.metrics.parse import Row
 from canaryd.metrics.promql import BUCKETS, CALL, KIND, OUTCOME, REQUESTS
+from canaryd.model.failures import Failures
 from canaryd.preflight.heard import LATELY, UNKNOWN, Caller, Histogram, Istiod, Served
 
 DURATIONS = BUCKETS.removesuffix("_bucket")
@@ -77,7 +78,7 @@ def outcomes(hosts: Iterable[str], seconds: int) -> str:
     return promql.sum_of_deltas((about(hosts),), OUTCOME + CALL, seconds * 1000)
 
 
-def served(found: Sequence[Row], seconds: int, grpc_failures: tuple[int, ...]) -> tuple[Served, ...]:
+def served(found: Sequence[Row], seconds: int, failures_are: Failures) -> tuple[Served, ...]:
     """The workloads that the requests of :func:`outcomes` went to, the busiest first; none of the mesh's own faults."""
     requests: dict[tuple[str, str], float] = defaultdict(float)
     failures: dict[tuple[str, str], float] = defaultdict(float)
@@ -86,7 +87,7 @@ def served(found: Sequence[Row], seconds: int, grpc_failures: tuple[int, ...]) -
             continue
         name = row.labels.get("destination_workload", ""), row.labels.get("destination_workload_namespace", "")
         requests[name] += row.value
-        failures[name] += row.value if parse.failed(row.labels, grpc_failures) else 0.0
+        failures[name] += row.value if failures_are.among(row.labels) else 0.0
     ordered = sorted(requests, key=lambda name: (-requests[name], name))
     return tuple(
         Served(*name, requests[name] / seconds, failures[name] / requests[name] if requests[name] else 0.0)

@@ -167,6 +167,8 @@ def _structural(schema: Mapping[str, Any], defs: Mapping[str, Any], defaults: Ma
         rest = {key: one for key, one in schema.items() if key != "anyOf"}
         if len(options) == 1:
             return _structural({**options[0], **rest}, defs, defaults)
+        if {one.get("type") for one in options} == {"integer", "string"}:
+            return {"x-kubernetes-int-or-string": True} | _described(schema)
         return {"x-kubernetes-preserve-unknown-fields": True} | _described(schema)
     found: Object = {key: schema[key] for key in _KEPT if key in schema}
     found |= _described(schema)

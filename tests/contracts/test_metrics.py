@@ -205,6 +205,30 @@ def test_grpc_failures_hide_behind_status_200(world: World) -> None:
     assert (found.canary.requests, found.canary.errors) == (10, 3)
 
 
+def test_a_plan_says_which_answers_are_failures(world: World) -> None:
+    """4xx where its author wants that, one code of them spared; what failed is told, and has no duration."""
+    to, start = warm(world)
+    to = replace(to, http_failures=("4xx", "5xx", "not 401", "not 501"))
+    send(world, to, "app-v3", 10)
+    for code, requests in {"404": 4, "429": 2, "401": 8, "500": 1, "501": 16}.items():
+        send(world, to, "app-v3", requests, response_code=code)
+    found = count(world, to, start)
+    assert (found.canary.requests, found.canary.errors, found.canary.buckets) == (41, 7, (0, 34, 0, 0, 0))
+    assert found.canary.causes == (("404", 4), ("429", 2), ("500", 1))
+
+
+def test_a_dead_canary_is_one_whatever_the_plan_calls_a_failure(world: World) -> None:
+    """Nobody serves: 503 and gRPC 14 without a version. And 404 without one is a route that is not there."""
+    to, start = warm(world)
+    to = replace(to, http_failures=("4xx", "not 503"), grpc_failures=(2,))
+    send(world, to, "app-v1", 10)
+    send(world, to, "unknown", 5, response_code="503", response_flags="UH")
+    send(world, to, "unknown", 3, request_protocol="grpc", grpc_response_status="14", response_flags="UH")
+    send(world, to, "unknown", 4, response_code="404", response_flags="NR")
+    found = count(world, to, start)
+    assert (found.unattributed, found.others, found.stable.errors) == (8, 4, 0)
+
+
 def test_a_request_without_a_response_is_a_failure(world: World) -> None:
     """A client that gave up waiting (response_code 0, DC) is how a hanging canary shows."""
     to, start = warm(world)

@@ -520,7 +520,7 @@ def test_few_causes_are_named_and_the_rest_is_others():
     """The most frequent first; all of them would be a table."""
     found = (("502", 1.0), ("503", 30.0), ("UC", 2.0), ("UF", 5.0), ("UT", 7.0), ("grpc 14", 9.0))
     words = reading(ERRORS, folded(ERRORS, [failing_as(0, *found)]), "errors").sentence
-    assert "(30 answered 503, 9 ended in gRPC status 14, 7 timed out, 8 others)" in words
+    assert "(30 answered 503, 9 ended in gRPC status 14 UNAVAILABLE, 7 timed out, 8 others)" in words
 
 
 def test_nothing_is_said_of_failures_that_are_not_there_or_not_known():

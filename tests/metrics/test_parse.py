@@ -122,7 +122,7 @@ def test_a_few_requests_caught_up_are_counted() -> None:
 )
 def test_what_failed(labels: dict[str, str], failed: bool) -> None:
     """The one definition of an error, for counts and for durations."""
-    assert parse.failed(labels, TO.grpc_failures) is failed
+    assert TO.failures.among(labels) is failed
 
 
 @pytest.mark.parametrize("result", [None, {}, [1], [{"metric": {}}], [{"metric": {}, "value": [1, "x"]}]])
@@ -304,6 +304,11 @@ def test_what_is_no_range_is_told(result: object) -> None:
 def test_a_cause_is_the_flag_that_says_more_than_the_status(code: str, flags: str, grpc: str, name: str) -> None:
     """And no response at all is the client's going away, whatever else is said."""
     assert parse.cause({"response_code": code, "response_flags": flags, "grpc_response_status": grpc}) == name
+
+
+def test_a_4xx_that_counts_is_told_by_its_code() -> None:
+    """Of a gRPC call, too: its status would say less."""
+    assert parse.cause({"response_code": "404", "response_flags": "-", "grpc_response_status": "12"}) == "404"
 
 
 def test_causes_add_up_to_the_errors() -> None:

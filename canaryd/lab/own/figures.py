@@ -15,7 +15,7 @@ from typing import Any
 from canaryd.errors import Rejected, Unavailable
 from canaryd.mesh.hosts import fully_qualified
 from canaryd.metrics.prometheus import Prometheus
-from canaryd.model.cells import PAST_CELL, Cell, Gap, Sought, past_windows
+from canaryd.model.cells import PAST_CELL, Cell, Gap, past_windows
 from canaryd.model.plan import Plan
 
 TAIL = 0.02
@@ -60,8 +60,9 @@ def measured(url: str, plan: Plan, workloads: Sequence[str], *, seconds: float =
     Rejected and Unavailable as the questions themselves do.
     """
     host = fully_qualified(plan.spec.target.host, plan.namespace)
-    scrape = plan.spec.analysis.scrape.total_seconds()
-    sought = Sought((host,), plan.namespace, tuple(workloads), (), plan.spec.analysis.grpc_failures, scrape)
+    analysis = plan.spec.analysis
+    scrape = analysis.scrape.total_seconds()
+    sought = analysis.sought((host,), plan.namespace, tuple(workloads), (), plan.namespace)
     cell = max(PAST_CELL, 4 * scrape)
     found = Prometheus(url, timeout=20.0).history(sought, past_windows(time.time() - 2 * scrape, seconds, cell, None))
     cells = [each for each in found if isinstance(each, Cell)]
