@@ -15,6 +15,7 @@ from canaryd.machine import decide
 from canaryd.model.cells import Cell, Counts, Gap, Segment, Window
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.evidence import Evidence, Reading
+from canaryd.model.harm import Harmed
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Phase, Run
 from canaryd.model.traffic import NOTHING, Entry, Marker, Route, Side, Sides, Sighting, Split, Version
@@ -83,6 +84,7 @@ class Stage:
     pods: Sides | Unseen = field(default_factory=lambda: Sides(side("v1"), side("v3")))
     mesh: Sighting = field(default_factory=lambda: Sighting(NOTHING, None))
     suspects: tuple[str, ...] = ()
+    harmed: Harmed | None = None
     commands: list[Command] = field(default_factory=list)
     told: list[Event] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
@@ -121,6 +123,7 @@ class Stage:
             self.blind,
             tuple(self.commands),
             suspects=self.suspects,
+            harmed=self.harmed,
         )
 
     def tick(self, seconds: float = 5.0) -> Decision:

@@ -56,6 +56,7 @@ WEBHOOK = "tests/lab/test_webhook.py"
 SCHEMAS, GATEWAY_API = "tests/lab/test_kubernetes_istio.py", "tests/lab/test_gatewayapi.py"
 
 
+HARM, HARMED = "tests/test_machine_harm.py", "tests/judge/test_harmed.py"
 ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test_controller.py"
 FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
 ELECTOR, CLUSTER = "tests/cluster/test_elector.py", "tests/store/test_cluster.py"
@@ -359,8 +360,8 @@ PLANTS = (
     judge("objective of latency inverted", "objectives", "else 1 - (check.at_least or 0.0)", "else check.at_least or 0.0", ARITHMETIC),
     judge("objective judged at the bound below", "objectives", "enumerate(bounds) if bound >= within_ms), None)", "enumerate(bounds[1:]) if bound >= within_ms), None)", VERDICT),
     judge("sign of the unattributed e-value", "unattributed", "count * log1p(bet) - most * bet", "count * log1p(bet) + most * bet", E_VALUES),
-    judge("no unattributed failure is allowed", "unattributed", "return sent(cell) * ALLOWED + 2", "return 2", E_VALUES),
-    judge("unattributed failures of before forgotten", "unattributed", "sent(cell) * ALLOWED + 2 * quiet * _total(cell)", "sent(cell) * ALLOWED", E_VALUES, VERDICT),
+    judge("no unattributed failure is allowed", "unattributed", "return sent(cell) * ALLOWED + usual(cell, history)", "return usual(cell, history)", E_VALUES),
+    judge("unattributed failures of before forgotten", "unattributed", "sent(cell) * ALLOWED + usual(cell, history)", "sent(cell) * ALLOWED", E_VALUES, VERDICT),
     judge("stable's share of unattributed failures charged", "unattributed", "    if cell.stable.requests < stable_expected / 2:\n        return 0.0\n", "", VERDICT),
     # the judge: mass and capital
     judge("mass laid twice", "mixture", "return Wager(wager.unspent - mass, split, tuple(laid))", "return Wager(wager.unspent, split, tuple(laid))", E_VALUES),
@@ -425,6 +426,14 @@ PLANTS = (
     reconciler("causes are looked for on the way back", " or run.latch or run.final:\n", ":\n", "tests/engine/test_suspects.py"),
     machine("an unproven share never holds", "    if (evidence and evidence.astray) or settled >= run.needed:\n", "    if evidence and evidence.astray:\n"),
     machine("promoted though callers do not meet it", "    if run.present and run.present.astray:\n", "    if False:\n"),
+    # a cap on harmed requests
+    machine("a cap decides nothing", "    if reason := _beyond_the_cap(run):\n", "    if False and (reason := \"\"):\n", HARM),
+    machine("a cap forgets a run at 0 %", "    if run.latch:\n        return run\n    if reason := _beyond", "    if run.latch or run.split == NOTHING:\n        return run\n    if reason := _beyond", HARM),
+    reconciler("what a former image harmed is forgotten", "            harmed = judge.harmed(harmed, judge.begin(analysis), cell)\n", "", "tests/engine/test_harm.py"),
+    judge("a shared incident harms", "harmed", "canary.errors - rate * canary.requests", "canary.errors", HARMED),
+    judge("good luck is saved up", "harmed", "requests=max(0.0, sum_.requests + canary.errors - rate * canary.requests + lost)", "requests=sum_.requests + canary.errors - rate * canary.requests + lost", HARMED),
+    judge("a dead canary harms nobody", "harmed", " * canary.requests + lost)", " * canary.requests)", HARMED),
+    judge("a cap that ends is called back", "alone", "    if standing.ruled == \"rollback\":\n", "    if False:\n", ALONE),
     judge("impossible numbers judged", "verdict", "    if fault := guards.fault(cell):\n", "    if False and (fault := guards.fault(cell)):\n", VERDICT),
     judge("impossible totals judged", "verdict", "    if fault := guards.implausible(cell, state.history.rates):\n", "    if False and (fault := \"\"):\n", VERDICT),
     judge("durations beyond the requests judged", "verdict", "    cell = guards.consistent(cell)\n", "", HOSTILE),

@@ -24,6 +24,7 @@ from canaryd.machine import decide
 from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
+from canaryd.model.harm import Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.run import Command, Record, Run
 from canaryd.model.traffic import Sighting
@@ -111,12 +112,14 @@ class Reconciler:
         cells, blind, past = self._collector.take(run)
         if run.plan.observes:
             cells = as_measured(cells, mesh)
-        judged, evidence = _weighed(run, past, cells)
+        judged, evidence, harmed = _weighed(run, past, cells)
         refusal = self._refusals.get(run.uid, "")
         now, since = self._clock.now(), self._collector.since(run.uid)
         looked = self._suspects.get(run.uid)
         suspects = looked.found if looked and evidence and looked.of == _whose(evidence) else ()
-        return Observation(now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since, suspects)
+        return Observation(
+            now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since, suspects, harmed
+        )
 
     def _look_for_suspects(self, run: Run, now: float) -> None:
         """
@@ -252,17 +255,28 @@ def _decided(run: Run, seen: Observation) -> Decision:
     return observed(decide(run, replace(seen, mesh=as_wanted(run, seen.mesh))), run, seen.mesh)
 
 
-def _weighed(run: Run, past: Past | None, cells: tuple[Cell | Gap, ...]) -> tuple[JudgeState | None, Evidence | None]:
-    """The judge's state and word after ``cells``; cells of before its beginning count for nothing."""
+def _weighed(
+    run: Run, past: Past | None, cells: tuple[Cell | Gap, ...]
+) -> tuple[JudgeState | None, Evidence | None, Harmed]:
+    """
+    The judge's state and word after ``cells``, and the requests that were harmed by then.
+
+    Cells of before its beginning are of a former canary: for the judge they count for nothing, but who met it was
+    harmed all the same.
+    """
     analysis = run.plan.spec.analysis
-    state, evidence = run.judged, run.evidence
+    state, evidence, harmed = run.judged, run.evidence, run.harmed
     before = past.cells if past else run.past_cells
     for cell in cells:
-        if cell.segment >= run.judged_from:
-            state = judge.advance(analysis, state or judge.begin(analysis, before), cell)
+        if cell.segment < run.judged_from:
+            harmed = judge.harmed(harmed, judge.begin(analysis), cell)
+            continue
+        known = state or judge.begin(analysis, before)
+        harmed = judge.harmed(harmed, known, cell)
+        state = judge.advance(analysis, known, cell)
     if cells and state is not None:
         evidence = judge.weigh(analysis, state)
-    return state, evidence
+    return state, evidence, harmed
 
 
 def _whose(evidence: Evidence) -> tuple[int | None, tuple[str, ...]]:

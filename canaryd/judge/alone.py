@@ -15,10 +15,12 @@ from datetime import timedelta
 from math import isfinite
 from typing import Literal
 
+from canaryd.judge.harmed import harmed
 from canaryd.judge.readings import weigh
 from canaryd.judge.verdict import advance, begin
 from canaryd.model.cells import Cell, Counts, Gap, Value
 from canaryd.model.evidence import Evidence
+from canaryd.model.harm import NOBODY, Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.passing import finding, lack, objection, unproven_share
 from canaryd.model.plan import LAST_COMPARATIVE, Analysis, Spec, Step
@@ -87,7 +89,7 @@ class Standing:
     ``baked`` are the settled seconds, and ``cells`` the settled cells, that count for PASS at the present weight, and
     ``waited`` all settled seconds there. ``former`` is the last other weight, None before there was one. ``held_since``
     is when the hold began, ``unheard`` how long the cells have been refused by now. ``ruled`` is ``rollback`` or
-    ``inconclusive`` once the run has ended so, and ``reason`` then says why.
+    ``inconclusive`` once the run has ended so, and ``reason`` then says why. ``harmed`` is the sum over all samples.
     """
 
     analysis: Analysis
@@ -106,6 +108,7 @@ class Standing:
     unheard: float = 0.0
     ruled: Ruled = "continue"
     reason: str = ""
+    harmed: Harmed = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,8 @@ def play(rules: Rules, standing: Standing | None, sample: Sample) -> tuple[Stand
         return replace(former, leapt=sample.start + sample.seconds), refused(former, why)
     standing = _entered(former, sample)
     settled = sample.start >= standing.origin + standing.analysis.settle_for().total_seconds()
-    judged = advance(standing.analysis, standing.judged, _cell(standing, sample, settled))
+    cell = _cell(standing, sample, settled)
+    judged = advance(standing.analysis, standing.judged, cell)
     if judged.refused:
         # Nothing of it is believed: neither its weight, nor its time, nor that the run has begun.
         known = replace(former.judged, history=judged.history, gap=judged.gap, refused=True)
@@ -155,6 +159,7 @@ def play(rules: Rules, standing: Standing | None, sample: Sample) -> tuple[Stand
     standing = replace(
         standing,
         judged=judged,
+        harmed=harmed(standing.harmed, standing.judged, cell),
         end=sample.start + sample.seconds,
         unheard=0.0,
         leapt=None,
@@ -267,6 +272,11 @@ def _ruled(rules: Rules, standing: Standing, start: float, evidence: Evidence) -
 def _asked(rules: Rules, standing: Standing, evidence: Evidence) -> tuple[Ruled, str]:
     """What the evidence says of the present weight, before holds and endings."""
     split = standing.split
+    most = standing.analysis.max_harmed
+    if standing.ruled == "rollback":
+        return "rollback", standing.reason
+    if most is not None and standing.harmed.requests > most:
+        return "rollback", standing.harmed.words(most)
     if evidence.failure:
         return "rollback", evidence.failure
     if standing.judged.refused:

@@ -40,8 +40,13 @@ def sent(cell: Cell) -> float:
 
 def allowed(cell: Cell, history: History) -> float:
     """The most unattributed failures to expect of a cell if the canary does no harm."""
+    return sent(cell) * ALLOWED + usual(cell, history)
+
+
+def usual(cell: Cell, history: History) -> float:
+    """Twice the unattributed failures that the service had, for as many requests, before the canary had any share."""
     quiet = history.quiet_failures / history.quiet_requests if history.quiet_requests else 0.0
-    return sent(cell) * ALLOWED + 2 * quiet * _total(cell)
+    return 2 * quiet * _total(cell)
 
 
 def charged(cell: Cell) -> float:

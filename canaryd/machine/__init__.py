@@ -101,7 +101,7 @@ def _take_evidence(run: Run, seen: Observation, told: list[Event], *, anew: bool
         run = replace(run, past=seen.past)
     if not seen.cells:
         return run
-    run = replace(run, cells=(*run.cells, *seen.cells))
+    run = replace(run, cells=(*run.cells, *seen.cells), harmed=seen.harmed or run.harmed)
     if anew:
         return run
     run = replace(run, judged=seen.judged, evidence=seen.evidence)
@@ -151,14 +151,24 @@ def _aborted(run: Run, command: Command, seen: Observation) -> Run:
 
 
 def _latch_harm(run: Run, seen: Observation) -> Run:
-    """FAIL: the judge's verdict, or a canary without a single ready endpoint while it is sent traffic."""
-    if run.latch or run.split == NOTHING:
+    """FAIL: a cap that is passed, the judge's verdict, or a canary without one ready endpoint while it has traffic."""
+    if run.latch:
+        return run
+    if reason := _beyond_the_cap(run):
+        return replace(run, latch=Latch("fail", reason, seen.now))
+    if run.split == NOTHING:
         return run
     reason = run.evidence.failure if run.evidence else ""
     if not reason and run.unready_since is not None and seen.now - run.unready_since >= UNREADY_FOR:
         name = ", ".join(run.canary_pin.workloads) if run.canary_pin else run.route.canary
         reason = f"the canary {name} has no ready endpoint while it is sent {run.split} of the traffic"
     return replace(run, latch=Latch("fail", reason, seen.now)) if reason else run
+
+
+def _beyond_the_cap(run: Run) -> str:
+    """That more requests were harmed than the plan allows a run; also of one that waits at 0 % to start over."""
+    most = run.plan.spec.analysis.max_harmed
+    return run.harmed.words(most) if most is not None and run.harmed.requests > most else ""
 
 
 def _ran_out(run: Run, seen: Observation) -> Latch | None:

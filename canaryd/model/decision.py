@@ -12,6 +12,7 @@ from typing import Literal
 
 from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.evidence import Evidence
+from canaryd.model.harm import Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.run import Command, Run
 from canaryd.model.traffic import Marker, Sides, Sighting
@@ -35,7 +36,7 @@ class Observation:
     why the last write was not accepted, empty if it was. ``past`` is what the judge learned of stable before the first
     of them, in the tick in which that was decided. ``since`` is when this process began to ask for the run's cells.
     ``suspects`` are what in the mesh may keep callers from meeting the split, the likeliest first; they are looked for
-    only while that is in doubt.
+    only while that is in doubt. ``harmed`` is the run's sum after the cells, None where it is as before.
     """
 
     now: float
@@ -50,6 +51,7 @@ class Observation:
     past: Past | None = None
     since: float = 0.0
     suspects: tuple[str, ...] = ()
+    harmed: Harmed | None = None
 
 
 class Told(StrEnum):

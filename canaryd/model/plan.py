@@ -214,6 +214,9 @@ class Analysis(Part):
     """Canary requests that a step must have seen before it can pass."""
     proof_cells: Annotated[int, Field(ge=1)] = 12
     """Settled cells that the last step must hold before its proof counts (12 cells of 15 s are three minutes)."""
+    max_harmed: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """A cap for the whole run: when more requests than this have failed at the canary beyond what stable's rate would
+    have given, it is rolled back at once, without evidence and outside of ``alpha``. Default: none."""
     history: Duration = timedelta(minutes=30)
     """How much of stable is learned from Prometheus before the run's first cell, where it was kept; 0s for none."""
     clump: Annotated[float, Field(ge=1, le=50)] = 1.5

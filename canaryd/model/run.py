@@ -17,6 +17,7 @@ from typing import Literal
 from canaryd.model.cells import PAST_CELL, Cell, Gap, Past, Segment, Window, due_windows, past_windows
 from canaryd.model.evidence import Evidence
 from canaryd.model.finding import Finding
+from canaryd.model.harm import NOBODY, Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.plan import Plan, Step
 from canaryd.model.traffic import NOTHING, Route, Side, Split
@@ -131,6 +132,7 @@ class Run:
     when the canary was first seen without a ready endpoint, None while it has one.
     ``kept`` says where the run lives: in a folder, or as a CanaryRun in the plan's namespace.
     ``findings`` are what preflight found before the run began, and did not stop it.
+    ``harmed`` is what it has cost its users so far, restarts included.
     ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
@@ -170,10 +172,17 @@ class Run:
     ended: float | None = None
     released: bool = False
     settles: float | None = None
+    harmed: Harmed = NOBODY
 
     @property
     def final(self) -> bool:
         return self.phase in FINAL
+
+    @property
+    def harmed_so_far(self) -> str:
+        """The requests that were harmed, in a sentence; empty where there are none and the plan does not cap them."""
+        most = self.plan.spec.analysis.max_harmed
+        return self.harmed.words(most) if most is not None or self.harmed.requests >= 1 else ""
 
     @property
     def current_step(self) -> Step:

@@ -67,7 +67,8 @@ def _measured(run: Run) -> str:
         return ""
     known = [run.past.sentence] if run.past else []
     traffic = [words for words in (run.present.share, run.present.notes) if words] if run.present else []
-    said = [*known, *traffic, *(reading.sentence for reading in run.evidence.readings)]
+    harmed = [run.harmed_so_far] if run.harmed_so_far else []
+    said = [*known, *traffic, *harmed, *(reading.sentence for reading in run.evidence.readings)]
     return "Measured so far:\n" + "\n".join(f"  - {sentence}" for sentence in said)
 
 

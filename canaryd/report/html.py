@@ -102,6 +102,8 @@ def _figures(run: Run, figures: Summary) -> Element:
     ]
     if figures.unattributed:
         rows.append(("Unattributed", f"{wording.number(figures.unattributed)} failures that reached neither version"))
+    if run.harmed_so_far:
+        rows.append(("Harmed", run.harmed_so_far.partition(": ")[2]))
     rows += _detection(figures)
     if run.unproven:
         rows.append(("Promoted without proof", run.unproven))

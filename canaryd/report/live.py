@@ -217,7 +217,9 @@ def _harm(run: Run, evidence: Evidence, bar: int) -> Text:
     text = _bar(_log_share(harm, fail) if known else 0.0, bar, style, _log_share(hold, fail))
     text.append(f" {wording.evidence(harm) if known else '–':>7} ")
     text.append(f"{word if known else 'unknown':<12}", f"bold {style}" if known else "dim")
-    return text.append(f"holds at {hold:g}, fails at {fail:g}", "dim")
+    text.append(f"holds at {hold:g}, fails at {fail:g}", "dim")
+    most = run.plan.spec.analysis.max_harmed
+    return text if most is None else text.append(f"; {run.harmed.requests:,.0f} of at most {most:,} harmed", "dim")
 
 
 def _proof(run: Run, evidence: Evidence, bar: int) -> Text:

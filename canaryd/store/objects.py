@@ -24,6 +24,7 @@ from canaryd.errors import Rejected
 from canaryd.kube import GROUP, VERSION
 from canaryd.model.cells import Cell, Counts, Gap, Segment
 from canaryd.model.finding import Finding
+from canaryd.model.harm import NOBODY
 from canaryd.model.judgement import VERSION as JUDGE
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
@@ -379,7 +380,7 @@ def only_evidence_differs(run: Run, former: Run) -> bool:
 
 
 def _but_for_evidence(run: Run) -> Run:
-    return replace(run, cells=(), judged=None, evidence=None, waiting=without_figures(run.waiting))
+    return replace(run, cells=(), judged=None, evidence=None, harmed=NOBODY, waiting=without_figures(run.waiting))
 
 
 def without_figures(sentence: str) -> str:
@@ -418,7 +419,7 @@ def status_of(
         "ended": time_text(run.ended, fraction=False) if run.ended is not None else "",
         "obeyed": list(run.obeyed),
         "seq": run.seq,
-        "evidence": [reading.sentence for reading in run.evidence.readings] if run.evidence else [],
+        "evidence": _evidence(run),
         "decisions": [dict(one) for one in decisions[-DECISIONS:]],
         "findings": [_finding(one) for one in run.findings],
         "breakGlass": break_glass,
@@ -427,6 +428,11 @@ def status_of(
         "conditions": conditions_of(run, plan_changed, traffic),
     }
     return {key: one for key, one in found.items() if one not in ("", [])}
+
+
+def _evidence(run: Run) -> list[str]:
+    harmed = [run.harmed_so_far] if run.harmed_so_far else []
+    return harmed + [reading.sentence for reading in run.evidence.readings] if run.evidence else harmed
 
 
 def plan_status_of(

@@ -104,6 +104,17 @@ def test_a_faulty_canary_is_rolled_back_for_good() -> None:
     assert lines[first]["reason"].startswith("errors: canary 5.0 % of ")
 
 
+def test_a_cap_on_harmed_requests_rolls_back_for_good() -> None:
+    """The same as in a run of the daemon: at once and without evidence, and what is better later calls nothing back."""
+    head = {**HEAD, "plan": {"maxHarmed": 3, "alpha": 1e-12}}
+    lines = answered(head, *played("a", [*HISTORY, *[5.0] * 4], bad=0.01), *played("a", [0.0] * 60)[34:])[1]
+    assert "rollback" not in {line["decision"] for line in lines[:31]}
+    assert {line["decision"] for line in lines[32:]} == {"rollback"}
+    assert lines[-1]["reason"] == (
+        "harmed: about 5 requests failed at the canary beyond stable's rate (of at most 3, maxHarmed)"
+    )
+
+
 def test_harm_that_builds_holds_the_step() -> None:
     """Between suspicion and certainty the weight must not rise."""
     lines = answered(HEAD, *played("a", [*HISTORY, *[5.0] * 30], bad=0.0035))[1]
