@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """How ``canaryd run`` ended."""
+    """How ``canaryd run`` ended; the last one is of ``canaryd import``."""
 
     PROMOTED = 0
     INTERNAL_ERROR = 1
@@ -16,3 +16,4 @@ class Exit(IntEnum):
     INCONCLUSIVE = 12
     REFUSED = 13
     LEFT_IN_FLIGHT = 14
+    LEFT_OUT = 15

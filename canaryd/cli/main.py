@@ -417,6 +417,34 @@ def promote(
     _ask("promote", run, reason, state, config)
 
 
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Manifests (YAML or JSON), those beside them included; - is stdin."),
+    ],
+    output: Annotated[Literal["yaml", "json"], typer.Option("--output", "-o", help="How it is written.")] = "yaml",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Say what became of each field, not only of what was left out.")
+    ] = False,
+) -> None:
+    """
+    Make plans of Flagger's Canaries and Argo's Rollouts.
+
+    The plans go to standard output, and what of the source is not in them to standard error, line by line. Objects that
+    are given beside are read where one needs them: MetricTemplates, AnalysisTemplates, VirtualServices,
+    DestinationRules. Nothing is asked of a cluster: kubectl get canary NAME -o yaml | canaryd import -
+
+    docs/import.md says in which order canaryd takes over. Exit codes: 0 everything is in the plans, 15 something was
+    left out, 13 there is nothing that could be a plan, 2 a file cannot be read.
+    """
+    from canaryd.cli.importing import bring_in
+    from canaryd.cli.output import explained
+
+    with explained("import"):
+        raise typer.Exit(bring_in(files, output, everything=everything))
+
+
 @app.command()
 def crds() -> None:
     """

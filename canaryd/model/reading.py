@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from difflib import get_close_matches
 from typing import Any
@@ -49,9 +49,31 @@ def content_of(text: str, source: str, what: str = "plan") -> Any:
     """
     if len(text) > LONGEST:
         raise Refused([Problem(source, f"{len(text):,} characters", f"a {what} of at most {LONGEST:,} characters")])
+    return _loaded(text, source, what, _Loader.get_single_data)
+
+
+def contents_of(text: str, source: str, what: str, longest: int) -> list[Any]:
+    """
+    What each document of the YAML in ``text`` says, as kubectl prints them; empty ones are left out.
+
+    Raises Refused where it is no YAML, longer than ``longest`` characters, or has a key twice.
+    """
+    if len(text) > longest:
+        raise Refused([Problem(source, f"{len(text):,} characters", f"at most {longest:,} characters")])
+    return [one for one in _loaded(text, source, what, _all_data) if one is not None]
+
+
+def _all_data(loader: _Loader) -> list[Any]:
+    found = []
+    while loader.check_data():  # type: ignore[no-untyped-call]  # the stubs lack it
+        found.append(loader.get_data())
+    return found
+
+
+def _loaded(text: str, source: str, what: str, take: Callable[[_Loader], Any]) -> Any:
     try:
         loader = _Loader(text)
-        content = loader.get_single_data()
+        content = take(loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         found = f"the character {error.character:#04x}" if isinstance(error.character, int) else "bytes"
