@@ -235,14 +235,12 @@ class World:
         """Whose requests are counted in ``run``."""
         assert run.canary_pin is not None
         assert run.stable_pin is not None
-        analysis = run.plan.spec.analysis
-        return Sought(
+        return run.plan.spec.analysis.sought(
             self.mesh.hosts(ROUTE),
             run.canary_pin.namespace,
             run.stable_pin.workloads,
             run.canary_pin.workloads,
-            analysis.grpc_failures,
-            analysis.scrape.total_seconds(),
+            run.plan.namespace,
         )
 
     def past_anew(self, run: Run) -> tuple[Cell, ...]:

@@ -39,6 +39,7 @@ UNATTRIBUTED = "tests/judge/test_unattributed.py"
 PARSE = "tests/metrics/test_parse.py"
 METRICS = "tests/contracts/test_metrics.py"
 FAILURES = "canaryd/model/failures.py"
+PORTIONS = "tests/judge/test_portions.py"
 JUDGE = "tests/judge"
 E_VALUES = "tests/judge/test_e_values.py"
 PAIRS, OBJECTIVES = "tests/judge/test_custom.py", "tests/judge/test_objectives.py"
@@ -309,6 +310,15 @@ PLANTS = (
     Plant("code that the plan spares is a failure", FAILURES, "if f\"{_NOT}{code}\" in self.http:", "if False:", (METRICS,), only="memory"),
     Plant("no answer counts only where it is listed", FAILURES, "code == NO_ANSWER or (", "(", ("tests/model/test_failures.py",)),
     Plant("plan hides a dead canary", "canaryd/metrics/parse.py", "unreachable = Failures(grpc=(*sought.grpc_failures, UNAVAILABLE))", "unreachable = sought.failures", (METRICS,), only="memory"),
+    Plant("where ends its quotes", "canaryd/metrics/promql.py", 'f",{label}={text(values[0])}" if len', 'f",{label}=\\"{values[0]}\\"" if len', ("tests/metrics/test_promql.py",)),
+    Plant("where restricts one side only", "canaryd/metrics/parse.py", "of_plan = _by_side(_checked(answers.counted, \"requests\"), sought) if sought.where else sides", "of_plan = {**sides, \"canary\": _by_side(answers.counted, sought)[\"canary\"]} if sought.where else sides", (METRICS,), only="memory"),
+    Plant("share asked of the requests that count", "canaryd/model/cells.py", "return self.canary.requests if self.whole is None else self.whole[1]", "return self.canary.requests", (PORTIONS,)),
+    Plant("check counts what all count", "canaryd/judge/verdict.py", "    if check.apart:\n", "    if False:\n", (PORTIONS,)),
+    Plant("route's check takes the whole's share", "canaryd/judge/shares.py", "check.compare and check.apart and", "False and", (PORTIONS,)),
+    Plant("route without a request passes", "canaryd/judge/readings.py", "if check.apart and not one.level.seconds:", "if False:", (PORTIONS,)),
+    Plant("rare route is proven or nothing is", "canaryd/model/check.py", "self.metric in _ALLOWED and not self.apart", "self.metric in _ALLOWED", (PORTIONS,)),
+    Plant("route's bursts are the service's", "canaryd/judge/portions.py", "return replace(one, failing=scattered(", "return replace(one, note=\"\") or (scattered(", (PORTIONS,)),
+    Plant("refused part costs the cell", "canaryd/metrics/prometheus.py", "            return str(error)\n        return f\"Prometheus gave a partial answer: {answer.partial}\" if answer.partial else answer.rows\n\n    def _number", "            raise\n        return f\"Prometheus gave a partial answer: {answer.partial}\" if answer.partial else answer.rows\n\n    def _number", ("tests/metrics/test_prometheus.py",)),
     Plant("failures without a workload ignored", "canaryd/metrics/parse.py", "_workload(row) == UNKNOWN and unreachable.", "False and unreachable.", (METRICS,), only="memory"),
     Plant("injected delays counted as latency", "canaryd/metrics/parse.py", " and not {\"FI\", \"DI\"} & _flags(row)", "", (METRICS,), only="memory"),
     Plant("sign of the e-value", "canaryd/judge/errors.py", "- allowance * bet[2]", "+ allowance * bet[2]", (JUDGE,)),
@@ -362,7 +372,7 @@ PLANTS = (
     judge("sign of the unattributed e-value", "unattributed", "count * log1p(bet) - most * bet", "count * log1p(bet) + most * bet", E_VALUES),
     judge("no unattributed failure is allowed", "unattributed", "return sent(cell) * ALLOWED + usual(cell, history)", "return usual(cell, history)", E_VALUES),
     judge("unattributed failures of before forgotten", "unattributed", "sent(cell) * ALLOWED + usual(cell, history)", "sent(cell) * ALLOWED", E_VALUES, VERDICT),
-    judge("stable's share of unattributed failures charged", "unattributed", "    if cell.stable.requests < stable_expected / 2:\n        return 0.0\n", "", VERDICT),
+    judge("stable's share of unattributed failures charged", "unattributed", "    if cell.all_stable < stable_expected / 2:\n        return 0.0\n", "", VERDICT),
     # the judge: mass and capital
     judge("mass laid twice", "mixture", "return Wager(wager.unspent - mass, split, tuple(laid))", "return Wager(wager.unspent, split, tuple(laid))", E_VALUES),
     judge("first mass is of one, not of what is left", "mixture", "return wager.unspent * FIRST", "return FIRST", E_VALUES),
@@ -373,7 +383,7 @@ PLANTS = (
     judge("shares of the evidence above one", "shares", "rest = 1 - UNATTRIBUTED_SHARE\n", "rest = 1.0\n", VERDICT),
     judge("errors grow before mass is laid", "comparison", "    wager = lay(one.wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n    wager = grow(wager, errors.harm(failed, requests, check.accepted, by))\n", "    wager = grow(one.wager, errors.harm(failed, requests, check.accepted, by))\n    wager = lay(wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n", VERDICT),
     # the judge: order of update
-    judge("history before the bets", "verdict", "    if cell.split != NOTHING:\n        state = _judged(analysis, state, cell)\n    return replace(state, history=_learned(replace(state.history, rates=rates), cell))", "    state = replace(state, history=_learned(replace(state.history, rates=rates), cell))\n    return _judged(analysis, state, cell) if cell.split != NOTHING else state", ARITHMETIC),
+    judge("history before the bets", "verdict", "    if cell.split != NOTHING:\n        state = _judged(analysis, state, cell)\n    checks = tuple(portions.learned(one, cell) for one in state.checks)\n    return replace(state, checks=checks, history=_learned(replace(state.history, rates=rates), cell))", "    state = replace(state, history=_learned(replace(state.history, rates=rates), cell))\n    return _judged(analysis, state, cell) if cell.split != NOTHING else state", ARITHMETIC),
     judge("bets have seen the outcomes", "verdict", "_checked(analysis, check, one, cell, state.history, warm)\n", "_checked(analysis, check, one, cell, _learned(state.history, cell), warm)\n", ARITHMETIC),
     judge("objectives have seen the outcomes", "verdict", "comparison.scatter_of(check, history)", "comparison.scatter_of(check, _learned(history, cell))", ARITHMETIC),
     judge("unattributed failures of the cell excuse themselves", "verdict", "    if cell.split == NOTHING and cell.segment", "    if cell.segment", ARITHMETIC),

@@ -67,7 +67,7 @@ def followed(analysis: Analysis, exposure: Exposure, cell: Cell) -> Exposure:
     """
     if not cell.settled or cell.split == NOTHING:
         return exposure
-    sent, total = cell.canary.requests + cell.unattributed, _total(cell)
+    sent, total = cell.all_canary + cell.unattributed, _total(cell)
     if not total:
         return exposure
     upward = compares(analysis)
@@ -157,7 +157,7 @@ def _holds(exposure: Exposure) -> bool:
 
 def _begun(exposure: Exposure, cell: Cell) -> Exposure:
     """The share from the first cell that counts: what is told of it is told from here."""
-    sent, total = cell.canary.requests + cell.unattributed, _total(cell)
+    sent, total = cell.all_canary + cell.unattributed, _total(cell)
     here = {caller.client: (caller.canary, caller.requests) for caller in cell.callers}
     return replace(
         exposure,
@@ -281,7 +281,7 @@ def _figures(counts: tuple[float, float]) -> str:
 
 
 def _total(cell: Cell) -> float:
-    return cell.canary.requests + cell.unattributed + cell.stable.requests
+    return cell.all_canary + cell.unattributed + cell.all_stable
 
 
 def _add(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:

@@ -39,6 +39,14 @@ def fault(cell: Cell) -> str:
             return f"more errors of {name} ({number(counts.errors)}) than requests ({number(counts.requests)})"
         if not _fits(counts, cell.bounds_ms):
             return f"{len(counts.buckets)} buckets of {name} for {len(cell.bounds_ms)} bounds"
+    for one in cell.portions:
+        for counts in (one.stable, one.canary):
+            if not (_countable(counts.requests) and _countable(counts.errors)):
+                return f"counts of {one.check} that are not numbers between 0 and {HUGE:.0e}"
+            if counts.errors > counts.requests * (1 + ROUNDING):
+                return f"more errors of {one.check} ({number(counts.errors)}) than requests ({number(counts.requests)})"
+    if not all(map(_countable, cell.whole or ())):
+        return f"totals that are not numbers between 0 and {HUGE:.0e}"
     if not (_countable(cell.unattributed) and _countable(cell.others)):
         return "failures without a version that are not numbers"
     if not all(map(_countable, chain(*((one.stable, one.canary, one.no_cluster) for one in cell.callers)))):
@@ -78,7 +86,7 @@ def implausible(cell: Cell, rates: tuple[float, ...]) -> str:
 
 def rate_of(cell: Cell) -> float:
     """All requests of a cell per second."""
-    return (cell.stable.requests + cell.canary.requests + cell.unattributed) / cell.seconds
+    return (cell.all_stable + cell.all_canary + cell.unattributed) / cell.seconds
 
 
 def remembered(rates: tuple[float, ...], cell: Cell) -> tuple[float, ...]:

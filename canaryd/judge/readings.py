@@ -16,6 +16,7 @@ from canaryd.model.evidence import Evidence, Reading
 from canaryd.model.judgement import CheckState, JudgeState, Tally
 from canaryd.model.plan import Analysis, Check
 from canaryd.model.traffic import Split
+from canaryd.model.where import both
 
 UNATTRIBUTED = "unattributed failures"
 TELLING = 0.2
@@ -61,10 +62,12 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
 
 
 def _unmeasured(analysis: Analysis, state: JudgeState) -> str:
-    """The first check on a query's values that has had none in this segment, and why; or an empty text."""
+    """The first check of a query or counts of its own that has had none in this segment, and why; or an empty text."""
     for check, one in zip(analysis.checks, state.checks, strict=True):
         if check.metric == "promql" and not one.valued.level.cells:
             return f"{check.name}: {one.waiting or 'no value yet'}"
+        if check.apart and not one.level.seconds:
+            return f"{check.name}: {one.waiting or 'no requests yet'}"
     return ""
 
 
@@ -75,19 +78,21 @@ def words_of(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     place = comparison.place_shown(check, one, rising)
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
     when = wording.window(tally, str(Split(state.split)), rising)
+    named = check.name + wording.of_those(both(analysis.where, check.where))
+    counted = wording.counted(analysis.failures_of(check))
     if check.compare and check.metric == "error-rate":
-        return wording.errors(check.name, canary, stable, when, tally.causes) + wording.counted(analysis.failures)
+        return wording.errors(named, canary, stable, when, tally.causes) + counted
     if check.compare:
         bound = state.history.bounds[place] if state.history.bounds else 0.0
-        return wording.latency(check.name, bound, canary, stable, when) if bound else f"{check.name}: no buckets yet"
+        return wording.latency(named, bound, canary, stable, when) if bound else f"{check.name}: no buckets yet"
     if check.metric == "error-rate":
         at_most = f"at most {wording.share(check.at_most or 0.0)} may{wording.hard_limit(check.hard_limit)}"
-        return wording.objective(check.name, "failed", canary, at_most, when) + wording.counted(analysis.failures)
+        return wording.objective(named, "failed", canary, at_most, when) + counted
     asked = within_ms(check)
     at = objectives.place_of(state.history.bounds, asked)
     judged_at = asked if at is None else state.history.bounds[at]
     words = wording.objective(
-        check.name,
+        named,
         f"took longer than {wording.duration(judged_at)}",
         canary,
         f"at least {wording.share(check.at_least or 0.0)} must be within {wording.duration(asked)}"
@@ -122,9 +127,9 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     tally = one.rise if rising else one.level
     sentence = words_of(analysis, check, one, state, tally, rising)
     bound = 1 / (analysis.alpha * share)
-    proof = comparison.proof_of(one.proof) if check.compare else 1.0
+    proof = comparison.proof_of(one.proof) if check.proves else 1.0
     sentence += f"; evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
-    if check.compare:
+    if check.proves:
         sentence += f", of no harm {wording.evidence(proof)} (bound {wording.evidence(1 / analysis.beta)})"
     at_most = errors.at_most(one.excess, analysis.beta)
     telling = at_most is not None and at_most < TELLING and proof < 1 / analysis.beta
@@ -132,7 +137,9 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     sentence += f"; {known}" if known else ""
     if check.compare:
         what = "failures" if check.metric == "error-rate" else "slow requests"
-        sentence += wording.scatter(what, over_time(scatter_of(check, state.history)), analysis.clump)
+        sentence += wording.scatter(
+            what, over_time(one.failing if check.apart else scatter_of(check, state.history)), analysis.clump
+        )
     if one.waiting:
         sentence += f"; not judged now: {one.waiting}"
     if one.note:
@@ -151,7 +158,7 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         proof=proof,
         sentence=sentence,
         harm_bound=bound,
-        proof_bound=1 / analysis.beta if check.compare else 0.0,
+        proof_bound=1 / analysis.beta if check.proves else 0.0,
         at_most=at_most,
         holds=bool(check.compare) or (harm < hold and place_known(check, state.history.bounds)),
         known=known,

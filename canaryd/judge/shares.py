@@ -11,8 +11,9 @@ from canaryd.model.plan import Analysis, Check
 HOLD = 3.0
 """Evidence of harm at which the weight may not rise, far below the bound of a rollback."""
 UNATTRIBUTED_SHARE, MINOR_SHARE = 0.05, 0.1
-"""Of the unattributed failures; of all objectives, and of all comparisons of values, where they are not alone."""
-MINOR = ("objective", "values")
+"""Of the unattributed failures; of all objectives, of all comparisons of values, and of all that count for themselves
+beside one that does not, where they are not alone."""
+MINOR = ("objective", "values", "apart")
 
 
 def hold_bound(analysis: Analysis) -> float:
@@ -26,7 +27,11 @@ def shares_of(analysis: Analysis) -> tuple[float, ...]:
 
     Errors and latency share equally what the others leave; too little traffic is no harm and has no share.
     """
-    kinds = [_kind(check) for check in analysis.checks]
+    plain = {check.metric for check in analysis.checks if check.compare and not check.apart}
+    kinds = [
+        "apart" if check.compare and check.apart and check.metric in plain else _kind(check)
+        for check in analysis.checks
+    ]
     major = {kind for kind in kinds if kind not in (*MINOR, "traffic")}
     minor = {kind for kind in kinds if kind in MINOR}
     rest = 1 - UNATTRIBUTED_SHARE

@@ -58,9 +58,9 @@ def charged(cell: Cell) -> float:
     """
     expected = sent(cell)
     stable_expected = _total(cell) - expected
-    if cell.stable.requests < stable_expected / 2:
+    if cell.all_stable < stable_expected / 2:
         return 0.0
-    return max(0.0, min(cell.unattributed, expected + sqrt(expected) - cell.canary.requests))
+    return max(0.0, min(cell.unattributed, expected + sqrt(expected) - cell.all_canary))
 
 
 def ours(cell: Cell, history: History) -> Cell:
@@ -112,4 +112,4 @@ def harm(cell: Cell, history: History) -> tuple[float, ...]:
 
 
 def _total(cell: Cell) -> float:
-    return cell.canary.requests + cell.stable.requests + cell.unattributed
+    return cell.all_canary + cell.all_stable + cell.unattributed

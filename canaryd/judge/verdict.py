@@ -22,6 +22,7 @@ from canaryd.judge import (
     guards,
     limits,
     objectives,
+    portions,
     readings,
     traffic,
     unattributed,
@@ -70,7 +71,8 @@ def advance(analysis: Analysis, state: JudgeState, cell: Cell | Gap) -> JudgeSta
     state = replace(_rebounded(analysis, state, cell), gap="", refused=False, cells=state.cells + 1)
     if cell.split != NOTHING:
         state = _judged(analysis, state, cell)
-    return replace(state, history=_learned(replace(state.history, rates=rates), cell))
+    checks = tuple(portions.learned(one, cell) for one in state.checks)
+    return replace(state, checks=checks, history=_learned(replace(state.history, rates=rates), cell))
 
 
 def _entered(state: JudgeState, cell: Cell | Gap) -> JudgeState:
@@ -128,7 +130,7 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     state = replace(state, exposure=followed)
     cell = replace(cell, settled=cell.settled and followed.since is not None)
     since = state.canary_since
-    if since is None and cell.canary.requests > 0:
+    if since is None and cell.all_canary > 0:
         since = cell.start
     warm = since is not None and cell.start >= since + analysis.warmup.total_seconds()
     checks = tuple(
@@ -154,6 +156,11 @@ def _checked(analysis: Analysis, check: Check, one: CheckState, cell: Cell, hist
         return custom.judged(check, one, cell, warm, analysis.window_of(check).total_seconds())
     if check.metric == "traffic":
         return traffic.judged(check, one, cell)
+    if check.apart:
+        its = portions.of(check, cell)
+        if isinstance(its, str):
+            return replace(one, waiting=its)
+        cell, history = its, replace(history, failing=one.failing)
     if check.compare:
         return comparison.judged(check, one, cell, history, warm, analysis.clump)
     clump = over_time(comparison.scatter_of(check, history)) or analysis.clump
@@ -240,7 +247,7 @@ def _learned(history: History, cell: Cell) -> History:
     """The history with the cell in it; called after everything that bets on the cell."""
     # A canary that was dead under a former run left failures behind, and no request to know it by.
     if cell.split == NOTHING and cell.segment != BEFORE:
-        requests = cell.stable.requests + cell.canary.requests + cell.unattributed
+        requests = cell.all_stable + cell.all_canary + cell.unattributed
         history = replace(
             history,
             quiet_requests=history.quiet_requests + requests,

@@ -10,6 +10,7 @@ from canaryd.model.check import HardLimit, Tolerance
 from canaryd.model.evidence import render_evidence
 from canaryd.model.failures import Failures, grpc_name
 from canaryd.model.judgement import Pairs, Tally
+from canaryd.model.where import Where, words
 
 evidence = render_evidence
 NAMED = 3
@@ -87,6 +88,11 @@ def _cause(name: str) -> str:
     if name.startswith("grpc"):
         return f"ended in gRPC status {grpc_name(name.removeprefix('grpc '))}"
     return CAUSES.get(name, f"answered {name}")
+
+
+def of_those(where: Where) -> str:
+    """Which requests a check is about, behind its name."""
+    return f" of {words(where)}" if where else ""
 
 
 def counted(failures: Failures) -> str:

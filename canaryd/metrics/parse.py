@@ -24,13 +24,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from canaryd.metrics.promql import KIND, UNINJECTED, names_host
-from canaryd.model.cells import Caller, Cell, Counts, Gap, Sought, Window
+from canaryd.model.cells import Caller, Cell, Counts, Gap, Portion, Sought, Window
 from canaryd.model.failures import UNAVAILABLE, Failures
 
 UNKNOWN = "unknown"  # Istio's word for a peer that it has no metadata of
@@ -62,6 +62,9 @@ class Answers:
     durations: tuple[Row, ...]
     scrapes: tuple[Row, ...]
     pods: tuple[Row, ...] = ()
+    counted: tuple[Row, ...] = ()
+    apart: tuple[tuple[Row, ...] | str, ...] = ()
+    """For each of ``Sought.apart`` its own rows, or why there are none; whatever it is for what counts as all do."""
 
 
 class Torn(ValueError):  # noqa: N818  # it becomes a gap, not an error
@@ -122,7 +125,7 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
     if why:
         return gap(window, why)
     counted = [row for row in of_hosts if "FI" not in _flags(row)]
-    sides = {side: [row for row in counted if _side(row, sought) == side] for side in ("stable", "canary")}
+    sides = _by_side(of_hosts, sought)
     unreachable = Failures(grpc=(*sought.grpc_failures, UNAVAILABLE))
     strange = [row for row in counted if _side(row, sought) == "other"]
     nameless = [row for row in strange if _workload(row) == UNKNOWN and unreachable.among(row.labels)]
@@ -133,6 +136,8 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
     others = _total(strange) - _total(nameless)
     if _total(counted) + unattributed == 0:
         return gap(window, f"no requests reached {_hosts(sought)} {_between(window)}")
+    all_stable, all_canary = (_total(sides[side]) for side in ("stable", "canary"))
+    of_plan = _by_side(_checked(answers.counted, "requests"), sought) if sought.where else sides
     bounds, buckets = _durations(sought, facts, _checked(answers.durations, "durations"))
     of_pods = answers.pods if all(math.isfinite(row.value) and row.value >= 0 for row in answers.pods) else ()
     pods = _pods(sought, of_pods)
@@ -143,8 +148,8 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
         window.split,
         window.settled,
         bounds,
-        _counts(sides["stable"], sought, buckets["stable"], pods["stable"]),
-        _counts(sides["canary"], sought, buckets["canary"], pods["canary"]),
+        _counts(of_plan["stable"], sought.failures, buckets["stable"], pods["stable"]),
+        _counts(of_plan["canary"], sought.failures, buckets["canary"], pods["canary"]),
         unattributed,
         others,
         without_cluster,
@@ -152,6 +157,8 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
         callers=_callers(sides, nameless, lost, strays),
         uninjected=_total(row for row in of_pods if row.labels.get(KIND) == UNINJECTED),
         former=window.former,
+        whole=(all_stable, all_canary) if sought.where else None,
+        portions=tuple(_portions(sought, of_plan, answers.apart)),
     )
 
 
@@ -200,10 +207,37 @@ def _side(row: Row, sought: Sought) -> Literal["stable", "canary", "other"]:
     return "other"
 
 
+def _by_side(found: Iterable[Row], sought: Sought) -> dict[str, list[Row]]:
+    """The rows of both sides, without what the mesh's own fault rule answered."""
+    sides: dict[str, list[Row]] = {"stable": [], "canary": []}
+    for row in found:
+        if (side := _side(row, sought)) != "other" and "FI" not in _flags(row):
+            sides[side].append(row)
+    return sides
+
+
+def _portions(
+    sought: Sought, of_plan: Mapping[str, Sequence[Row]], answers: Sequence[tuple[Row, ...] | str]
+) -> Iterator[Portion]:
+    """What checks count for themselves; one whose query got no answer knows why, and costs nobody else anything."""
+    for place, one in enumerate(sought.apart):
+        its = of_plan
+        if one.where != sought.where:
+            answer = answers[place] if place < len(answers) else "it was not asked"
+            if isinstance(answer, str):
+                yield Portion(one.check, why=answer)
+                continue
+            its = _by_side(_checked(answer, f"requests of {one.check}"), sought)
+        yield Portion(one.check, _counts(its["stable"], one.failures), _counts(its["canary"], one.failures))
+
+
 def _counts(
-    its: Sequence[Row], sought: Sought, buckets: tuple[float, ...], pods: tuple[tuple[float, float], ...]
+    its: Sequence[Row],
+    failures: Failures,
+    buckets: tuple[float, ...] = (),
+    pods: tuple[tuple[float, float], ...] = (),
 ) -> Counts:
-    errors = [row for row in its if sought.failures.among(row.labels)]
+    errors = [row for row in its if failures.among(row.labels)]
     causes: dict[str, list[Row]] = defaultdict(list)
     for row in errors:
         if row.value:

@@ -147,14 +147,16 @@ class Prometheus:
             raise Rejected(f"the metrics cannot tell stable from canary: both are workload {', '.join(sought.canary)}")
         queries = promql.queries(sought, window)
         deadline = time.monotonic() + self._timeout
-        asked = (queries.requests, queries.durations, queries.scrapes)
+        asked = (queries.requests, queries.durations, queries.scrapes, *filter(None, (queries.counted,)))
         needed = [self._ask(query, deadline, at=queries.at) for query in asked]
         partial = next((answer.partial for answer in needed if answer.partial), "")
         if partial:
             return parse.gap(window, f"Prometheus gave a partial answer: {partial}")
         pods = self._wanted(queries.pods, deadline, queries.at)
-        counts, durations, scrapes = (answer.rows for answer in needed)
-        cell = parse.cell(sought, window, parse.Answers(counts, durations, scrapes, pods))
+        counts, durations, scrapes, *counted = (answer.rows for answer in needed)
+        apart = tuple(self._portion(query, queries.at, deadline) for query in queries.apart)
+        answers = parse.Answers(counts, durations, scrapes, pods, counted[0] if counted else (), apart)
+        cell = parse.cell(sought, window, answers)
         if isinstance(cell, Gap):
             return cell
         return replace(cell, values=tuple(self._value(one, sought, queries.at, deadline) for one in sought.questions))
@@ -170,15 +172,20 @@ class Prometheus:
             return ()
         queries = promql.queries(sought, windows[0])
         deadline = time.monotonic() + 2 * self._timeout
-        asked = (queries.requests, queries.durations, queries.scrapes)
+        asked = (queries.requests, queries.durations, queries.scrapes, *filter(None, (queries.counted,)))
         needed = [self._ask_over(query, windows, deadline) for query in asked]
         if partial := next((partial for _, partial in needed if partial), ""):
             return tuple(parse.gap(window, f"Prometheus gave a partial answer: {partial}") for window in windows)
-        (counts, _), (durations, _), (scrapes, _) = needed
+        nothing: tuple[tuple[parse.Row, ...], ...] = ((),) * len(windows)
+        counts, durations, scrapes, *counted = (rows for rows, _ in needed)
         pods = self._wanted_over(queries.pods, windows, deadline)
+        apart = [self._wanted_over(query, windows, deadline) if query else nothing for query in queries.apart]
+        of_plan = counted[0] if counted else nothing
+        each = zip(counts, durations, scrapes, pods, of_plan, strict=True)
+        its = zip(*apart, strict=True) if apart else nothing
         return tuple(
-            parse.cell(sought, window, parse.Answers(*answers))
-            for window, *answers in zip(windows, counts, durations, scrapes, pods, strict=True)
+            parse.cell(sought, window, parse.Answers(*rows, tuple(own)))
+            for window, rows, own in zip(windows, each, its, strict=True)
         )
 
     def _wanted(self, query: str, deadline: float, at: str) -> tuple[parse.Row, ...]:
@@ -205,6 +212,14 @@ class Prometheus:
             return custom.value(question, canary, None)
         stable = self._number(custom.query(question, sought.stable, sought.namespace), at, deadline)
         return custom.value(question, canary, stable)
+
+    def _portion(self, query: str, at: str, deadline: float) -> tuple[parse.Row, ...] | str:
+        """The rows that a check counts for itself, or why there are none; nothing where it has no query."""
+        try:
+            answer = self._ask(query, deadline, at=at) if query else Answer(())
+        except CanarydError as error:
+            return str(error)
+        return f"Prometheus gave a partial answer: {answer.partial}" if answer.partial else answer.rows
 
     def _number(self, query: str, at: str, deadline: float) -> float | str:
         try:

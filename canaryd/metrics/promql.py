@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from canaryd.model.cells import Sought, Window
+from canaryd.model.where import Where
 
 REQUESTS = "istio_requests_total"
 BUCKETS = "istio_request_duration_milliseconds_bucket"
@@ -56,6 +57,9 @@ class Queries:
     scrapes: str
     pods: str
     at: str
+    counted: str = ""
+    apart: tuple[str, ...] = ()
+    """One for each of ``Sought.apart``, empty where it counts the same requests as all do."""
 
 
 def queries(sought: Sought, window: Window) -> Queries:
@@ -68,6 +72,8 @@ def queries(sought: Sought, window: Window) -> Queries:
         scrapes=scrapes(sought, length),
         pods=pods(sought, length),
         at=f"{end // 1000}.{end % 1000:03d}",
+        counted=counted(sought, sought.where, length) if sought.where else "",
+        apart=tuple(counted(sought, one.where, length) if one.where != sought.where else "" for one in sought.apart),
     )
 
 
@@ -79,6 +85,11 @@ def requests(sought: Sought, milliseconds: int) -> str:
     the raw Host header as the service, a gateway ``unknown``. Which of them are ours is for ``parse`` to say.
     """
     return sum_of_deltas((of_hosts(sought), _without_cluster(sought)), OUTCOME + CALL, milliseconds)
+
+
+def counted(sought: Sought, where: Where, milliseconds: int) -> str:
+    """Requests of both sides that have the labels ``where``, by outcome."""
+    return sum_of_deltas((of_sides(sought, where),), OUTCOME, milliseconds)
 
 
 def durations(sought: Sought, milliseconds: int) -> str:
@@ -162,13 +173,31 @@ def of_hosts(sought: Sought) -> str:
     return f'{REQUESTS}{{reporter="source",destination_service=~{_any_of(sought.hosts)}}}'
 
 
+def of_sides(sought: Sought, where: Where) -> str:
+    """The selector of what clients report about both sides, of requests with the labels ``where``."""
+    return (
+        f'{REQUESTS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}'
+        f"{matching(where)}}}"
+    )
+
+
+def matching(where: Where) -> str:
+    """Further matchers of a selector, each with a comma before it. What people wrote is text, never PromQL."""
+    return "".join(
+        f",{label}={text(values[0])}" if len(values) == 1 else f",{label}=~{_any_of(values)}" for label, values in where
+    )
+
+
 def _durations_of_sides(sought: Sought) -> str:
-    return f'{BUCKETS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}}}'
+    return (
+        f'{BUCKETS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}'
+        f"{matching(sought.where)}}}"
+    )
 
 
 def _at_the_pods(sought: Sought) -> str:
     # Not by service: at the pod it is the first one of several that the pod may be in.
-    return f'{REQUESTS}{{reporter="destination",{_sides(sought)}}}'
+    return f'{REQUESTS}{{reporter="destination",{_sides(sought)}{matching(sought.where)}}}'
 
 
 def _uninjected(sought: Sought) -> str:

@@ -14,6 +14,7 @@ from typing import Literal
 from canaryd.model.duration import render_seconds
 from canaryd.model.failures import Failures
 from canaryd.model.traffic import NOTHING, Split
+from canaryd.model.where import Where
 
 BEFORE = -1
 """The segment of cells from before the evidence: what stable did, and nothing of the canary."""
@@ -78,6 +79,16 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class Portion:
+    """What one check counts for itself: some of the requests, or other failures; ``why`` that is not known."""
+
+    check: str
+    stable: Counts = Counts(0.0, 0.0)
+    canary: Counts = Counts(0.0, 0.0)
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """
     Counts of both sides in [start, end), in Unix seconds, under one split.
@@ -90,7 +101,9 @@ class Cell:
     ``values`` are those of the checks that have a query. ``callers`` are the clients, the largest first, where they are
     known. ``uninjected`` are requests that the pods of both sides counted from callers without a sidecar: no client
     counts those. ``former`` is the last other split before this one, None where there was none: what callers that have
-    not heard of the new weight still meet.
+    not heard of the new weight still meet. ``whole`` are all requests of (stable, canary) where the plan counts only
+    some of them in ``stable`` and ``canary``, else None: shares and totals are of these. ``portions`` are what checks
+    count for themselves.
     """
 
     segment: int
@@ -109,11 +122,23 @@ class Cell:
     callers: tuple[Caller, ...] = ()
     uninjected: float = 0.0
     former: Split | None = None
+    whole: tuple[float, float] | None = None
+    portions: tuple[Portion, ...] = ()
     kind: Literal["cell"] = "cell"
 
     @property
     def seconds(self) -> float:
         return self.end - self.start
+
+    @property
+    def all_stable(self) -> float:
+        """Requests to stable, whatever the plan counts of them."""
+        return self.stable.requests if self.whole is None else self.whole[0]
+
+    @property
+    def all_canary(self) -> float:
+        """The same of the canary."""
+        return self.canary.requests if self.whole is None else self.whole[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +235,15 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """What a check counts for itself: which requests, and which of their ends are failures."""
+
+    check: str
+    where: Where
+    failures: Failures
+
+
+@dataclass(frozen=True, slots=True)
 class Sought:
     """
     Whose requests are counted, and what is asked beside.
@@ -218,7 +252,7 @@ class Sought:
     ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are failures, and
     ``http_failures`` the HTTP answers (``model/failures.py``). ``source`` is the Prometheus that is asked, by its name
     in the settings, empty for the one without a name; ``asker`` the namespace of the plan, which has to be allowed to
-    ask it.
+    ask it. ``where`` says which requests are counted, ``apart`` what checks count for themselves.
     """
 
     hosts: tuple[str, ...]
@@ -231,6 +265,8 @@ class Sought:
     source: str = ""
     asker: str = ""
     http_failures: tuple[str, ...] = Failures().http
+    where: Where = ()
+    apart: tuple[Apart, ...] = ()
 
     @property
     def failures(self) -> Failures:

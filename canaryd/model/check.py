@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from canaryd.model.failures import GrpcFailures, HttpFailures
 from canaryd.model.part import Amount, Name, Part, PositiveDuration, Quantity, Text
+from canaryd.model.where import PlanWhere
 
 VARIABLES = ("workload", "namespace", "window")
 """What a query may name as ``${...}``."""
@@ -53,8 +55,10 @@ _ACCEPTED = {
     "promql": Tolerance(times=1.1, plus=Amount(0)),
 }
 _ALLOWED = {"error-rate": Tolerance(times=1.5, plus=0.0015), "latency": Tolerance(times=1.25, plus=0.005)}
+_OWN = {"where", "http_failures", "grpc_failures"}
+"""What makes a check count for itself."""
 _KEYS = {
-    "error-rate": {"compare", "tolerance", "margin", "at_most", "hard_limit"},
+    "error-rate": {*_OWN, "compare", "tolerance", "margin", "at_most", "hard_limit"},
     "latency": {"compare", "tolerance", "margin", "within", "at_least", "hard_limit"},
     "traffic": {"at_least"},
     "promql": {"compare", "tolerance", "margin", "at_most", "at_least", "query", "direction", "window"},
@@ -96,6 +100,13 @@ class Check(Part):
     ``${window}``."""
     direction: Literal["higher", "lower", "either"] = "higher"
     """For promql with ``compare``: which difference from stable is worse."""
+    where: PlanWhere = ()
+    """For error-rate: only requests with these labels, on both sides, such as `{request_operation: /checkout}`; beside
+    ``analysis.where``. Like the next two it makes the check count for itself: part of the proof only with a margin."""
+    http_failures: HttpFailures | None = None
+    """For error-rate: other HTTP answers than ``analysis.httpFailures``."""
+    grpc_failures: GrpcFailures | None = None
+    """For error-rate: other gRPC statuses than ``analysis.grpcFailures``."""
     window: PositiveDuration | None = None
     """For promql: how much time a value speaks of; values closer together count once. Default: four scrapes, or a cell
     where that is longer."""
@@ -168,7 +179,13 @@ class Check(Part):
     @property
     def proves(self) -> bool:
         """Whether the check is part of the proof: it compares with stable, and it is known how much worse may pass."""
-        return self.compare is not None and (self.margin is not None or self.metric in _ALLOWED)
+        usually = self.metric in _ALLOWED and not self.apart
+        return self.compare is not None and (self.margin is not None or usually)
+
+    @property
+    def apart(self) -> bool:
+        """Whether the check counts for itself."""
+        return any(getattr(self, name) != type(self).model_fields[name].default for name in _OWN)
 
     @property
     def longest_range(self) -> float:

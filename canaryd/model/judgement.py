@@ -88,30 +88,6 @@ class Valued:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckState:
-    """
-    One check.
-
-    ``level`` counts since the present segment began; ``rise`` counts since the evidence of harm last stood at or below
-    1, which is the stretch that a failure is about. ``excess`` holds a pair of sums for each bet of the proof, over all
-    cells, from which it is read how much more the canary fails at most. ``waiting`` says why the last cell was not
-    judged, ``note`` what a person should know of the evidence; both are empty when there is nothing to say. ``recent``
-    are (start, requests, bad ones) of the last cells, for a hard limit; ``valued`` is for values without counts.
-    """
-
-    name: str
-    wager: Wager = Wager()
-    proof: Proof = Proof()
-    level: Tally = Tally()
-    rise: Tally = Tally()
-    excess: tuple[tuple[float, float], ...] = ()
-    waiting: str = ""
-    note: str = ""
-    recent: tuple[tuple[float, float, float], ...] = ()
-    valued: Valued = Valued()
-
-
-@dataclass(frozen=True, slots=True)
 class Scatter:
     """
     How stable varies from one stretch of at least ``span`` seconds to the next.
@@ -137,6 +113,32 @@ class Scatter:
 Scatters = tuple[Scatter, Scatter]
 """From cell to cell, and from minute to minute: a hiccup that lasts a minute is no scatter between cells of 15 s."""
 SCATTERS: Scatters = (Scatter(), Scatter(span=60.0))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckState:
+    """
+    One check.
+
+    ``level`` counts since the present segment began; ``rise`` counts since the evidence of harm last stood at or below
+    1, which is the stretch that a failure is about. ``excess`` holds a pair of sums for each bet of the proof, over all
+    cells, from which it is read how much more the canary fails at most. ``waiting`` says why the last cell was not
+    judged, ``note`` what a person should know of the evidence; both are empty when there is nothing to say. ``recent``
+    are (start, requests, bad ones) of the last cells, for a hard limit; ``valued`` is for values without counts, and
+    ``failing`` tells how stable's failures scatter in a check that counts for itself.
+    """
+
+    name: str
+    wager: Wager = Wager()
+    proof: Proof = Proof()
+    level: Tally = Tally()
+    rise: Tally = Tally()
+    excess: tuple[tuple[float, float], ...] = ()
+    waiting: str = ""
+    note: str = ""
+    recent: tuple[tuple[float, float, float], ...] = ()
+    valued: Valued = Valued()
+    failing: Scatters = SCATTERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from canaryd.model.cells import Pace, Question, Sought
+from canaryd.model.cells import Apart, Pace, Question, Sought
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, parse_duration, render_duration
@@ -38,6 +38,7 @@ from canaryd.model.problem import Problem, Refused
 from canaryd.model.reading import LONGEST as LONGEST
 from canaryd.model.reading import content_of, problems_of, shown
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split, Version
+from canaryd.model.where import PlanWhere, both
 
 LAST_COMPARATIVE = Split.percent(50)
 """Promotion needs proof gathered at this split or above."""
@@ -227,6 +228,9 @@ class Analysis(Part):
     grpc_failures: GrpcFailures = SERVER
     """gRPC statuses that are failures, whatever the HTTP status says: numbers or names such as `UNAVAILABLE`, `server`
     for those of the default, `any`, and `not NOT_FOUND` for one that is none."""
+    where: PlanWhere = ()
+    """Only requests with these labels are counted, on both sides alike, such as `{request_operation: /checkout}`; a
+    list of values is any of them. Whether callers meet the weight is still asked of all requests."""
     checks: Annotated[tuple[Check, ...], Field(min_length=1)] = (
         Check(name="errors", metric="error-rate", compare="stable"),
         Check(name="latency", metric="latency", compare="stable"),
@@ -274,12 +278,25 @@ class Analysis(Part):
             ),
             source=self.prometheus,
             asker=asker,
+            where=self.where,
+            apart=tuple(
+                Apart(check.name, both(self.where, check.where), self.failures_of(check))
+                for check in self.checks
+                if check.apart
+            ),
         )
 
     @property
     def failures(self) -> Failures:
         """What counts as a failure."""
         return Failures(self.http_failures, self.grpc_failures)
+
+    def failures_of(self, check: Check) -> Failures:
+        """What counts as a failure for ``check``: its own word, or the plan's."""
+        return Failures(
+            self.http_failures if check.http_failures is None else check.http_failures,
+            self.grpc_failures if check.grpc_failures is None else check.grpc_failures,
+        )
 
     def settle_for(self, pace: Pace = UNKNOWN_PACE) -> timedelta:
         """

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from canaryd.model.finding import Finding
+from canaryd.model.where import Where
 
 LATELY = 3600.0
 """Seconds back in which requests count as of now."""
@@ -40,6 +41,20 @@ class Served:
     namespace: str
     rate: float
     failing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """
+    What the labels ``where`` of a plan leave: of ``all_`` requests a second so many are ``counted``.
+
+    ``without`` are the callers none of whose requests have these labels.
+    """
+
+    where: Where
+    all_: float
+    counted: float
+    without: tuple[Caller, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +96,8 @@ class Heard:
     alone. ``reporters`` are those that count requests to the hosts at all: ``source``, ``destination``, ``waypoint``.
     ``interval``: seconds from scrape to scrape of the callers, 0 where that could not be learned. ``clusters`` are the
     clusters whose series there are, where there are several; ``scrapers`` by how many ways the same pod is scraped at
-    most, 0 where that is not known. ``probed`` is what makes this Prometheus useless for the plan; ``missed`` what it
-    did not answer, each with the reason.
+    most, 0 where that is not known. ``counted`` says what each ``where`` of the plan leaves. ``probed`` is what makes
+    this Prometheus useless for the plan; ``missed`` what it did not answer, each with the reason.
     """
 
     callers: tuple[Caller, ...] = ()
@@ -99,6 +114,7 @@ class Heard:
     clusters: tuple[str, ...] = ()
     scrapers: int = 0
     istiod: Istiod = Istiod()
+    counted: tuple[Counted, ...] = ()
     probed: tuple[Finding, ...] = ()
     missed: tuple[tuple[str, str], ...] = ()
 

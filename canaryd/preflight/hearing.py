@@ -79,6 +79,9 @@ def _heard(sought: Sought, asking: _Asking, probed: tuple[Finding, ...]) -> Hear
     pods, uninjected = questions.arrived(asking.rows(AT_THE_PODS, questions.arrivals(hosts, served, recent)), recent)
     histograms, native = questions.histograms(asking.rows(DURATIONS, questions.buckets(hosts)))
     places = asking.rows("where it is scraped", questions.places(hosts))
+    wheres = tuple(dict.fromkeys(filter(None, (sought.where, *(one.where for one in sought.apart)))))
+    matched = asking.rows("which requests are counted", questions.matched(hosts, wheres, recent)) if wheres else ()
+    heard_of = bool(outcomes) and not any(what == "which requests are counted" for what, _ in asking.missed)
     control = asking.rows("istiod's own metrics", questions.control())
     return Heard(
         callers=questions.callers(calls, lately),
@@ -94,6 +97,7 @@ def _heard(sought: Sought, asking: _Asking, probed: tuple[Finding, ...]) -> Hear
         clusters=questions.clusters(places),
         scrapers=questions.scrapers(places),
         istiod=questions.istiod(control),
+        counted=questions.counted(matched, wheres, recent) if heard_of else (),
         probed=probed,
         missed=tuple(asking.missed),
     )

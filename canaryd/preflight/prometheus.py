@@ -14,6 +14,7 @@ from canaryd.metrics.promql import BUCKETS, REQUESTS
 from canaryd.model import codes
 from canaryd.model.duration import render_duration, render_seconds
 from canaryd.model.finding import Code, Finding, Level
+from canaryd.model.where import Where, both, words
 from canaryd.preflight.heard import AT_THE_PODS, DURATIONS, Caller, Histogram
 from canaryd.preflight.kinds import TELEMETRIES
 from canaryd.preflight.overrides import DURATIONS as DURATIONS_METRIC
@@ -98,8 +99,26 @@ CELL_SHORTER_THAN_SCRAPE = Code(
     "The callers are scraped less often than once in a cell, so that some cells are gaps and steps take longer.",
     "Set `spec.analysis.scrape` to the interval that was found, and `spec.analysis.cell` to that or more.",
 )
+WHERE_LABEL_MISSING = Code(
+    "WhereLabelMissing",
+    "error",
+    "The plan counts only requests with a label (`where`) that the callers' series do not have; for every caller it is "
+    "an error, for some of them a warning: what those send is left out on both sides.",
+    "Add the label by a Telemetry object that reaches the callers' proxies (`tagOverrides` with mode CLIENT: the "
+    "command, with your own expression); or take `where` out.",
+)
+WHERE_COUNTS_NOTHING = Code(
+    "WhereCountsNothing",
+    "warning",
+    "The label of a `where` is there, and no request of the last minutes has the value that the plan wants. A step "
+    "without a single such request to the canary does not pass.",
+    "Correct the value; or wait until there are such requests.",
+    transient=True,
+)
 
 CODES = (
+    WHERE_LABEL_MISSING,
+    WHERE_COUNTS_NOTHING,
     HEARD_IN_PART,
     BUCKETS_DIFFER,
     BUCKET_TOO_COARSE,
@@ -129,6 +148,7 @@ CONSEQUENCES = {
 GRPC = ("request_protocol", "grpc_response_status")
 METRICS = {DURATIONS_METRIC: BUCKETS.removesuffix("_bucket")}
 NAMED = 3
+ROUNDING = 1e-6
 
 
 def check(survey: Survey) -> Iterator[Finding]:
@@ -146,6 +166,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     if not heard.served:
         return
     yield from _unlabelled(survey, {one.tag for one in telemetry})
+    yield from _left_out(survey)
     yield from _bounds(survey)
     if not heard.histograms and DURATIONS not in dict(heard.missed):
         yield from _without_durations(survey)
@@ -222,6 +243,51 @@ def _unlabelled(survey: Survey, known: set[str]) -> Iterator[Finding]:
         level: Level = "error" if _is_vital(survey, label) else "warning"
         sentence = f"no series of {_listed(survey.hosts)} has the label {label}: {follows}"
         yield codes.LABEL_MISSING.at(REQUESTS, sentence, level=level)
+
+
+def _left_out(survey: Survey) -> Iterator[Finding]:
+    """What each ``where`` of the plan leaves of the requests of late."""
+    for one in survey.heard.counted:
+        if not one.all_:
+            continue
+        place, names = _place_of(survey, one.where), ", ".join(label for label, _ in one.where)
+        lacking = sum(caller.rate for caller in one.without)
+        if one.without:
+            everybody = lacking >= one.all_ * (1 - ROUNDING)
+            who = "any caller" if everybody else _listed(map(str, one.without))
+            follows = "nothing would be counted" if everybody else f"{lacking / one.all_:.0%} of them would not count"
+            said = f"{names}: no request of {who} to {_listed(survey.hosts)} has it, so that {follows}"
+            command = _tagging(one.without[0].namespace, one.where)
+            yield WHERE_LABEL_MISSING.at(place, said, command, level="error" if everybody else "warning")
+            if everybody:
+                continue
+        if not one.counted:
+            said = f"no request to {_listed(survey.hosts)} of the last minutes has {words(one.where)}"
+            yield WHERE_COUNTS_NOTHING.at(place, said)
+
+
+def _place_of(survey: Survey, where: Where) -> str:
+    analysis = survey.plan.spec.analysis
+    own = (
+        f"spec.analysis.checks.{place}.where"
+        for place, one in enumerate(analysis.checks)
+        if one.apart and both(analysis.where, one.where) == where
+    )
+    return "spec.analysis.where" if analysis.where == where else next(own, "spec.analysis.where")
+
+
+def _tagging(namespace: str, where: Where) -> str:
+    """The command that has the proxies of a namespace add the labels; what they are taken from is for a person."""
+    tags = ", ".join(f'{label}: {{value: "request.url_path"}}' for label, _ in where)
+    return (
+        "kubectl apply -f - <<'EOF'\n"
+        "apiVersion: telemetry.istio.io/v1\n"
+        "kind: Telemetry\n"
+        f"metadata: {{name: canary-labels, namespace: {namespace}}}\n"
+        "spec: {metrics: [{providers: [{name: prometheus}], overrides: "
+        f"[{{match: {{mode: CLIENT}}, tagOverrides: {{{tags}}}}}]}}]}}\n"
+        "EOF"
+    )
 
 
 def _bounds(survey: Survey) -> Iterator[Finding]:

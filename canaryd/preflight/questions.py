@@ -15,7 +15,8 @@ from canaryd.metrics import promql
 from canaryd.metrics.parse import Row
 from canaryd.metrics.promql import BUCKETS, CALL, KIND, OUTCOME, REQUESTS
 from canaryd.model.failures import Failures
-from canaryd.preflight.heard import LATELY, UNKNOWN, Caller, Histogram, Istiod, Served
+from canaryd.model.where import Where
+from canaryd.preflight.heard import LATELY, UNKNOWN, Caller, Counted, Histogram, Istiod, Served
 
 DURATIONS = BUCKETS.removesuffix("_bucket")
 SPANS = (round(LATELY), 600, 300, 60, 15)
@@ -142,6 +143,49 @@ def arrived(found: Sequence[Row], seconds: int) -> tuple[float | None, float]:
         return None, 0.0
     strange = [row for row in _numbers(found) if row.labels.get("source_workload", UNKNOWN) == UNKNOWN]
     return sum(row.value for row in _numbers(found)) / seconds, sum(row.value for row in strange) / seconds
+
+
+def matched(hosts: Iterable[str], wheres: Sequence[Where], seconds: int) -> str:
+    """
+    For each of ``wheres``, by caller: requests at all, those that have its labels, and those that it counts.
+
+    The rows are named by its place and by what they are (``0 labelled``).
+    """
+    by = "sum by (source_workload, source_workload_namespace)"
+
+    def rows(name: str, more: str) -> str:
+        series = about(hosts).removesuffix("}") + more + "}"
+        return _named(name, f"{by} ({promql.delta(series, seconds * 1000)})")
+
+    return " or ".join(
+        row
+        for place, where in enumerate(wheres)
+        for row in (
+            rows(f"{place} all", ""),
+            rows(f"{place} labelled", "".join(f',{label}!=""' for label, _ in where)),
+            rows(f"{place} counted", promql.matching(where)),
+        )
+    )
+
+
+def counted(found: Sequence[Row], wheres: Sequence[Where], seconds: int) -> tuple[Counted, ...]:
+    """What :func:`matched` says of each of ``wheres``."""
+    sums: dict[str, dict[tuple[str, str], float]] = defaultdict(lambda: defaultdict(float))
+    for row in _numbers(found):
+        sums[row.labels.get(KIND, "")][_caller(row)] += row.value
+    return tuple(
+        Counted(
+            where,
+            sum(sums[f"{place} all"].values()) / seconds,
+            sum(sums[f"{place} counted"].values()) / seconds,
+            tuple(
+                Caller(*caller, requests / seconds)
+                for caller, requests in sorted(sums[f"{place} all"].items(), key=lambda one: (-one[1], one[0]))
+                if requests > 0 and not sums[f"{place} labelled"].get(caller)
+            ),
+        )
+        for place, where in enumerate(wheres)
+    )
 
 
 def buckets(hosts: Iterable[str]) -> str:

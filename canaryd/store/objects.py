@@ -35,6 +35,8 @@ Object = dict[str, Any]
 
 SCHEMA = 1
 """How a record's data is written."""
+RARE = ("whole", "portions")
+"""What few cells have, and what is left out of those that have not."""
 FULL_CELLS = 80
 """The newest cells, kept with all that was counted; twenty minutes in cells of 15 s."""
 MOST_CELLS = 12_000
@@ -228,8 +230,14 @@ def record_of(found: Mapping[str, Any]) -> Record:
 def _packed(run: Run) -> str:
     thin, full = _halves(run.cells)
     grid = _Grid.of(run)
+    whole = _RUN.dump_python(replace(run, cells=full), mode="json")
+    for cells in (whole["cells"], (whole["past"] or {}).get("cells") or ()):
+        for cell in cells:
+            for name in RARE:
+                if not cell.get(name):
+                    cell.pop(name, None)
     content = {
-        "run": _RUN.dump_python(replace(run, cells=full), mode="json"),
+        "run": whole,
         "thin": list(zip(*(_row(grid, cell) for cell in thin), strict=True)),  # by columns: these compress well
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
@@ -294,6 +302,8 @@ def _thin(cell: Cell | Gap) -> Cell | Gap:
         callers=(),
         uninjected=0.0,
         former=None,
+        whole=None,
+        portions=(),
         stable=_thin_counts(cell.stable),
         canary=_thin_counts(cell.canary),
         unattributed=round(cell.unattributed, 2),

@@ -14,7 +14,8 @@ from dataclasses import replace
 import pytest
 
 from canaryd.errors import Unavailable
-from canaryd.model.cells import Caller, Cell, Counts, Gap, Question, Sought, Value, Window
+from canaryd.model.cells import Apart, Caller, Cell, Counts, Gap, Question, Sought, Value, Window
+from canaryd.model.failures import Failures
 from tests.metrics.guarded import Guard
 from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, real_world, send, sought, window
 
@@ -227,6 +228,56 @@ def test_a_dead_canary_is_one_whatever_the_plan_calls_a_failure(world: World) ->
     send(world, to, "unknown", 4, response_code="404", response_flags="NR")
     found = count(world, to, start)
     assert (found.unattributed, found.others, found.stable.errors) == (8, 4, 0)
+
+
+PAY = (("request_operation", ("/pay",)),)
+
+
+def test_a_plan_counts_only_requests_with_its_labels(world: World) -> None:
+    """
+    On both sides alike, durations too; whether callers meet the weight is still asked of all requests.
+
+    What found no version has no such label, and counts as it always does.
+    """
+    to, start = warm(world)
+    to = replace(to, where=PAY)
+    send(world, to, "app-v1", 60)
+    send(world, to, "app-v1", 20, request_operation="/pay", ms=3)
+    send(world, to, "app-v3", 6)
+    send(world, to, "app-v3", 4, request_operation="/pay")
+    send(world, to, "app-v3", 1, request_operation="/pay", response_code="503")
+    send(world, to, "app-v3", 5, request_operation="/pay2", response_code="503")
+    send(world, to, "unknown", 2, response_code="503", response_flags="UH")
+    found = count(world, to, start)
+    assert found.stable == Counts(20, 0, (20, 0, 0, 0, 0))
+    assert found.canary == Counts(5, 1, (0, 4, 0, 0, 0), causes=(("503", 1),))
+    assert (found.whole, found.unattributed, found.callers) == ((80, 16), 2, (Caller("web.shop", 80, 18),))
+
+
+def test_requests_none_of_which_count_are_no_gap(world: World) -> None:
+    """The service has traffic, and the route that is asked about has none: two different things."""
+    to, start = warm(world)
+    send(world, to, "app-v1", 10)
+    found = count(world, replace(to, where=PAY), start)
+    assert (found.stable.requests, found.whole) == (0, (10, 0))
+
+
+def test_a_check_counts_for_itself(world: World) -> None:
+    """One route of many, one of several values, other failures than the rest of the plan: each beside the whole."""
+    to, start = warm(world)
+    apart = (
+        Apart("pay", PAY, Failures()),
+        Apart("some", (("request_operation", ("/pay", "/a.c")),), Failures()),
+        Apart("asked", (), Failures(("4xx", "not 0"), ())),
+    )
+    send(world, to, "app-v1", 40, response_code="404")
+    for path, good, bad in (("/pay", 7, 3), ("/a.c", 5, 0), ("/abc", 9, 1)):
+        send(world, to, "app-v3", good, request_operation=path)
+        send(world, to, "app-v3", bad, request_operation=path, response_code="500")
+    pay, some, asked = count(world, replace(to, apart=apart), start).portions
+    assert (pay.canary, pay.stable) == (Counts(10, 3, causes=(("500", 3),)), Counts(0, 0))
+    assert (some.canary.requests, some.canary.errors) == (15, 3)
+    assert (asked.canary, asked.stable) == (Counts(25, 0), Counts(40, 40, causes=(("404", 40),)))
 
 
 def test_a_request_without_a_response_is_a_failure(world: World) -> None:
@@ -505,6 +556,7 @@ def test_history_is_what_each_cell_would_be(world: World) -> None:
         while world.edge() < end + 3:
             pass
     end = calm(world, to, end + 8)
+    to = replace(to, where=(("request_protocol", ("http",)),), apart=(Apart("good", PAY, Failures()),))
     windows = past(world, to, start - 2, round((end - start) / 2))
     found = world.metrics.history(to, windows)
     assert found == tuple(world.metrics.count(to, one) for one in windows)

@@ -16,6 +16,7 @@ from canaryd.model.cells import Cell, Gap, Pace, Question, Sought, Value, Window
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.traffic import NOTHING
+from canaryd.model.where import Where
 from tests.metrics.book import Book
 from tests.metrics.load import Load
 
@@ -91,4 +92,10 @@ def answers(book: Book, sought: Sought, window: Window) -> parse.Answers:
         tuple(book.durations((durations,), window.start, window.end)),
         tuple(book.scrapes(hosts, durations, window.start, window.end)),
         tuple(book.pods(pods, uninjected, window.start, window.end)),
+        _counted(book, sought, sought.where, window) if sought.where else (),
+        tuple(_counted(book, sought, one.where, window) for one in sought.apart),
     )
+
+
+def _counted(book: Book, sought: Sought, where: Where, window: Window) -> tuple[parse.Row, ...]:
+    return tuple(book.counted(promql.of_sides(sought, where), window.start, window.end))

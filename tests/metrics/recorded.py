@@ -91,6 +91,8 @@ class Recorded(Answering):
         length = round((at - start) * 1000)
         if query == promql.sum_of_deltas(selectors, (*promql.OUTCOME, *promql.CALL), length):
             return book.requests(selectors, start, at)
+        if len(selectors) == 1 and query == promql.sum_of_deltas(selectors, promql.OUTCOME, length):
+            return book.counted(selectors[0], start, at)
         if query == promql.sum_of_deltas(selectors, ("le", *promql.OUTCOME), length):
             return book.durations(selectors, start, at)
         if len(selectors) == 2 and query == promql.at_the_pods(selectors[0], selectors[1], length):

@@ -13,7 +13,8 @@ import pytest
 
 from canaryd.errors import Rejected, Unavailable
 from canaryd.metrics.prometheus import Prometheus
-from canaryd.model.cells import Cell, Sought
+from canaryd.model.cells import Apart, Cell, Sought
+from canaryd.model.failures import Failures
 from canaryd.settings import Kept, Source
 from tests.metrics.book import Book
 from tests.metrics.load import Load
@@ -24,6 +25,7 @@ REVIEWS = Sought(
     ("reviews.default.svc.cluster.local",), "default", ("reviews-v1",), ("reviews-v3",), (2, 4, 12, 13, 14, 15), 15.0
 )
 NOW = 1_700_000_000.0
+PAY = (("path", ("/pay",)),)
 AT = window(NOW - 30, NOW - 15)
 
 
@@ -54,6 +56,23 @@ def test_a_status_says_what_to_do_next(recorded: Recorded, status: int, body: by
     recorded.status, recorded.body = status, body
     with pytest.raises(error, match=f"HTTP {status}"):
         Prometheus(recorded.url).count(REVIEWS, AT)
+
+
+def test_a_part_that_is_refused_costs_its_check_only(recorded: Recorded) -> None:
+    """A label with too many series must not blind the run; what was refused is the check's own word."""
+    recorded.refused = 'path="/pay"'
+    found = Prometheus(recorded.url).count(replace(REVIEWS, apart=(Apart("pay", PAY, Failures()),)), AT)
+    assert isinstance(found, Cell)
+    assert found.canary.requests > 0
+    [portion] = found.portions
+    assert "too many samples" in portion.why
+
+
+def test_what_the_plan_restricts_is_needed(recorded: Recorded) -> None:
+    """Without the counts that the plan asks for there is no cell; it is asked for again."""
+    recorded.refused = 'path="/pay"'
+    with pytest.raises(Rejected, match="too many samples"):
+        Prometheus(recorded.url).count(replace(REVIEWS, where=PAY), AT)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from canaryd.metrics import promql
@@ -28,6 +30,20 @@ def test_a_name_cannot_leave_its_quotes() -> None:
     hostile = Sought(('x"} or up{job="',), "default", (".*",), ("b|c",), (), 15.0)
     assert r'destination_service=~"x\"\\} or up\\{job=\""' in promql.of_hosts(hostile)
     assert r'destination_workload=~"\\.\\*|b\\|c"' in promql.durations(hostile, 1000)
+
+
+def test_what_a_plan_says_of_labels_is_text() -> None:
+    """A value is matched as it is, one of several by a pattern that matches it alone."""
+    where = (("path", ('/pay"}) or up{a="',)), ("tenant", ("a.b", "c|d")))
+    found = promql.matching(where)
+    assert found == r',path="/pay\"}) or up{a=\"",tenant=~"a\\.b|c\\|d"'
+    query = promql.counted(REVIEWS, where, 1000)
+    assert query.count(found) == query.count(promql.REQUESTS)
+    restricted = replace(REVIEWS, where=where)
+    queries = promql.queries(restricted, window(0.0, 1.0))
+    assert found in queries.durations
+    assert found in queries.pods
+    assert found not in queries.requests
 
 
 @pytest.mark.parametrize(

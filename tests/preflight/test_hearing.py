@@ -79,6 +79,9 @@ def others(told: Remembered) -> None:
     for bound in BOUNDS:
         told.series(BUCKETS, call("half", le=bound, pod="p2"), growing(10))
     told.series(REQUESTS, call("half"), growing(10))
+    told.series(REQUESTS, call("routes", request_operation="/pay"), growing(10))
+    told.series(REQUESTS, call("routes", request_operation="/see"), growing(20))
+    told.series(REQUESTS, call("routes", **GATEWAY), growing(30))
     told.series(REQUESTS, {**call("bare"), "response_flags": "", "destination_workload_namespace": ""}, growing(10))
 
 
@@ -178,6 +181,20 @@ def test_who_reports_at_all_is_heard_where_no_caller_does(url: str) -> None:
     assert hear(url).reporters == {"source", "destination"}
     assert hear(url, "ambient").reporters == {"waypoint"}
     assert [one.code for one in hear(url, "ambient").probed] == ["NoSeries"]
+
+
+def test_what_a_where_leaves_is_heard_by_caller(url: str) -> None:
+    """The plan's own and that of each check; who sends requests without such a label is named."""
+    checks = [
+        {"name": "errors", "metric": "error-rate", "compare": "stable"},
+        {"name": "pay", "metric": "error-rate", "compare": "stable", "where": {"request_operation": ["/pay", "/x"]}},
+        {"name": "gone", "metric": "error-rate", "compare": "stable", "where": {"tenant": "a"}},
+    ]
+    pay, gone = hear(url, "routes", analysis={"checks": checks}).counted
+    assert (pay.all_, pay.counted) == pytest.approx((60, 10), rel=0.05)
+    assert [str(one) for one in pay.without] == ["istio-ingressgateway.istio-system"]
+    assert (gone.counted, len(gone.without)) == (0, 2)
+    assert hear(url, "routes").counted == ()
 
 
 def test_native_histograms_alone_are_told_from_none(url: str) -> None:

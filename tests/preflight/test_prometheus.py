@@ -15,7 +15,7 @@ from canaryd.metrics.promql import CALL, OUTCOME
 from canaryd.model import codes
 from canaryd.model.finding import Finding
 from canaryd.preflight import prometheus
-from canaryd.preflight.heard import AT_THE_PODS, DURATIONS, Caller, Heard, Histogram, Served
+from canaryd.preflight.heard import AT_THE_PODS, DURATIONS, Caller, Counted, Heard, Histogram, Served
 from canaryd.preflight.kinds import TELEMETRIES
 from canaryd.preflight.prometheus import ANNOTATION
 from canaryd.preflight.survey import Survey, name_of
@@ -66,6 +66,47 @@ def test_of_what_was_not_heard_nothing_is_said() -> None:
 def test_what_the_probe_found_is_told_as_it_is() -> None:
     away = codes.PROMETHEUS_AWAY.at("--prometheus", "nobody answers")
     assert found(Heard(silent="nobody answers", probed=(away,))) == [away]
+
+
+# Which requests count
+
+PAY = (("request_operation", ("/pay",)),)
+RESTRICTED = {"analysis": {"where": {"request_operation": "/pay"}}}
+
+
+def test_a_label_that_no_caller_has_counts_nothing_and_stops_a_run() -> None:
+    """Every step would wait for ever; the command makes the Telemetry that lacks."""
+    [one] = found(replace(WELL, counted=(Counted(PAY, 150, 0, (PAGE, GATEWAY)),)), **RESTRICTED)
+    assert (one.code, one.level, one.where) == ("WhereLabelMissing", "error", "spec.analysis.where")
+    assert "request_operation: no request of any caller" in one.sentence
+    [made] = yaml.safe_load_all(one.remedy.split("<<'EOF'\n")[1].removesuffix("EOF"))
+    [override] = made["spec"]["metrics"][0]["overrides"]
+    assert (made["kind"], override["match"], list(override["tagOverrides"])) == (
+        "Telemetry",
+        {"mode": "CLIENT"},
+        ["request_operation"],
+    )
+
+
+def test_a_label_that_one_caller_lacks_leaves_its_requests_out() -> None:
+    """They are left out of both sides: less is known, and nothing is wrong."""
+    [one] = found(replace(WELL, counted=(Counted(PAY, 150, 40, (replace(GATEWAY, rate=60),)),)), **RESTRICTED)
+    assert (one.code, one.level) == ("WhereLabelMissing", "warning")
+    assert "istio-ingressgateway.istio-system" in one.sentence
+    assert "40% of them would not count" in one.sentence
+
+
+def test_a_value_that_no_request_has_is_warned_of_where_it_stands() -> None:
+    """A typing error, or a route without traffic just now."""
+    checks = [
+        {"name": "errors", "metric": "error-rate", "compare": "stable"},
+        {"name": "pay", "metric": "error-rate", "compare": "stable", "where": {"request_operation": "/pay"}},
+    ]
+    [one] = found(replace(WELL, counted=(Counted(PAY, 150, 0),)), analysis={"checks": checks})
+    assert (one.code, one.level, one.where) == ("WhereCountsNothing", "warning", "spec.analysis.checks.1.where")
+    assert one.transient
+    assert names(replace(WELL, counted=(Counted(PAY, 150, 1),)), analysis={"checks": checks}) == []
+    assert names(replace(WELL, counted=(Counted(PAY, 0, 0, (PAGE,)),)), analysis={"checks": checks}) == []
 
 
 # Buckets

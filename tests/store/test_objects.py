@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from canaryd import judge
-from canaryd.model.cells import Caller, Cell, Counts, Gap, Past, Segment, Value
+from canaryd.model.cells import Caller, Cell, Counts, Gap, Past, Portion, Segment, Value
 from canaryd.model.run import Hold, Latch, Outcome, Phase, Pin, Record, Run
 from canaryd.model.traffic import Split
 from canaryd.store import objects
@@ -77,6 +77,22 @@ def test_a_day_of_cells_stays_far_below_what_etcd_takes(fraction: float) -> None
     assert len(run.cells) > 5700
     assert size < 256 * KIB, f"{size / KIB:.0f} KiB"
     assert objects.record_of(json.loads(json.dumps(found))) == Record(run, 7)
+
+
+def test_what_only_some_requests_amount_to_is_kept_with_a_cell() -> None:
+    """All requests beside those that count, and what a check counts for itself; thinned with the rest."""
+    run = a_day(0.0)
+    pay = Portion("pay", Counts(7.0, 1.0), Counts(2.0, 1.0, causes=(("503", 1.0),)))
+    run = replace(run, cells=tuple(_restricted(cell, pay) for cell in run.cells))
+    found = objects.record_of(
+        json.loads(json.dumps(objects.record_object(Record(run := objects.thinned(run), 7), OWNER)))
+    )
+    assert found == Record(run, 7)
+    assert [cell.whole for cell in (run.cells[0], run.cells[-1]) if isinstance(cell, Cell)] == [None, (9.0, 3.0)]
+
+
+def _restricted(cell: Cell | Gap, pay: Portion) -> Cell | Gap:
+    return replace(cell, whole=(9.0, 3.0), portions=(pay,)) if isinstance(cell, Cell) else cell
 
 
 def test_what_is_thinned_keeps_its_times_and_what_counts_for_the_bake() -> None:
