@@ -19,7 +19,7 @@ from canaryd.machine import decide
 from canaryd.model.cells import Cell
 from canaryd.model.decision import Decision, Observation, Told, Unseen
 from canaryd.model.run import Phase, Run
-from canaryd.model.traffic import EVERYTHING, NOTHING, Sighting, Split
+from canaryd.model.traffic import EVERYTHING, NOTHING, Sides, Sighting, Split
 from tests.stage import Stage, percent, plan, side
 
 PLANS = st.builds(
@@ -32,6 +32,7 @@ PLANS = st.builds(
     on_canary_change=st.sampled_from(["restart", "abort"]),
     on_no_data=st.sampled_from([{"hold": "2m", "then": "rollback"}, {"hold": "2m", "then": "hold"}]),
     on_inconclusive=st.sampled_from([{"hold": "5m", "then": "rollback"}, {"hold": "5m", "then": "hold"}]),
+    after_promotion=st.sampled_from(["keep", "return"]),
 )
 SAYS: list[dict[str, Any]] = [
     {},
@@ -49,9 +50,15 @@ WEIGHTS = st.sampled_from([0, 1, 5, 25, 50, 60, 100, None])
 class Walk(RuleBasedStateMachine):
     """One run and everything that can happen to it."""
 
-    @initialize(of=PLANS)
-    def begin(self, of: Any) -> None:
+    @initialize(of=PLANS, late=st.booleans())
+    def begin(self, of: Any, late: bool) -> None:
         self.stage = Stage(plan=of)
+        if late and of.spec.after_promotion == "return":  # few walks would get there
+            self.stage.ask("approve")
+            while self.stage.run.phase is not Phase.RETURNING:
+                if self.stage.run.hold:
+                    self.stage.ask("approve", step=self.stage.run.step)
+                self.stage.tick()
         self.written: list[Split] = []
         self.failed = False
         self.aborted = False
@@ -110,6 +117,11 @@ class Walk(RuleBasedStateMachine):
     def pods_change(self, stable: dict[str, Any], canary: dict[str, Any]) -> None:
         self.stage.sides(stable=stable, canary=canary)
 
+    @rule(ready=st.sampled_from([2, 2, 1, 0]), rolled_out=st.booleans())
+    def stable_is_updated(self, ready: int, rolled_out: bool) -> None:
+        new = side("v1", hashes=("new",), ready=ready, rolled_out=rolled_out)
+        self.stage.pods = Sides(new, side("v3"), unlike=())
+
     @rule()
     def pods_are_hidden(self) -> None:
         self.stage.pods = Unseen("no answer")
@@ -155,6 +167,10 @@ class Walk(RuleBasedStateMachine):
     def _weights(self, before: Run, decision: Decision) -> None:
         """Weights come only from the plan; each write has a sequence of its own."""
         allowed = {NOTHING, EVERYTHING, *(step.weight for step in before.plan.spec.steps)}
+        if decision.run.returned and not before.returned and decision.write:
+            assert isinstance(self.stage.pods, Sides)
+            assert self.stage.pods.unlike == () or before.returned_by or decision.run.returned_by
+            assert self.stage.pods.stable.ready > 0
         assert decision.run.split in allowed
         if write := decision.write:
             assert write.marker.split in allowed
@@ -215,7 +231,8 @@ class Walk(RuleBasedStateMachine):
     def promoted_is_at_everything_and_rolled_back_at_nothing(self) -> None:
         run = self.stage.run
         if run.phase is Phase.PROMOTED:
-            assert (run.split, run.latch) == (EVERYTHING, None)
+            returns = run.plan.spec.after_promotion == "return"
+            assert (run.split, run.latch) == (NOTHING if returns else EVERYTHING, None)
         if run.phase is Phase.ROLLED_BACK:
             assert run.split == NOTHING
             assert run.latch is not None

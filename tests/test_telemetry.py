@@ -205,7 +205,7 @@ def test_a_thousand_plans_have_a_thousand_times_as_many_and_are_scraped_within_a
     for number in range(1000):
         seen.observe(new_run(named(f"plan-{number}")))
     began = time.monotonic()
-    assert seen.series <= 25_000
+    assert seen.series <= 26_000
     assert time.monotonic() - began < 1
 
 

@@ -29,6 +29,7 @@ AT_ONCE = 2
 DEADLINE = 300.0
 
 MACHINE = "tests/test_machine.py"
+RETURNING = "tests/test_machine_returning.py"
 ENGINE = "tests/engine/test_reconciler.py"
 DEATHS = "tests/engine/test_deaths.py"
 STORE = "tests/contracts/test_store.py"
@@ -251,7 +252,7 @@ PLANTS = (
     ),
     machine(
         "abort does not latch",
-        "    return replace(run, latch=Latch(\"abort\", reason, seen.now, command.force))\n",
+        "    return replace(run, latch=Latch(\"abort\", reason + but_stable_changed(run, seen), seen.now, command.force))\n",
         "    return run\n",
     ),
     # rule 5: only PASS advances
@@ -435,6 +436,20 @@ PLANTS = (
     Plant("any VirtualService with the host has the say", "canaryd/mesh/suspects.py", "takewhile(lambda one: one is not ours, by_say(full, in_force))", "by_say(full, in_force)", ("tests/mesh/test_suspects.py",)),
     reconciler("causes are looked for on the way back", " or run.latch or run.final:\n", ":\n", "tests/engine/test_suspects.py"),
     machine("an unproven share never holds", "    if (evidence and evidence.astray) or settled >= run.needed:\n", "    if evidence and evidence.astray:\n"),
+    # the way back to stable after a promotion
+    machine("back to a stable that runs something else", "    if not run.returned_by and (differences := _differences(run, seen.sides)):\n", "    if not run.returned_by and (differences := \"\"):\n", RETURNING),
+    machine("back to a stable that is half rolled out", "    if stable.ready == 0 or not stable.rolled_out:\n", "    if stable.ready == 0:\n", RETURNING),
+    machine("back to a stable with too few pods", "    if not run.returned_by and stable.ready < canary.desired:\n", "    if False:\n", RETURNING),
+    machine("a person's word stands for a rollout", "    if stable.ready == 0 or not stable.rolled_out:\n", "    if not run.returned_by and (stable.ready == 0 or not stable.rolled_out):\n", RETURNING),
+    machine("what nobody compared is the same", "        return \"nobody has compared the two yet\"\n", "        return \"\"\n", RETURNING),
+    machine("the way back is sent blindly", " and not run.returned:\n        return written_again", ":\n        return written_again", RETURNING),
+    machine("a lost way back leads to a dead stable", "        return sent_again(run, seen) if run.returned else written_again(run, seen)\n", "        return written_again(run, seen)\n", RETURNING),
+    machine("a lost save of the way back is not known for it", "    if marker.latch == RETURN:\n", "    if False:\n", RETURNING, DEATHS),
+    machine("the new stable holds who waits for it", "    if run.phase is Phase.RETURNING:\n        return None\n    if run.stable_pin", "    if run.stable_pin", RETURNING),
+    machine("the canary's next image takes all traffic", "    if run.returned:\n        return None  # it has", "    if run.phase is Phase.RETURNING:\n        return None  # it has", RETURNING),
+    machine("it fails when stable does not come", "            return Decision(held_for(run, seen, \"not-returned\", late))\n", "            return Decision(held_for(run, seen, \"not-returned\", late, limit, \"rollback\"))\n", RETURNING),
+    Plant("values of env are told", "canaryd/mesh/templates.py", "hashlib.sha256(repr(value).encode()).hexdigest()[:SHORT]", "repr(value)", ("tests/mesh/test_templates.py",)),
+    Plant("two digests are one image", "canaryd/mesh/templates.py", "_digest(have) != _digest(want) or not", "not", ("tests/mesh/test_templates.py",)),
     machine("promoted though callers do not meet it", "    if run.present and run.present.astray:\n", "    if False:\n"),
     # a cap on harmed requests
     machine("a cap decides nothing", "    if reason := _beyond_the_cap(run):\n", "    if False and (reason := \"\"):\n", HARM),

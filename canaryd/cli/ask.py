@@ -55,6 +55,8 @@ def _void(verb: str, run: Run) -> str:
         return f"run {run.uid} has ended: {run.phase.value} ({run.reason})"
     if verb != "abort" and run.latch:
         return f"run {run.uid} is rolling back ({run.latch.reason}), and that cannot be called back"
+    if verb == "approve" and run.phase is Phase.RETURNING:
+        return f"{run.route.stable} has all the traffic already" if run.returned else ""
     if verb == "approve" and (run.current_step.gate is None or run.step in run.approved):
         open_already = run.step in run.approved
         return f"step {run.step + 1} at {run.split} {'is approved already' if open_already else 'has no gate'}"

@@ -26,8 +26,8 @@ from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.harm import Harmed
 from canaryd.model.judgement import JudgeState
-from canaryd.model.run import Command, Record, Run
-from canaryd.model.traffic import Sighting
+from canaryd.model.run import Command, Phase, Record, Run
+from canaryd.model.traffic import Sides, Sighting
 
 RETREAT_DEADLINE = 12.0
 """Seconds that a tick waits for its retreat; the retreat's two requests have shorter ones of their own."""
@@ -108,6 +108,8 @@ class Reconciler:
         # The evidence is weighed last: between a verdict and its retreat nobody else is asked anything.
         mesh = _or_unseen(lambda: self._mesh.look(run.route))
         sides = _or_unseen(lambda: self._mesh.sides(run.route))
+        if isinstance(sides, Sides) and run.phase is not Phase.RETURNING:
+            sides = replace(sides, unlike=None)  # what the versions differ in is news only where they are to be alike
         commands = self._commands(run.uid)
         cells, blind, past = self._collector.take(run)
         if run.plan.observes:

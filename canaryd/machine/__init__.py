@@ -5,8 +5,8 @@ It reads no clock, does no I/O and logs nothing; the same run and observation gi
 would get wrong: the run says what we *want*, the sighting what *is*. They are compared, and never copied onto each
 other, but for one case: a marker of our own that is newer than the run is a retreat whose save was lost.
 
-    pending --> shifting --> baking --> shifting --> ... --> promoting --> watching --> promoted
-       \\____________\\___________\\__________________________\\___________\\--> rolling back --> rolled back
+    pending --> shifting --> baking --> shifting ... --> promoting --> watching (--> returning) --> promoted
+       \\____________\\___________\\____________________\\___________\\_____________\\--> rolling back --> rolled back
 
 FAIL, abort and a hold that ran out latch the run: from then on the split never rises.
 """
@@ -18,9 +18,10 @@ from dataclasses import replace
 from canaryd.machine.changes import after_drift, canary_changed, drifted, stable_changed, started_over
 from canaryd.machine.noticing import noted
 from canaryd.machine.retreat import roll_back
+from canaryd.machine.returning import but_stable_changed, sent_again, sent_back_by_others
 from canaryd.machine.standing import Standing, standing
 from canaryd.machine.steps import PROGRESS
-from canaryd.machine.writes import DRIFT, RESTART, held_for, with_segment, written_again
+from canaryd.machine.writes import DRIFT, RESTART, RETURN, held_for, with_segment, written_again
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
 from canaryd.model.run import Command, Latch, LatchKind, Phase, Run
@@ -76,6 +77,9 @@ def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
     run = replace(with_segment(run, marker.split, marker.at, seq=marker.seq), split=marker.split)
     if marker.latch == RESTART:
         return started_over(run)
+    if marker.latch == RETURN:
+        since = run.returning_since if run.returning_since is not None else marker.at
+        return replace(run, phase=Phase.RETURNING, returning_since=since, hold=None)
     if marker.latch == DRIFT:
         return held_for(run, seen, "drift", marker.reason, sticky=True)
     if (kind := LATCHES.get(marker.latch)) and run.latch is None:
@@ -121,6 +125,8 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
             told.append(
                 Event(Told.COMMAND_VOID, f"{command.verb} was meant for step {command.step + 1}; it has passed")
             )
+        elif command.verb == "approve" and run.phase is Phase.RETURNING:
+            run = replace(run, returned_by=": ".join(filter(None, (_by(command), command.reason))))
         elif command.verb == "approve":
             run = replace(run, approved=(*run.approved, run.step))
         elif command.verb == "resume" and run.hold and run.hold.kind == "drift":
@@ -147,7 +153,7 @@ def _aborted(run: Run, command: Command, seen: Observation) -> Run:
     if run.latch:
         return replace(run, latch=replace(run.latch, forced=run.latch.forced or command.force))
     reason = f"aborted by {_by(command)}" + (f": {command.reason}" if command.reason else "")
-    return replace(run, latch=Latch("abort", reason, seen.now, command.force))
+    return replace(run, latch=Latch("abort", reason + but_stable_changed(run, seen), seen.now, command.force))
 
 
 def _latch_harm(run: Run, seen: Observation) -> Run:
@@ -162,7 +168,7 @@ def _latch_harm(run: Run, seen: Observation) -> Run:
     if not reason and run.unready_since is not None and seen.now - run.unready_since >= UNREADY_FOR:
         name = ", ".join(run.canary_pin.workloads) if run.canary_pin else run.route.canary
         reason = f"the canary {name} has no ready endpoint while it is sent {run.split} of the traffic"
-    return replace(run, latch=Latch("fail", reason, seen.now)) if reason else run
+    return replace(run, latch=Latch("fail", reason + but_stable_changed(run, seen), seen.now)) if reason else run
 
 
 def _beyond_the_cap(run: Run) -> str:
@@ -186,9 +192,9 @@ def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
         return _unseen(run, seen, seen.mesh)
     where = standing(run, seen.mesh)
     if where is Standing.LOST:
-        return written_again(run, seen)
+        return sent_again(run, seen) if run.returned else written_again(run, seen)
     if where is not Standing.ARRIVED:
-        return drifted(run, seen, seen.mesh, resumed=resumed)
+        return sent_back_by_others(run, seen, seen.mesh) or drifted(run, seen, seen.mesh, resumed=resumed)
     if run.hold and run.hold.kind == "drift":
         return after_drift(run, seen, run.hold, resumed=resumed)
     if changed := stable_changed(run, seen):
@@ -199,7 +205,7 @@ def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
 
 
 def _unseen(run: Run, seen: Observation, mesh: Unseen) -> Decision:
-    """The mesh cannot be read. A retreat that was not seen to arrive is sent again all the same."""
-    if run.seq > 0 and run.split == NOTHING and run.arrived_at is None:
+    """The mesh cannot be read. A retreat that was not seen to arrive is sent again all the same; a return can wait."""
+    if run.seq > 0 and run.split == NOTHING and run.arrived_at is None and not run.returned:
         return written_again(run, seen)
     return Decision(replace(run, waiting=f"the mesh cannot be read, trying again: {mesh.why}"))

@@ -68,6 +68,8 @@ def canary_changed(run: Run, seen: Observation) -> Decision | None:
     """A new image of the canary in mid-run voids the evidence: to 0 % at once, then over again, or for good."""
     if run.canary_pin is None or isinstance(seen.sides, Unseen) or not run.canary_pin.differs_from(seen.sides.canary):
         return None
+    if run.returned:
+        return None  # it has no traffic any more, and may become the next release already
     why = (
         f"the canary's pod template changed from {_names(run.canary_pin.hashes)} to {_names(seen.sides.canary.hashes)}"
     )
@@ -101,11 +103,16 @@ def started_over(run: Run) -> Run:
         hold=None,
         blind_since=None,
         unproven="",
+        reason="",
+        returning_since=None,
+        returned_by="",
     )
 
 
 def stable_changed(run: Run, seen: Observation) -> Decision | None:
-    """A new stable image: hold, and when it is rolled out compare with it anew."""
+    """A new stable image: hold, and when it is rolled out compare with it anew. Who waits for it goes on."""
+    if run.phase is Phase.RETURNING:
+        return None
     if run.stable_pin is None or isinstance(seen.sides, Unseen) or not run.stable_pin.differs_from(seen.sides.stable):
         return None
     why = f"stable's pod template changed from {_names(run.stable_pin.hashes)} to {_names(seen.sides.stable.hashes)}"

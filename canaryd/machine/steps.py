@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from canaryd.machine.returning import go_back, watched
 from canaryd.machine.writes import held_for, shifted_to
 from canaryd.model.cells import Gap
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
@@ -15,7 +16,7 @@ from canaryd.model.duration import render_seconds
 from canaryd.model.evidence import Evidence
 from canaryd.model.finding import summary
 from canaryd.model.passing import finding, in_doubt, lack, objection, unproven_share
-from canaryd.model.run import Outcome, Phase, Pin, Run, command_line
+from canaryd.model.run import Phase, Pin, Run, command_line
 from canaryd.model.traffic import EVERYTHING
 
 
@@ -174,8 +175,7 @@ def _watch(run: Run, seen: Observation) -> Decision:
         limit = run.plan.spec.on_inconclusive
         doubt = f"callers do not meet the canary at 100 %: {_share_doubt(run.present, seen)}"
         return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
-    ended = replace(run, phase=Phase.PROMOTED, outcome=Outcome.PROMOTED, ended=seen.now, waiting="", hold=None)
-    return Decision(ended, release=True, events=(Event(Told.PROMOTED, run.reason),))
+    return watched(run, seen)
 
 
 def _without_data(run: Run, seen: Observation) -> str:
@@ -211,4 +211,5 @@ PROGRESS = {
     Phase.BAKING: _bake,
     Phase.PROMOTING: _settle_at_everything,
     Phase.WATCHING: _watch,
+    Phase.RETURNING: go_back,
 }

@@ -22,6 +22,9 @@ RESTART = "restart"
 DRIFT = "drift"
 """In the marker of a write that brought somebody else's weights down: the run is held."""
 
+RETURN = "return"
+"""In the marker of the write that gives stable, which runs the promoted version by now, all traffic back."""
+
 
 def held_for(
     run: Run,
@@ -76,7 +79,7 @@ def written(run: Run, seen: Observation, split: Split, *, latch: str = "", reaso
 def written_again(run: Run, seen: Observation) -> Decision:
     """Our last write never reached the mesh; what it said of the run it says again."""
     brought_down = run.hold is not None and run.hold.kind == "drift" and run.hold.sticky
-    latch = DRIFT if brought_down else RESTART if run.phase is Phase.PENDING else ""
+    latch = DRIFT if brought_down else RESTART if run.phase is Phase.PENDING else RETURN if run.returned else ""
     sent = written(run, seen, run.split, latch=latch, reason=run.hold.why if run.hold else "")
     why = seen.refusal or "the former write did not arrive"
     return replace(sent, run=replace(sent.run, waiting=f"sending {run.split} again: {why}"))

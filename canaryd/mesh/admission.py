@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from shlex import quote
 
 from canaryd.mesh.entries import Object, annotations_of, managed_entries
 from canaryd.mesh.gitops import keepers
 from canaryd.mesh.hosts import fully_qualified, service_of
-from canaryd.mesh.pods import Selection, overlap, side_of
+from canaryd.mesh.pods import Selection, deployments_of, overlap, side_of
 from canaryd.mesh.route import already_there, compares, population_problems, resolve
+from canaryd.mesh.templates import unlike
 from canaryd.mesh.weights import MARKER, Guard, origins_of, split_of, weight_patch
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
@@ -26,6 +27,7 @@ from canaryd.model.traffic import (
     EVERYTHING,
     NOTHING,
     Admission,
+    Difference,
     Marker,
     Route,
     Side,
@@ -379,7 +381,17 @@ def _sides(route: Route, around: Surroundings) -> tuple[Sides, list[Problem]]:
         stable=side_of(stable, around.pods, around.deployments),
         canary=side_of(canary, around.pods, around.deployments),
     )
-    return sides, [*stable_problems, *canary_problems]
+    return replace(sides, unlike=_unlike(stable, canary, sides, around)), [*stable_problems, *canary_problems]
+
+
+def _unlike(stable: Selection, canary: Selection, sides: Sides, around: Surroundings) -> tuple[Difference, ...]:
+    """In what the pod templates of both versions differ."""
+    found = [deployments_of(one, around.pods, around.deployments) for one in (stable, canary)]
+    others = {name for side in (sides.stable, sides.canary) for name in side.workloads} - {*found[0], *found[1]}
+    if others:
+        known = ", ".join(sorted(others))
+        return (Difference("", f"{known} is no Deployment, so that what it runs cannot be compared"),)
+    return unlike(found[0].values(), found[1].values())
 
 
 def _staffing(route: Route, around: Surroundings, sides: Sides) -> tuple[list[Problem], list[Finding]]:

@@ -91,7 +91,7 @@ def side_of(selection: Selection, pods: Iterable[Object], deployments: Iterable[
     """The pods behind a version, and the Deployments whose template carries its labels even if they have no pod."""
     ours = selected(pods, selection)
     staying = [pod for pod in ours if not is_terminating(pod)]
-    templates = _deployments(selection, deployments, {name for kind, name, _ in map(workload_of, ours)})
+    templates = deployments_of(selection, ours, deployments)
     bare = {workload_of(pod) for pod in staying if workload_of(pod)[1] not in templates}
     others = [pod for pod in staying if workload_of(pod)[1] not in templates]
     lagging = [why for name, found in templates.items() if (why := _lag(name, found))]
@@ -137,10 +137,11 @@ def _seconds(timestamp: object) -> float | None:
         return None
 
 
-def _deployments(selection: Selection, deployments: Iterable[Object], named: set[str]) -> dict[str, Object]:
-    """The Deployments behind the selection, by name: those with pods in it, and those whose template would have."""
+def deployments_of(selection: Selection, pods: Iterable[Object], deployments: Iterable[Object]) -> dict[str, Object]:
+    """The Deployments behind the selection, by name: those with ``pods`` in it, and those whose template would have."""
     if selection.why:
         return {}
+    named = {name for _, name, _ in map(workload_of, selected(pods, selection))}
     return {
         found["metadata"]["name"]: found
         for found in deployments

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from canaryd.cluster.shelf import Care
 from canaryd.kube import DEPLOYMENTS, DESTINATION_RULES, PODS, SERVICES, Kind, Object
+from canaryd.mesh.templates import essence
 
 META = (
     "name",
@@ -37,11 +38,12 @@ def slim_pod(pod: Object) -> Object:
 
 
 def slim_deployment(deployment: Object) -> Object:
-    """What it wants, and how far it has got."""
+    """What it wants, what its pods run, and how far it has got."""
     spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     kept = {
-        "spec": _only(spec, ("replicas",)) | {"template": {"metadata": {"labels": labels}}},
+        "spec": _only(spec, ("replicas",))
+        | {"template": {"metadata": {"labels": labels}, "essence": essence(deployment)}},
         "status": _only(status, ("observedGeneration", "replicas", "updatedReplicas", "availableReplicas")),
     }
     return _whole(deployment, _meta(deployment), kept)

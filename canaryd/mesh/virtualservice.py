@@ -42,7 +42,7 @@ from canaryd.model import codes
 from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.traffic import EVERYTHING, Admission, Marker, Route, Sides, Sighting
+from canaryd.model.traffic import EVERYTHING, NOTHING, Admission, Marker, Route, Sides, Sighting
 
 Object = dict[str, Any]
 
@@ -53,6 +53,8 @@ ROLLOUTS = Kind("argoproj.io", "v1alpha1", "rollouts")
 
 RETREAT_LIMIT = 5.0
 """Seconds that each of the two requests of a retreat may take."""
+
+ENDS = {EVERYTHING: "promotion: 100 %", NOTHING: "return to stable, once it runs what the canary runs: 0 %"}
 
 log = structlog.get_logger()
 
@@ -232,11 +234,13 @@ class IstioMesh:
         admitted = self._admit(plan, writes=False)
         route, now = admitted.route, self._get(self._kube, plan.namespace, plan.spec.target.virtual_service)
         found, before = [], now
-        for number, split in enumerate((*(step.weight for step in plan.spec.steps), EVERYTHING), start=1):
+        back = (NOTHING,) if plan.spec.after_promotion == "return" else ()
+        splits = (*(step.weight for step in plan.spec.steps), EVERYTHING, *back)
+        for number, split in enumerate(splits, start=1):
             marker = Marker("rehearsal", number, split, admitted.split, route.stable, route.canary, 0)
-            patch = weight_patch(now, route, marker, Guard.OBJECT)
+            patch = weight_patch(now, route, marker, Guard.DESTINATIONS if split == NOTHING else Guard.OBJECT)
             after, refused, unheard = self._as_if(route, patch, now)
-            what = f"step {number}: {split}" if split != EVERYTHING else "promotion: 100 %"
+            what = ENDS.get(split) or f"step {number}: {split}"
             found.append(Rehearsal(what, tuple(patch), before, after, refused, unheard))
             before = after
         end = release_patch(before, route, "rehearsal")

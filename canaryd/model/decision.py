@@ -77,6 +77,8 @@ class Told(StrEnum):
     NO_WAY_BACK = "run.no_way_back"
     PROMOTING = "run.promoting"
     WATCHING = "run.watching"
+    AWAITING_STABLE = "run.awaiting_stable"
+    RETURNING = "run.returning"
     PROMOTED = "run.promoted"
     WOULD_WRITE = "run.would_write"
 

@@ -337,6 +337,26 @@ class OnNoData(Part):
     """What follows."""
 
 
+def _narrow(path: str) -> str:
+    parts = path.split(".")
+    if parts[0] in ("containers", "initContainers") and (len(parts) < 3 or parts[2] == "image"):
+        raise ValueError(
+            "a path below a container and beside its image, such as containers.reviews.env.ROLE: the image is what "
+            "is released"
+        )
+    return path
+
+
+class Returning(Part):
+    """With ``afterPromotion: return``: when the traffic goes back to stable."""
+
+    within: PositiveDuration = timedelta(hours=24)
+    """How long the run waits for stable to run what the canary runs; then it is held, which tells a person, and waits
+    on: it never fails for that."""
+    ignore: tuple[Annotated[Text, AfterValidator(_narrow)], ...] = ()
+    """Where the pod templates of the two may differ: paths as the run names them, each with all below it."""
+
+
 class Accepted(Part):
     """An error of preflight that a person has looked at, and lets pass."""
 
@@ -393,6 +413,11 @@ class Spec(Part):
     """Errors of preflight that do not stop this plan, each with a reason."""
     watch: Duration = timedelta(minutes=10)
     """After 100 %: how long objectives and readiness are watched with the rollback armed."""
+    after_promotion: Literal["keep", "return"] = "keep"
+    """``keep``: the canary has all the traffic at the end. ``return``: the run waits until stable's Deployment runs
+    what the canary runs, and gives stable all the traffic back; for versions that are fixed roles in Git."""
+    returning: Returning = Returning()
+    """With ``afterPromotion: return``: how long it waits, and what may differ."""
     accept_unproven: str = ""
     """A reason to promote without proof of non-inferiority; the run is marked with it for ever."""
 

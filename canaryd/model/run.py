@@ -31,12 +31,15 @@ class Phase(StrEnum):
     BAKING = "baking"
     PROMOTING = "promoting"
     WATCHING = "watching"
+    RETURNING = "returning"
     PROMOTED = "promoted"
     ROLLING_BACK = "rolling back"
     ROLLED_BACK = "rolled back"
 
 
 FINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK})
+PROVEN = frozenset({Phase.PROMOTING, Phase.WATCHING, Phase.RETURNING, Phase.PROMOTED})
+"""Phases after the last step has passed."""
 
 
 class Outcome(StrEnum):
@@ -49,7 +52,7 @@ class Outcome(StrEnum):
 
 
 LatchKind = Literal["fail", "abort", "inconclusive"]
-HoldKind = Literal["no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back"]
+HoldKind = Literal["no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back", "not-returned"]
 Then = Literal["rollback", "hold"]
 
 
@@ -134,6 +137,8 @@ class Run:
     ``findings`` are what preflight found before the run began, and did not stop it.
     ``harmed`` is what it has cost its users so far, restarts included.
     ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
+    ``returning_since`` is when the run began to wait for stable to run what the canary runs; ``returned_by`` is whose
+    word sends the traffic back although the two differ, and why.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -173,6 +178,8 @@ class Run:
     released: bool = False
     settles: float | None = None
     harmed: Harmed = NOBODY
+    returning_since: float | None = None
+    returned_by: str = ""
 
     @property
     def final(self) -> bool:
@@ -183,6 +190,11 @@ class Run:
         """The requests that were harmed, in a sentence; empty where there are none and the plan does not cap them."""
         most = self.plan.spec.analysis.max_harmed
         return self.harmed.words(most) if most is not None or self.harmed.requests >= 1 else ""
+
+    @property
+    def returned(self) -> bool:
+        """Whether the run has sent the traffic of a promoted canary back to stable, or is about to see it there."""
+        return self.phase in (Phase.RETURNING, Phase.PROMOTED) and self.split == NOTHING
 
     @property
     def current_step(self) -> Step:

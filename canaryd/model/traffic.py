@@ -8,6 +8,7 @@ weights are relative to their sum, so that half a percent is an ordinary weight.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -222,8 +223,25 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that stable's pod template says otherwise than the canary's: its dotted ``path``, and in words."""
+
+    path: str
+    words: str
+
+    def within(self, paths: Iterable[str]) -> bool:
+        """Whether it is at one of ``paths``, or below one."""
+        return any(self.path == one or self.path.startswith(f"{one}.") for one in paths)
+
+
+@dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sides' pods at one moment."""
+    """
+    Both sides' pods at one moment.
+
+    ``unlike`` is in what stable's pod templates differ from the canary's; None where nobody has compared.
+    """
 
     stable: Side
     canary: Side
+    unlike: tuple[Difference, ...] | None = None

@@ -106,6 +106,13 @@ def _options(run: Run) -> Iterator[str]:
         yield f"Approve the next weight already now: canaryd approve {name}"
     if run.last_step and run.phase is Phase.BAKING:
         yield f"Promote on your own word, which marks the run for ever: canaryd promote {name} --reason '...'"
+    if run.phase is Phase.RETURNING and not run.returned:
+        canary, stable = run.route.canary, run.route.stable
+        yield f"Roll out in {stable}'s Deployment what {canary}'s runs, and the run goes on: docs/return.md"
+        yield (
+            f"Send the traffic back to {stable} as it is, rolled out and on your own word: canaryd approve {name} "
+            "--reason '...'"
+        )
     yield f"Roll back for good: canaryd abort {name} --reason '...'"
 
 
@@ -127,6 +134,8 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
             f"Bring {run.route.stable} back; or roll back all the same, which sends everything to a version "
             f"that may not answer: canaryd abort {name} --force --reason '...'"
         )
+    elif hold.kind == "not-returned":
+        yield "Do as the reason says; the run then goes on by itself, and it fails for none of this."
     elif run.present and run.present.astray:
         yield "Let callers meet the weight (the reason names what may be in the way); the run then goes on by itself."
     else:
@@ -136,6 +145,8 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
 def _after_the_end(run: Run) -> str:
     if run.plan.observes:
         return "Let canaryd move the weights itself: take `mode: observe` out of the plan, or out of the settings."
+    if run.returned:
+        return f"Nothing: the next release begins from here, once {run.route.canary} runs it and the plan names it."
     if run.outcome is Outcome.PROMOTED:
         return "Make the weights permanent in Git, if the VirtualService comes from there."
     return f"Repair {run.route.canary}, then give the plan a new release: that starts a new run."

@@ -32,6 +32,7 @@ Entry = Mapping[str, Any]
 VERDICTS = (
     Told.PASSED,
     Told.PROMOTING,
+    Told.RETURNING,
     Told.PROMOTED,
     Told.ROLLING_BACK,
     Told.RESTARTED,

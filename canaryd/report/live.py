@@ -17,7 +17,7 @@ from rich.text import Text
 from canaryd.judge import wording
 from canaryd.model.cells import Cell, Counts, Gap
 from canaryd.model.evidence import Evidence, Reading
-from canaryd.model.run import Outcome, Phase, Run
+from canaryd.model.run import PROVEN, Outcome, Phase, Run
 from canaryd.report.outlook import (
     bake_over,
     clock,
@@ -48,7 +48,7 @@ def live(run: Run, now: float, *, width: int | None = None) -> RenderableType:
     return _Screen(run, now, width)
 
 
-MOVING = (Phase.SHIFTING, Phase.PROMOTING, Phase.ROLLING_BACK)
+MOVING = (Phase.SHIFTING, Phase.PROMOTING, Phase.RETURNING, Phase.ROLLING_BACK)
 """Phases in which the split may be wanted and not yet there."""
 
 
@@ -162,7 +162,7 @@ def _weights(run: Run) -> list[str]:
 def _signs(run: Run) -> list[str]:
     """``✓`` done, ``▶`` current, ``·`` to come, ``✗`` where it ended."""
     steps = len(run.plan.spec.steps)
-    at_the_end = run.phase in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED)
+    at_the_end = run.phase in PROVEN
     current = steps if at_the_end else -1 if run.seq == 0 else run.step
     here = "✓" if run.phase is Phase.PROMOTED else "✗" if run.latch else "▶"
     return ["✓" if place < current else here if place == current else "·" for place in range(steps + 1)]
@@ -223,7 +223,7 @@ def _harm(run: Run, evidence: Evidence, bar: int) -> Text:
 
 
 def _proof(run: Run, evidence: Evidence, bar: int) -> Text:
-    if run.phase in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
+    if run.phase in PROVEN:
         return Text(f"{'without proof' if is_unproven(run) else 'proven'} at {run.current_step.weight}")
     counts = run.evidence is not None and _of_this_split(run, evidence)
     proof = evidence.proof if counts else LEAST

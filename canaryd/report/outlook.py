@@ -50,7 +50,8 @@ def standing(run: Run) -> str:
     if run.outcome is not None:
         without = run.outcome is Outcome.PROMOTED and is_unproven(run)
         only = ", observed only" if run.plan.observes else ""
-        return ENDINGS[run.outcome] + (" without proof" if without else "") + only
+        back = ", back on stable" if run.returned else ""
+        return ENDINGS[run.outcome] + (" without proof" if without else "") + back + only
     phase = f"observing as if {run.phase.value}" if run.plan.observes else run.phase.value
     return f"{phase}, held" if run.hold else phase
 
@@ -117,6 +118,8 @@ def follows(run: Run, now: float | None = None) -> str:
 def _after_the_end(run: Run) -> str:
     if run.plan.observes:
         return "Nothing more: the run only observed, and nothing was moved."
+    if run.returned:
+        return f"Nothing more: {run.route.stable} runs what {run.route.canary} runs, and has all the traffic."
     if run.outcome is Outcome.PROMOTED:
         return f"Nothing more: {run.route.canary} has all the traffic."
     return f"Nothing more: {run.route.stable} has all the traffic; a new release in the plan starts a new run."
@@ -149,11 +152,29 @@ def _once_baked(run: Run, now: float | None) -> str:
 def _once_settled(run: Run, now: float | None) -> str:
     watch = render_duration(run.plan.spec.watch)
     over = _at(watch_over(run), now)
-    return f"It settles and is then watched for {watch}, ready to roll back; at {over} it is promoted."
+    return f"It settles and is then watched for {watch}, ready to roll back; at {over} {_then(run)}."
 
 
 def _once_watched(run: Run, now: float | None) -> str:
-    return f"Unless an objective fails before, it is promoted at {_at(watch_over(run), now)}."
+    return f"Unless an objective fails before, at {_at(watch_over(run), now)} {_then(run)}."
+
+
+def _then(run: Run) -> str:
+    """What follows the watch."""
+    if run.plan.spec.after_promotion == "return" and not run.plan.observes:
+        return f"it waits for {run.route.stable} to run what {run.route.canary} runs"
+    return "it is promoted"
+
+
+def _once_alike(run: Run, now: float | None) -> str:
+    if run.returned:
+        return f"Once the mesh has shown {run.route.stable} with everything for {render_seconds(run.settle)}, it ends."
+    limit = run.plan.spec.returning.within
+    since = run.returning_since if run.returning_since is not None else run.at
+    return (
+        f"Once {run.route.stable} runs what {run.route.canary} runs, with as many ready pods, it gets all the traffic "
+        f"back; if it does not by {_at(since + limit.total_seconds(), now)}, the run is held."
+    )
 
 
 def _once_back(run: Run, _: float | None) -> str:
@@ -167,6 +188,7 @@ _FOLLOWS = {
     Phase.BAKING: _once_baked,
     Phase.PROMOTING: _once_settled,
     Phase.WATCHING: _once_watched,
+    Phase.RETURNING: _once_alike,
     Phase.ROLLING_BACK: _once_back,
 }
 

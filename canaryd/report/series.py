@@ -15,7 +15,7 @@ from typing import Any
 from canaryd import judge
 from canaryd.model.cells import Cell, Counts
 from canaryd.model.evidence import Evidence
-from canaryd.model.run import Phase, Run
+from canaryd.model.run import PROVEN, Run
 from canaryd.model.traffic import EVERYTHING
 
 Journal = Iterable[Mapping[str, Any]]
@@ -69,7 +69,7 @@ def replayed(run: Run) -> tuple[Point, ...]:
 
 def last_word(run: Run) -> Evidence | None:
     """The judge's last word on the canary beside stable: at 100 % there is nothing left to compare it with."""
-    if run.phase not in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
+    if run.phase not in PROVEN:
         return run.evidence
     analysis = run.plan.spec.analysis
     state = judge.begin(analysis, run.past_cells)

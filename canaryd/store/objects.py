@@ -27,7 +27,7 @@ from canaryd.model.finding import Finding
 from canaryd.model.harm import NOBODY
 from canaryd.model.judgement import VERSION as JUDGE
 from canaryd.model.plan import Plan
-from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
+from canaryd.model.run import PROVEN, Command, Latch, Outcome, Phase, Record, Run
 from canaryd.model.traffic import Entry, Route, Split, Version
 from canaryd.store.definitions import DECISIONS, LONGEST_TEXT, MOST_ITEMS
 
@@ -483,7 +483,7 @@ def verdict_of(run: Run) -> str:
         return "INCONCLUSIVE"
     if run.latch:
         return ""
-    if run.phase in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
+    if run.phase in PROVEN:
         return "PASS"
     if run.hold:
         return {"gate": "PASS", "inconclusive": "INCONCLUSIVE", "no-data": "INCONCLUSIVE"}.get(run.hold.kind, "")

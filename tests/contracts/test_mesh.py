@@ -571,6 +571,11 @@ def test_sides_are_the_pods_of_now(peopled: World) -> None:
     assert sides.canary.rolled_out
 
 
+def test_sides_say_in_what_the_versions_differ(peopled: World) -> None:
+    """Of two Deployments with the same template nothing; that they were compared is said."""
+    assert peopled.mesh.sides(peopled.route).unlike == ()
+
+
 def test_a_look_at_what_has_not_changed_asks_nobody(peopled: World) -> None:
     """Neither a look nor the pods cost a request, and our own write is seen without one."""
     if not isinstance(peopled, OnApi) or peopled.shelf is None or peopled.emulator is None:

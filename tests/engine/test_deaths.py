@@ -11,13 +11,15 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
 
-from canaryd.model.run import Outcome, Run
+from canaryd.model.run import Outcome, Phase, Run
 from canaryd.model.traffic import EVERYTHING, NOTHING
-from tests.world import START, Trap, Way, When, World
+from tests.mesh.objects import at, deployment, pod, surroundings
+from tests.world import START, Trap, Way, When, World, small_plan
 
 SHARDS = 4
 WAYS: tuple[tuple[Way, When], ...] = (
@@ -115,6 +117,68 @@ def test_no_abort_is_lost_whatever_is_interrupted(way: Way, when: When) -> None:
         run = world.live()
         assert (run.outcome, run.reason, world.split) == (Outcome.ABORTED, "aborted by ada: smells", NOTHING)
         check_traffic(world)
+
+
+RETURNING = {"after_promotion": "return", "on_no_data": {"hold": "10h"}}
+
+
+def stable_follows(world: World) -> None:
+    """Somebody rolls out in stable what the canary runs, some time after the run began to wait for it."""
+    run = world.saved
+    if run.returning_since is not None and world.clock.at > run.returning_since + 4:
+        world.mesh.around = surroundings(
+            pods=[pod("v1", n, template="new") for n in range(2)] + [pod("v3", n) for n in range(2)],
+            deployments=[running("v1", "reviews:3"), running("v3", "reviews:3")],
+        )
+
+
+def running(version: str, image: str) -> dict[str, Any]:
+    found = deployment(version)
+    found["spec"]["template"]["spec"] = {"containers": [{"name": "reviews", "image": image}]}
+    return found
+
+
+def returning_world(trap: Trap | None = None) -> World:
+    world = World(plan=small_plan(**RETURNING), trap=trap)
+    world.mesh.around = surroundings(deployments=[running("v1", "reviews:1"), running("v3", "reviews:3")])
+    return world
+
+
+def test_an_interruption_anywhere_on_the_way_back_to_stable_changes_no_ending() -> None:
+    """Stable has everything in the end, as one promotion, whatever dies, fails or conflicts from the watch on."""
+    first: list[int] = []
+
+    def watched(world: World) -> None:
+        if world.saved.phase is Phase.WATCHING and not first:
+            first.append(len(world.trap.calls))
+        stable_follows(world)
+
+    world = returning_world()
+    world.live(then=watched)
+    calls = world.trap.calls
+    assert len(calls) - first[0] > 30
+    assert "mesh.retreat" in calls[first[0] :]
+    for n in range(first[0], len(calls)):
+        for way, when in WAYS:
+            if way == "conflicts" and calls[n] not in CAN_CONFLICT:
+                continue
+            world = returning_world(Trap(n, way, when))
+            run = world.live(then=stable_follows)
+            what = f"{way} {when} call {n}, {calls[n]}: {run.phase}: {run.reason}"
+            assert (run.outcome, run.latch, run.returned) == (Outcome.PROMOTED, None, True), what
+            assert world.split == NOTHING, what
+            assert [split for split, _ in world.seen if split == NOTHING], what
+            assert world.mesh.virtual_service == returned(world), what
+            check_traffic(world)
+
+
+def returned(world: World) -> dict[str, Any]:
+    """The object as it was before the run, but for what the API server counts."""
+    found = world.mesh.virtual_service
+    assert found is not None
+    before = at(100, 0)
+    before["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+    return {**before, "metadata": before["metadata"] | {"annotations": {}}}
 
 
 def test_dying_at_every_third_tick_changes_no_ending() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from canaryd.model.cells import Past
 from canaryd.model.finding import Finding
-from canaryd.model.run import Hold
+from canaryd.model.run import Hold, Phase
+from canaryd.model.traffic import NOTHING
 from canaryd.report.explain import explain
 from tests.report import stories
 
@@ -75,6 +76,38 @@ def test_no_way_back_offers_force_with_its_price():
     stuck = replace(run, hold=Hold("no-way-back", "stable v1 has no ready endpoint", run.at, None))
     assert "canaryd abort reviews --force" in explain(stuck)
     assert "may not answer" in explain(stuck)
+
+
+def waiting_for_stable():
+    run, _ = stories.promoted()
+    waits = "waiting for stable reviews-v1 to run what the canary runs: containers.reviews.image is a, not b"
+    return replace(
+        run, phase=Phase.RETURNING, outcome=None, ended=None, released=False, waiting=waits, returning_since=run.at
+    )
+
+
+def test_who_waits_for_stable_says_for_what_and_until_when():
+    """And what a person can do: roll it out there, or give their word."""
+    text = explain(waiting_for_stable())
+    assert "At present: waiting for stable reviews-v1 to run what the canary runs: containers" in text
+    assert "Once v1 runs what v3 runs, with as many ready pods, it gets all the traffic back" in text
+    assert "the run is held" in text
+    assert "Roll out in v1's Deployment what v3's runs" in text
+    assert "canaryd approve reviews" in text
+    assert "canaryd abort reviews" in text
+    held = replace(waiting_for_stable(), hold=Hold("not-returned", "so it is", 0.0, None))
+    assert "it fails for none of this" in explain(held)
+
+
+def test_what_has_gone_back_is_told_as_such():
+    """Promoted, and yet stable has everything: nobody is to put other weights into Git."""
+    back = replace(waiting_for_stable(), split=NOTHING)
+    assert "canaryd approve" not in explain(back)
+    over = replace(stories.promoted()[0], split=NOTHING)
+    text = explain(over)
+    assert "was promoted, back on stable at" in text
+    assert "v1 runs what v3 runs, and has all the traffic" in text
+    assert "in Git" not in text
 
 
 def test_distances_are_told_when_the_time_is_known():

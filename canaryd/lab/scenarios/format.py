@@ -378,7 +378,7 @@ class Moment(Part):
     """So long after the run began."""
     step: Annotated[float, Field(gt=0, lt=100)] | None = None
     """Once the run bakes at this weight (percent)."""
-    phase: Literal["pending", "baking", "held", "watching", "rolling back"] | None = None
+    phase: Literal["pending", "baking", "held", "watching", "returning", "rolling back"] | None = None
     """Once the run is in this phase."""
     after: Duration = timedelta(0)
     """So long after that was first seen (for a step: after its weight was written)."""
