@@ -28,9 +28,20 @@ def percent(value: float) -> Split:
     return Split.percent(value)
 
 
-def plan(*weights: float, gate_at: int | None = None, gate: dict[str, Any] | None = None, **spec: Any) -> Plan:
+MATCH = ({"headers": {"end-user": {"exact": "jason"}}},)
+
+
+def plan(
+    *weights: float,
+    gate_at: int | None = None,
+    gate: dict[str, Any] | None = None,
+    match_first: bool = False,
+    **spec: Any,
+) -> Plan:
     """A short plan: steps of 60 s in cells of 10 s, settling for 20 s, watching for 60 s."""
     steps: list[dict[str, Any]] = [{"weight": weight, "bake": "60s"} for weight in weights or (5, 25, 50)]
+    if match_first:
+        steps.insert(0, {"match": list(MATCH), "bake": "60s"})
     if gate_at is not None:
         steps[gate_at]["gate"] = {"approve": gate or {"limit": "1h"}}
     analysis = {"cell": "10s", "scrape": "5s", "settle": "20s", **spec.pop("analysis", {})}
@@ -139,7 +150,7 @@ class Stage:
         return decision
 
     def land(self, marker: Marker) -> None:
-        self.mesh = Sighting(marker.split, marker, stable_missing=self.mesh.stable_missing)
+        self.mesh = Sighting(marker.split, marker, stable_missing=self.mesh.stable_missing, match=marker.match)
         self.splits.append(marker.split)
 
     def until(self, reached: Callable[[Run], bool] | Phase, *, within: float = 3600.0, every: float = 5.0) -> Run:
@@ -176,4 +187,4 @@ def cell_of(window: Window, gap: str = "") -> Cell | Gap:
     if gap:
         return Gap(*place, gap)
     share = window.split.share
-    return Cell(*place, (), Counts(1000 * (1 - share), 1), Counts(1000 * share, 0))
+    return Cell(*place, (), Counts(1000 * (1 - share), 1), Counts(1000 * share, 0), matched=window.matched)

@@ -16,7 +16,7 @@ from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.decision import Observation, Told, Unseen
 from canaryd.model.judgement import CheckState, JudgeState
 from canaryd.model.run import Outcome, Phase, Run
-from canaryd.model.traffic import EVERYTHING, NOTHING, Marker, Sighting
+from canaryd.model.traffic import EVERYTHING, NOTHING, OTHERWISE, Marker, Sighting
 from tests.stage import ROUTE, START, Stage, percent, plan, side
 
 FIVE, QUARTER, HALF = percent(5), percent(25), percent(50)
@@ -1277,3 +1277,163 @@ def test_a_new_side_is_pinned_by_uid_too() -> None:
     assert stage.run.canary_pin is not None
     assert stage.run.canary_pin.differs_from(side("v3", uids=("uid-new",)))
     assert not stage.run.canary_pin.differs_from(side("v3", ready=0))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A step with a match
+
+
+AUDIENCE = plan(match_first=True).spec.steps[0].audience
+
+
+def matched() -> Stage:
+    """A run that bakes at a step with a match."""
+    stage = Stage(plan=plan(match_first=True))
+    stage.baking()
+    assert (stage.run.split, stage.run.match) == (NOTHING, AUDIENCE)
+    return stage
+
+
+def test_matched_people_meet_the_canary_first_and_then_a_part_of_everybody() -> None:
+    stage = Stage(plan=plan(match_first=True))
+    stage.until(Phase.PROMOTED)
+    assert stage.splits == [NOTHING, NOTHING, FIVE, QUARTER, HALF, EVERYTHING]
+    assert [segment.matched for segment in stage.run.segments] == [False, True, False, False, False, False]
+    assert stage.mesh.match == ""
+
+
+def test_matched_people_are_sent_there_only_by_a_process_that_has_saved_it() -> None:
+    stage = Stage(plan=plan(match_first=True))
+    write = stage.tick().write
+    assert write is not None
+    assert (write.toward, write.marker.match) == ("canary", AUDIENCE)
+
+
+def test_harm_at_a_match_takes_the_entries_away_at_once() -> None:
+    stage = matched()
+    stage.says = {"failure": "errors-slo: 30 %"}
+    decision = stage.until(lambda run: run.latch is not None) and stage.last
+    assert decision is not None
+    assert decision.write is not None
+    assert (decision.write.toward, decision.write.marker.split, decision.write.marker.match) == ("stable", NOTHING, "")
+    assert stage.until(Phase.ROLLED_BACK).match == ""
+
+
+def test_a_canary_without_ready_pods_is_dead_for_matched_people_too() -> None:
+    stage = matched()
+    stage.sides(canary={"ready": 0})
+    assert "matched requests" in stage.until(Phase.ROLLED_BACK).reason
+
+
+def test_an_abort_at_a_match_is_not_over_before_its_entries_are_gone() -> None:
+    stage = matched()
+    stage.lands = False
+    stage.ask("abort")
+    stage.rest(120)
+    assert stage.run.phase is Phase.ROLLING_BACK
+    stage.lands = True
+    stage.until(Phase.ROLLED_BACK)
+    assert stage.mesh.match == ""
+
+
+def test_entries_that_somebody_takes_away_are_respected_and_held() -> None:
+    stage = matched()
+    stage.mesh = replace(stage.mesh, match="")
+    stage.tick()
+    assert stage.run.hold is not None
+    assert "took canaryd's entries" in stage.run.hold.why
+    assert stage.last is not None
+    assert stage.last.write is None
+    stage.ask("resume")
+    stage.tick()
+    assert stage.mesh.match == AUDIENCE
+
+
+def test_entries_that_somebody_widens_are_taken_out_until_a_person_says_so() -> None:
+    stage = matched()
+    stage.mesh = replace(stage.mesh, match=OTHERWISE)
+    stage.tick()
+    assert (stage.mesh.match, stage.mesh.split) == ("", NOTHING)
+    stage.rest(120)
+    assert stage.mesh.match == ""
+    stage.ask("resume")
+    stage.tick()
+    assert stage.mesh.match == AUDIENCE
+    assert stage.baking().match == AUDIENCE
+
+
+def test_entries_of_ours_that_come_back_at_a_weight_are_taken_out() -> None:
+    """Git has an old state of the object: nobody but the weight's part may meet the canary."""
+    stage = Stage(plan=plan(match_first=True))
+    stage.baking(step=1)
+    stage.mesh = replace(stage.mesh, match=OTHERWISE)
+    stage.tick()
+    assert (stage.mesh.match, stage.mesh.split) == ("", FIVE)
+
+
+def test_a_new_canary_at_a_match_starts_over() -> None:
+    stage = matched()
+    stage.sides(canary={"hashes": ("hash-new",)})
+    stage.tick()
+    assert stage.mesh.match == ""
+    assert (stage.baking().match, stage.run.step) == (AUDIENCE, 0)
+
+
+def test_a_write_at_a_match_that_was_lost_is_sent_again() -> None:
+    stage = Stage(plan=plan(match_first=True))
+    stage.lands = False
+    stage.tick()
+    stage.lands = True
+    stage.baking()
+    assert stage.mesh.match == AUDIENCE
+
+
+def test_a_retreat_from_a_match_whose_save_was_lost_is_adopted() -> None:
+    stage = matched()
+    stage.says, stage.saves = {"failure": "errors-slo"}, False
+    stage.tick(15)
+    assert stage.mesh.match == ""
+    stage.says, stage.saves = {}, True
+    stage.tick()
+    assert stage.run.latch is not None
+    assert stage.until(Phase.ROLLED_BACK).match == ""
+
+
+def test_a_newer_marker_that_brings_people_to_the_canary_is_not_ours() -> None:
+    stage = Stage(plan=plan(match_first=True))
+    stage.baking(step=1)
+    forged = marker(stage, seq=stage.run.seq + 1, match=AUDIENCE)
+    stage.mesh = Sighting(FIVE, forged, match=AUDIENCE)
+    stage.tick()
+    assert not stage.has_told(Told.ADOPTED)
+    assert stage.mesh.match == ""
+
+
+def test_cells_counted_after_a_write_that_was_forgotten_belong_to_no_former_split() -> None:
+    """The process that counted them did not know of the retreat; after it the canary had nothing."""
+    stage = Stage()
+    stage.baking(step=1)
+    stage.rest(30)
+    stage.says, stage.saves = {"failure": "errors"}, False
+    stage.tick(15)
+    forgotten = stage.now
+    stage.says, stage.saves = {}, True
+    stage.tick(60)
+    assert stage.has_told(Told.ADOPTED)
+    stage.rest(60)
+    for cell in stage.run.cells:
+        assert cell.end <= forgotten or cell.split == NOTHING
+
+
+def test_a_rollback_is_not_over_while_people_are_still_matched() -> None:
+    """Git has put the entries back while it was watched that they stay away."""
+    stage = matched()
+    stage.ask("abort")
+    stage.until(lambda run: run.phase is Phase.ROLLING_BACK and run.arrived_at is not None)
+    stage.lands = False
+    stage.mesh = replace(stage.mesh, match=OTHERWISE)
+    stage.rest(120)
+    assert not stage.run.final
+    stage.lands = True
+    stage.until(Phase.ROLLED_BACK)
+    assert stage.mesh.match == ""

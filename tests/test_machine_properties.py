@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from canaryd.machine import decide
-from canaryd.model.cells import Cell
+from canaryd.model.cells import Cell, Gap
 from canaryd.model.decision import Decision, Observation, Told, Unseen
 from canaryd.model.run import Phase, Run
-from canaryd.model.traffic import EVERYTHING, NOTHING, Sides, Sighting, Split
+from canaryd.model.traffic import EVERYTHING, NOTHING, OTHERWISE, Marker, Sides, Sighting, Split
 from tests.stage import Stage, percent, plan, side
 
 PLANS = st.builds(
@@ -28,6 +28,7 @@ PLANS = st.builds(
     st.just(25),
     st.just(50),
     gate_at=st.sampled_from([None, 0, 2]),
+    match_first=st.booleans(),
     on_drift=st.sampled_from(["hold", "reassert", "abort"]),
     on_canary_change=st.sampled_from(["restart", "abort"]),
     on_no_data=st.sampled_from([{"hold": "2m", "then": "rollback"}, {"hold": "2m", "then": "hold"}]),
@@ -45,6 +46,15 @@ SAYS: list[dict[str, Any]] = [
     {"shared_from": None, "doubt": "share", "astray": True},
 ]
 WEIGHTS = st.sampled_from([0, 1, 5, 25, 50, 60, 100, None])
+
+
+def _asked(one: Run | Marker) -> tuple[Split, str]:
+    return one.split, one.match
+
+
+def _exposed(run: Run) -> tuple[Split, bool]:
+    """How many meet the canary: more where the weight is more, and more where somebody does beside it."""
+    return run.split, bool(run.match)
 
 
 class Walk(RuleBasedStateMachine):
@@ -84,7 +94,7 @@ class Walk(RuleBasedStateMachine):
         self.stage.says, self.stage.gap, self.stage.blind = {}, "", ""
 
     @rule()
-    @precondition(lambda self: self.stage.run.split > NOTHING)
+    @precondition(lambda self: self.stage.run.exposed)
     def harm_is_certain(self) -> None:
         self.stage.says = {"failure": "errors"}
 
@@ -100,6 +110,11 @@ class Walk(RuleBasedStateMachine):
     def somebody_edits_the_weights(self, weight: float | None) -> None:
         self.hands = True
         self.stage.by_hand(weight)
+
+    @rule(match=st.sampled_from(["", OTHERWISE]))
+    def somebody_edits_our_entries(self, match: str) -> None:
+        self.hands = True
+        self.stage.mesh = replace(self.stage.mesh, match=match)
 
     @rule()
     def somebody_takes_the_marker_out(self) -> None:
@@ -162,6 +177,9 @@ class Walk(RuleBasedStateMachine):
         if before.final:
             assert decision.run == before
             assert decision.write is None
+        if decision.run.phase is Phase.ROLLED_BACK and not before.final and before.seq:
+            assert isinstance(seen.mesh, Sighting)
+            assert (seen.mesh.split, seen.mesh.match) == (NOTHING, "")
         assert isinstance(seen, Observation)
 
     def _weights(self, before: Run, decision: Decision) -> None:
@@ -176,16 +194,18 @@ class Walk(RuleBasedStateMachine):
             assert write.marker.split in allowed
             assert write.marker.seq > before.seq
             assert write.marker.seq == decision.run.seq
-            assert write.marker.split == decision.run.split
+            assert _asked(write.marker) == _asked(decision.run)
+            assert write.marker.match in {"", *(step.audience for step in before.plan.spec.steps)}
             self.written.append(write.marker.split)
 
     def _rises(self, before: Run, decision: Decision, shown: Sighting) -> None:
         """What we want rises on PASS, a person's promotion or the start of the run only, and never after a latch."""
-        rose = decision.run.split > before.split
+        rose = _exposed(decision.run) > _exposed(before)
         told = {event.told for event in decision.events}
         if rose:
             assert decision.run.latch is None
-            assert told & {Told.PASSED, Told.PROMOTING, Told.STARTED}
+            brought_down = before.hold is not None and before.hold.kind == "drift"
+            assert told & {Told.PASSED, Told.PROMOTING, Told.STARTED} or (brought_down and Told.RESUMED in told)
             assert decision.write is not None
             assert decision.write.toward == "canary" or (shown.split or NOTHING) > decision.run.split
         if rose and Told.PASSED in told:
@@ -194,7 +214,7 @@ class Walk(RuleBasedStateMachine):
         if before.latch:
             assert decision.run.latch is not None
             assert decision.run.split <= before.split
-            assert decision.write is None or decision.write.marker.split == NOTHING
+            assert decision.write is None or _asked(decision.write.marker) == (NOTHING, "")
 
     def _cells(self, run: Run) -> None:
         """Each cell belongs to one segment, in order, evaluated once, and contiguous within its segment."""
@@ -209,6 +229,7 @@ class Walk(RuleBasedStateMachine):
             assert segment.origin <= cell.start
             assert cell.end <= until
             assert cell.split == segment.split
+            assert isinstance(cell, Gap) or cell.matched == segment.matched
             assert not (cell.settled and not segment.ours)
 
     @invariant()
@@ -234,7 +255,7 @@ class Walk(RuleBasedStateMachine):
             returns = run.plan.spec.after_promotion == "return"
             assert (run.split, run.latch) == (NOTHING if returns else EVERYTHING, None)
         if run.phase is Phase.ROLLED_BACK:
-            assert run.split == NOTHING
+            assert not run.exposed
             assert run.latch is not None
 
     def teardown(self) -> None:
@@ -251,7 +272,7 @@ class Walk(RuleBasedStateMachine):
         if stage.run.latch or self.aborted:
             stage.rest(60)  # a hold may have run out a moment ago
             assert stage.run.final
-            assert stage.run.split == NOTHING
+            assert not stage.run.exposed
 
 
 TestWalk = Walk.TestCase

@@ -34,7 +34,7 @@ ENGINE = "tests/engine/test_reconciler.py"
 DEATHS = "tests/engine/test_deaths.py"
 STORE = "tests/contracts/test_store.py"
 SCHEDULER = "tests/engine/test_scheduler.py"
-WEIGHTS = "tests/mesh/test_weights.py"
+WEIGHTS, MATCHING = "tests/mesh/test_weights.py", "tests/mesh/test_matching.py"
 EXPOSURE = "tests/judge/test_exposure.py"
 UNATTRIBUTED = "tests/judge/test_unattributed.py"
 PARSE = "tests/metrics/test_parse.py"
@@ -140,12 +140,12 @@ PLANTS = (
     # rule 3: the mesh is only observed
     machine(
         "marker not compared",
-        "    if seen.split != marker.split:\n        return Standing.DRIFT\n",
+        "    if (seen.split, seen.match) != (marker.split, marker.match):\n        return Standing.DRIFT\n",
         "",
     ),
     machine(
         "split compared with the observed one",
-        "return Standing.ARRIVED if marker.split == run.split else Standing.DRIFT",
+        "return Standing.ARRIVED if wanted else Standing.DRIFT",
         "return Standing.ARRIVED",
     ),
     machine(
@@ -153,7 +153,7 @@ PLANTS = (
         "return Standing.LOST if run.arrived_at is None else Standing.DRIFT",
         "return Standing.LOST",
     ),
-    machine("retreat with a lost save not adopted", "    run = _adopt(run, seen, told)\n", ""),
+    machine("retreat with a lost save not adopted", "    adopted = _adopt(run, seen, told)\n", "    adopted = run\n"),
     machine("latch not adopted", "        return replace(run, latch=Latch(kind, marker.reason, marker.at))\n", "        return run\n"),
     machine("newer marker that rises adopted", " or marker.split > run.split", ""),
     # policies: a plan's word goes before its policy's, and a policy's own keys are never a plan's
@@ -172,9 +172,9 @@ PLANTS = (
     reconciler("an observing run releases", "            if not run.plan.observes:\n                self._mesh.release", "            if True:\n                self._mesh.release", OBSERVING),
     reconciler("what would be written was written", "\"wrote\": \"\" if run.plan.observes else marker,", "\"wrote\": marker,", OBSERVING),
     reconciler("cells are expected at the wanted split", "            cells = as_measured(cells, mesh)\n", "            pass\n", OBSERVING),
-    observing("an entry that is gone is made up", "split = None if mesh.split is None and run.split != NOTHING else run.split", "split = run.split"),
-    observing("others' weights are drift", "return replace(mesh, split=split, highest=split, marker=_marker(run))", "return replace(mesh, marker=_marker(run))"),
-    observing("a rollback waits for a mesh that cannot be read", " if run.seq > 0 and run.split == NOTHING else mesh", " if False else mesh"),
+    observing("an entry that is gone is made up", "split = None if mesh.split is None and run.exposed else run.split", "split = run.split"),
+    observing("others' weights are drift", "return replace(mesh, split=split, highest=split, marker=_marker(run), match=run.match)", "return replace(mesh, marker=_marker(run))"),
+    observing("a rollback waits for a mesh that cannot be read", " if run.seq > 0 and not run.exposed else mesh", " if False else mesh"),
     observing("a sentence grows at each tick", "    said = _SAID.sub(\"\", run.waiting)\n", "    said = run.waiting\n"),
     Plant("the process's mode is ignored", "canaryd/engine/admission.py", "    plan = plan.in_mode(mode)\n    records", "    records", (OBSERVING,)),
     Plant("an observed release is settled", "canaryd/engine/admission.py", "    return plan.observes or not run.plan.observes\n", "    return True\n", (OBSERVING,)),
@@ -278,13 +278,13 @@ PLANTS = (
     Plant("unsettled cells baked", "canaryd/model/cells.py", "segment.ours and start >= segment.origin + settle", "segment.ours"),
     # rule 7: nothing blocks a rollback
     machine("no way back ignored", "    if why := no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
-    machine("retreat in flight taken for granted", "    return run.split == NOTHING and run.arrived_at is not None\n", "    return True\n"),
+    machine("retreat in flight taken for granted", "    return not run.exposed and run.arrived_at is not None\n", "    return True\n"),
     machine("final without settle", ">= run.settle:\n", ">= 0:\n"),
     Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        return guarded", "    if guard:\n        return guarded", (WEIGHTS,)),
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),
     # rule 8: drift
-    machine("drift up kept", "mesh.most > run.split and writable and", "False and"),
+    machine("drift up kept", "(mesh.most > run.split or wider) and writable and", "False and"),
     machine("drift up not held", "reason=why)\n        held = held_for(sent.run, seen, \"drift\", why, sticky=True)", "reason=why)\n        held = sent.run"),
     machine("drift down overwritten", "(resumed or policy == \"reassert\")", "True"),
     machine("marker taken out is no drift", "        return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT", "        return Standing.ARRIVED"),
@@ -384,10 +384,10 @@ PLANTS = (
     judge("shares of the evidence above one", "shares", "rest = 1 - UNATTRIBUTED_SHARE\n", "rest = 1.0\n", VERDICT),
     judge("errors grow before mass is laid", "comparison", "    wager = lay(one.wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n    wager = grow(wager, errors.harm(failed, requests, check.accepted, by))\n", "    wager = grow(one.wager, errors.harm(failed, requests, check.accepted, by))\n    wager = lay(wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n", VERDICT),
     # the judge: order of update
-    judge("history before the bets", "verdict", "    if cell.split != NOTHING:\n        state = _judged(analysis, state, cell)\n    checks = tuple(portions.learned(one, cell) for one in state.checks)\n    return replace(state, checks=checks, history=_learned(replace(state.history, rates=rates), cell))", "    state = replace(state, history=_learned(replace(state.history, rates=rates), cell))\n    return _judged(analysis, state, cell) if cell.split != NOTHING else state", ARITHMETIC),
+    judge("history before the bets", "verdict", "    elif cell.split != NOTHING:\n        state = _judged(analysis, state, cell)\n    checks = tuple(portions.learned(one, cell) for one in state.checks)\n    return replace(state, checks=checks, history=_learned(replace(state.history, rates=rates), cell))", "    state = replace(state, history=_learned(replace(state.history, rates=rates), cell))\n    return _judged(analysis, state, cell) if cell.split != NOTHING else state", ARITHMETIC),
     judge("bets have seen the outcomes", "verdict", "_checked(analysis, check, one, cell, state.history, warm)\n", "_checked(analysis, check, one, cell, _learned(state.history, cell), warm)\n", ARITHMETIC),
     judge("objectives have seen the outcomes", "verdict", "comparison.scatter_of(check, history)", "comparison.scatter_of(check, _learned(history, cell))", ARITHMETIC),
-    judge("unattributed failures of the cell excuse themselves", "verdict", "    if cell.split == NOTHING and cell.segment", "    if cell.segment", ARITHMETIC),
+    judge("unattributed failures of the cell excuse themselves", "verdict", "    if quiet and cell.segment", "    if cell.segment", ARITHMETIC),
     # the judge: bounds, latches, clip
     judge("beta for alpha", "verdict", "    if state.harm < 1 / analysis.alpha:\n", "    if state.harm < 1 / analysis.beta:\n", VERDICT),
     judge("alpha for beta", "readings", "        and proof >= 1 / analysis.beta\n", "        and proof >= 1 / analysis.alpha\n", ARITHMETIC),
@@ -545,6 +545,17 @@ PLANTS = (
     preflight("Kiali's refusal is taken for an absence", "neighbourhood", "{200: True, 404: False}", "{200: True, 404: False, 403: False}", "neighbours"),
     preflight("traces that are there are not found", "neighbours", " and not names & answer.services", ""),
     Plant("a rise is found twice too soon", "canaryd/judge/futility.py", "HARM_OVERHEAD = 3.5", "HARM_OVERHEAD = 1.2", ("tests/judge/test_futility.py",)),
+    # a step with a match
+    Plant("matched people do not count as traffic", "canaryd/model/run.py", "return self.split > NOTHING or bool(self.match)", "return self.split > NOTHING", (MACHINE,)),
+    machine("entries in front are not looked at", "if (seen.split, seen.match) != (marker.split, marker.match):", "if seen.split != marker.split:"),
+    machine("a rollback is over while people are matched", "NOTHING or seen.mesh.match:", "NOTHING:"),
+    machine("a newer marker that matches people is adopted", ' or marker.match not in ("", run.match):', ":"),
+    machine("cells after a forgotten write count for the former split", "run, seen = adopted, replace(seen, cells=())", "run = adopted"),
+    Plant("a retreat leaves the entries in front", "canaryd/mesh/weights.py", "away = [] if kept else take_away(virtual_service, route)", "away = []", (MATCHING,)),
+    Plant("an entry in front is taken out unguarded", "canaryd/mesh/matching.py", '            {"op": "test", "path": f"{entry.path}/name", "value": entry.name},\n', "", (MATCHING,)),
+    Plant("entries in front are believed by their names", "canaryd/mesh/matching.py", "if not (same and ours and found.index < behind.index):", "if False:", (MATCHING,)),
+    judge("other people are compared", "verdict", "if check.compare and cell.matched:", "if False:", "tests/judge/test_matched.py"),
+    judge("a match that nobody fits counts", "verdict", "if since is None and cell.settled and cell.all_canary > 0:", "if since is None and cell.settled:", "tests/judge/test_matched.py"),
 )  # fmt: skip
 
 

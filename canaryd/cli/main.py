@@ -74,7 +74,7 @@ def validate(plan: PlanFile, policies: Policies = None, config: Config = None) -
 
     with explained():
         read = plan_in(plan, policies_in(read_settings(config, policies=policies).policies))
-    steps = ", ".join(str(step.weight) for step in read.spec.steps)
+    steps = ", ".join(step.share for step in read.spec.steps)
     typer.echo(f"{plan}: plan {read} is valid: {read.spec.target.host} by steps of {steps}")
 
 

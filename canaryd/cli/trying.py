@@ -38,7 +38,7 @@ def try_all(trial: Trial, scene: Scene, figures: Figures, folder: Path, seed: in
 
 
 def _introduction(trial: Trial, figures: Figures) -> list[str]:
-    steps = ", ".join(str(step.weight) for step in trial.plan.spec.steps)
+    steps = ", ".join(step.share for step in trial.plan.spec.steps)
     bakes = sum(step.bake.total_seconds() for step in trial.plan.spec.steps) * trial.times
     first = f"plan {trial.plan.name}: {steps}, {render_seconds(bakes)} of baking in production"
     service = f"{figures.rps:g} requests a second, {100 * figures.errors:.3g} % of them fail"

@@ -102,7 +102,7 @@ class Orphans:
                 return
             why = f"run {marker.run} is gone; its canary {route.canary} goes from {marker.split} to 0 %"
             seen = self._mesh.look(route)
-            if seen.split != NOTHING:
+            if seen.split != NOTHING or seen.match:
                 self._say(found, marker, why)
                 self._mesh.retreat(route, self._last(route, marker, why))
             self._mesh.release(route, marker.run)
@@ -114,6 +114,7 @@ class Orphans:
             marker,
             seq=marker.seq + 1,
             split=NOTHING,
+            match="",
             was=marker.split,
             stable=route.stable,
             canary=route.canary,

@@ -27,12 +27,12 @@ def as_wanted(run: Run, mesh: Sighting | Unseen) -> Sighting | Unseen:
     decided is done: nobody waits for a mesh that is not to be written to.
     """
     if isinstance(mesh, Unseen):
-        return Sighting(NOTHING, _marker(run)) if run.seq > 0 and run.split == NOTHING else mesh
+        return Sighting(NOTHING, _marker(run)) if run.seq > 0 and not run.exposed else mesh
     if run.seq == 0:
         split = None if mesh.split is None else run.started_from
-        return replace(mesh, split=split, highest=split, marker=None)
-    split = None if mesh.split is None and run.split != NOTHING else run.split
-    return replace(mesh, split=split, highest=split, marker=_marker(run))
+        return replace(mesh, split=split, highest=split, marker=None, match="")
+    split = None if mesh.split is None and run.exposed else run.split
+    return replace(mesh, split=split, highest=split, marker=_marker(run), match=run.match)
 
 
 def _marker(run: Run) -> Marker | None:
@@ -46,6 +46,7 @@ def _marker(run: Run) -> Marker | None:
         run.route.stable,
         run.route.canary,
         run.at,
+        match=run.match,
         born=run.created,
         kept=run.kept,
     )
@@ -56,7 +57,9 @@ def as_measured(cells: tuple[Cell | Gap, ...], mesh: Sighting | Unseen) -> tuple
     if isinstance(mesh, Unseen) or mesh.split is None:
         return cells
     return tuple(
-        replace(cell, split=mesh.split, former=None) if isinstance(cell, Cell) else replace(cell, split=mesh.split)
+        replace(cell, split=mesh.split, former=None, matched=bool(mesh.match))
+        if isinstance(cell, Cell)
+        else replace(cell, split=mesh.split)
         for cell in cells
     )
 

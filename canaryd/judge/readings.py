@@ -55,7 +55,7 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
         doubt=doubt,
         segment=state.segment,
         shared_from=state.exposure.since,
-        share=exposure.words(state.exposure, Split(state.split)),
+        share="" if state.matched else exposure.words(state.exposure, Split(state.split)),
         astray=exposure.astray(state.exposure) or exposure.overdue(state.exposure),
         lagging=tuple(one.client for one in exposure.lagging(state.exposure)),
     )
@@ -64,6 +64,8 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
 def _unmeasured(analysis: Analysis, state: JudgeState) -> str:
     """The first check of a query or counts of its own that has had none in this segment, and why; or an empty text."""
     for check, one in zip(analysis.checks, state.checks, strict=True):
+        if state.matched and check.compare:
+            continue
         if check.metric == "promql" and not one.valued.level.cells:
             return f"{check.name}: {one.waiting or 'no value yet'}"
         if check.apart and not one.level.seconds:
@@ -77,7 +79,7 @@ def words_of(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         return custom.words(check, one, Split(state.split), rising)
     place = comparison.place_shown(check, one, rising)
     canary, stable = comparison.split_at(tally.canary, place), comparison.split_at(tally.stable, place)
-    when = wording.window(tally, str(Split(state.split)), rising)
+    when = wording.window(tally, "the step's match" if state.matched else str(Split(state.split)), rising)
     named = check.name + wording.of_those(both(analysis.where, check.where))
     counted = wording.counted(analysis.failures_of(check))
     if check.compare and check.metric == "error-rate":
@@ -120,11 +122,13 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
     hold = hold_bound(analysis)
     if check.metric == "traffic":
         return traffic.reading(check, one, Split(state.split))
-    if check.metric == "promql":
+    if check.metric == "promql" and not (check.compare and state.matched):
         return custom.reading(check, one, Split(state.split), hold, (1 / (analysis.alpha * share), 1 / analysis.beta))
     harm = worth(one.wager)
     rising = harm >= hold
     tally = one.rise if rising else one.level
+    if check.compare and state.matched:
+        return _not_compared(check)
     sentence = words_of(analysis, check, one, state, tally, rising)
     bound = 1 / (analysis.alpha * share)
     proof = comparison.proof_of(one.proof) if check.proves else 1.0
@@ -163,6 +167,11 @@ def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeStat
         holds=bool(check.compare) or (harm < hold and place_known(check, state.history.bounds)),
         known=known,
     )
+
+
+def _not_compared(check: Check) -> Reading:
+    """A comparison at a step with a match, where there is nothing to compare."""
+    return Reading(check.name, "–", "–", 0.0, 0.0, 1.0, 1.0, f"{check.name}: not compared at a step with a match")
 
 
 def _reachability(analysis: Analysis, state: JudgeState, share: float) -> Reading:

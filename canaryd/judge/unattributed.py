@@ -27,6 +27,8 @@ ALLOWED = 0.1
 BETS = (1.0, 3.0, 9.0)
 """Alternatives: 2, 4 and 10 times what is allowed; the last is an outage of everything."""
 PRIOR = (0.2, 0.2, 0.6)
+STRAY = 1e-4
+"""Such failures that no service is without, where nobody knows how many requests should have come to the canary."""
 MOST_CLIENTS = 20
 """Clients whose former failures are remembered."""
 AT = "NC at "
@@ -34,19 +36,24 @@ AT = "NC at "
 
 
 def sent(cell: Cell) -> float:
-    """Requests that the split sends to the canary, about."""
+    """Requests that are sent to the canary, about: by the split, or, where a match decides who is, those that were."""
+    if cell.matched:
+        return cell.all_canary + cell.unattributed
     return cell.split.share * _total(cell)
 
 
 def allowed(cell: Cell, history: History) -> float:
     """The most unattributed failures to expect of a cell if the canary does no harm."""
+    if cell.matched:  # who is sent there is only known from who came: this holds while at most 4 % of them fail so
+        return cell.all_canary * ALLOWED + usual(cell, history)
     return sent(cell) * ALLOWED + usual(cell, history)
 
 
 def usual(cell: Cell, history: History) -> float:
     """Twice the unattributed failures that the service had, for as many requests, before the canary had any share."""
     quiet = history.quiet_failures / history.quiet_requests if history.quiet_requests else 0.0
-    return 2 * quiet * _total(cell)
+    stray = STRAY if cell.matched else 0.0  # nobody knows how many requests should have come to the canary
+    return 2 * max(quiet, stray) * _total(cell)
 
 
 def charged(cell: Cell) -> float:
@@ -56,6 +63,8 @@ def charged(cell: Cell) -> float:
     Not more than it is missing of its share (one standard deviation granted), and none while stable gets less than half
     of its own: then stable is failing too, and going back to it would help nobody.
     """
+    if cell.matched:
+        return cell.unattributed
     expected = sent(cell)
     stable_expected = _total(cell) - expected
     if cell.all_stable < stable_expected / 2:

@@ -44,6 +44,7 @@ OUTAGE_REQUESTS, OUTAGE_SHARE, STABLE_SHARE, DEAD_REQUESTS = 10.0, 0.5, 0.1, 5.0
 """A plain outage is not cut: so many failures, such a share of the canary, while stable fails at most so much."""
 REFRESH, GROWN = 180.0, 1.5
 """Bets are made from a histogram of stable that is this old (s) at most, and that has grown by this much at most."""
+OTHERS = "the canary answers other people than stable does: not compared"
 TYPICAL = 0.1
 """Stable's share of slow requests that tells how latencies scatter: neither rare nor usual."""
 
@@ -69,7 +70,9 @@ def advance(analysis: Analysis, state: JudgeState, cell: Cell | Gap) -> JudgeSta
         return replace(state, gap=fault, refused=True, history=replace(state.history, rates=rates))
     cell = guards.consistent(cell)
     state = replace(_rebounded(analysis, state, cell), gap="", refused=False, cells=state.cells + 1)
-    if cell.split != NOTHING:
+    if cell.matched:
+        state = _judged_matched(analysis, state, cell)
+    elif cell.split != NOTHING:
         state = _judged(analysis, state, cell)
     checks = tuple(portions.learned(one, cell) for one in state.checks)
     return replace(state, checks=checks, history=_learned(replace(state.history, rates=rates), cell))
@@ -86,6 +89,7 @@ def _entered(state: JudgeState, cell: Cell | Gap) -> JudgeState:
         exposure=Exposure(),
         segment=cell.segment,
         split=cell.split.canary,
+        matched=isinstance(cell, Cell) and cell.matched,
         settled_cells=0,
         settled_requests=0.0,
     )
@@ -128,7 +132,25 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
     if followed.since is None or followed.since != state.exposure.since:
         state = _without_pass(state)
     state = replace(state, exposure=followed)
-    cell = replace(cell, settled=cell.settled and followed.since is not None)
+    return _weighed(analysis, state, replace(cell, settled=cell.settled and followed.since is not None))
+
+
+def _judged_matched(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
+    """
+    The evidence after a cell in which the canary answers other people than stable does.
+
+    Nothing can be compared: a difference may be that of the people. Objectives judge, and what no version answered.
+    There is no share to prove either; that any of these people came to the canary shows that they are sent there.
+    """
+    since = state.exposure.since
+    if since is None and cell.settled and cell.all_canary > 0:
+        since = cell.start
+    state = replace(state, matched=True, exposure=Exposure(since=since))
+    return _weighed(analysis, state, replace(cell, settled=cell.settled and since is not None))
+
+
+def _weighed(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
+    """The evidence after a cell, of which it is known whether it counts for PASS."""
     since = state.canary_since
     if since is None and cell.all_canary > 0:
         since = cell.start
@@ -152,6 +174,8 @@ def _judged(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
 
 def _checked(analysis: Analysis, check: Check, one: CheckState, cell: Cell, history: History, warm: bool) -> CheckState:
     """One check after a cell."""
+    if check.compare and cell.matched:
+        return replace(one, waiting=OTHERS)
     if check.metric == "promql":
         return custom.judged(check, one, cell, warm, analysis.window_of(check).total_seconds())
     if check.metric == "traffic":
@@ -246,14 +270,15 @@ def _limit(analysis: Analysis, state: JudgeState, cell: Cell) -> str:
 def _learned(history: History, cell: Cell) -> History:
     """The history with the cell in it; called after everything that bets on the cell."""
     # A canary that was dead under a former run left failures behind, and no request to know it by.
-    if cell.split == NOTHING and cell.segment != BEFORE:
+    quiet = cell.split == NOTHING and not cell.matched
+    if quiet and cell.segment != BEFORE:
         requests = cell.all_stable + cell.all_canary + cell.unattributed
         history = replace(
             history,
             quiet_requests=history.quiet_requests + requests,
             quiet_failures=history.quiet_failures + cell.unattributed,
         )
-    if cell.split == NOTHING:
+    if quiet:
         history = unattributed.remembered(history, cell)
     elapsed = 0.0 if history.end is None else cell.end - history.end
     stable = cell.stable

@@ -25,7 +25,7 @@ from canaryd.machine.writes import DRIFT, RESTART, RETURN, held_for, with_segmen
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
 from canaryd.model.run import Command, Latch, LatchKind, Phase, Run
-from canaryd.model.traffic import NOTHING, Sides, Sighting
+from canaryd.model.traffic import Sides, Sighting
 
 __all__ = ["Standing", "decide", "standing"]
 
@@ -47,7 +47,10 @@ def decide(run: Run, seen: Observation) -> Decision:
         return Decision(run, release=not run.released)
     told: list[Event] = []
     former = run.judged_from
-    run = _adopt(run, seen, told)
+    adopted = _adopt(run, seen, told)
+    if adopted is not run:
+        # They were counted for a run that did not know of the write: under a split that was over by then.
+        run, seen = adopted, replace(seen, cells=())
     run = _see_arrival(run, seen)
     run = _take_evidence(run, seen, told, anew=run.judged_from != former)
     run, resumed = _obey(run, seen, told)
@@ -71,10 +74,11 @@ def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
     if isinstance(seen.mesh, Unseen) or standing(run, seen.mesh) is not Standing.AHEAD:
         return run
     marker = seen.mesh.marker
-    if marker is None or marker.split > run.split:
+    if marker is None or marker.split > run.split or marker.match not in ("", run.match):
         return run
     told.append(Event(Told.ADOPTED, f"the mesh holds our write {marker.seq} ({marker.split}); its save was lost"))
-    run = replace(with_segment(run, marker.split, marker.at, seq=marker.seq), split=marker.split)
+    run = with_segment(replace(run, match=marker.match), marker.split, marker.at, seq=marker.seq)
+    run = replace(run, split=marker.split)
     if marker.latch == RESTART:
         return started_over(run)
     if marker.latch == RETURN:
@@ -97,7 +101,7 @@ def _see_arrival(run: Run, seen: Observation) -> Run:
 def _take_evidence(run: Run, seen: Observation, told: list[Event], *, anew: bool) -> Run:
     """The new cells and what the judge says of them; where the evidence begins ``anew``, it was of the former one."""
     if isinstance(seen.sides, Sides):
-        dead = seen.sides.canary.ready == 0 and run.split > NOTHING
+        dead = seen.sides.canary.ready == 0 and run.exposed
         since = run.unready_since if run.unready_since is not None else seen.now
         run = replace(run, unready_since=since if dead else None)
     if seen.past:
@@ -162,12 +166,12 @@ def _latch_harm(run: Run, seen: Observation) -> Run:
         return run
     if reason := _beyond_the_cap(run):
         return replace(run, latch=Latch("fail", reason, seen.now))
-    if run.split == NOTHING:
+    if not run.exposed:
         return run
     reason = run.evidence.failure if run.evidence else ""
     if not reason and run.unready_since is not None and seen.now - run.unready_since >= UNREADY_FOR:
         name = ", ".join(run.canary_pin.workloads) if run.canary_pin else run.route.canary
-        reason = f"the canary {name} has no ready endpoint while it is sent {run.split} of the traffic"
+        reason = f"the canary {name} has no ready endpoint while it is sent {_sent(run)}"
     return replace(run, latch=Latch("fail", reason + but_stable_changed(run, seen), seen.now)) if reason else run
 
 
@@ -175,6 +179,10 @@ def _beyond_the_cap(run: Run) -> str:
     """That more requests were harmed than the plan allows a run; also of one that waits at 0 % to start over."""
     most = run.plan.spec.analysis.max_harmed
     return run.harmed.words(most) if most is not None and run.harmed.requests > most else ""
+
+
+def _sent(run: Run) -> str:
+    return f"{run.split} of the traffic" if not run.match else run.share
 
 
 def _ran_out(run: Run, seen: Observation) -> Latch | None:
@@ -206,6 +214,6 @@ def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
 
 def _unseen(run: Run, seen: Observation, mesh: Unseen) -> Decision:
     """The mesh cannot be read. A retreat that was not seen to arrive is sent again all the same; a return can wait."""
-    if run.seq > 0 and run.split == NOTHING and run.arrived_at is None and not run.returned:
+    if run.seq > 0 and not run.exposed and run.arrived_at is None and not run.returned:
         return written_again(run, seen)
     return Decision(replace(run, waiting=f"the mesh cannot be read, trying again: {mesh.why}"))

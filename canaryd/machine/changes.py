@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.machine.retreat import no_way_back, roll_back, stuck
-from canaryd.machine.writes import DRIFT, RESTART, held_for, with_segment, written
+from canaryd.machine.writes import DRIFT, RESTART, held_for, shifted_to, with_segment, written
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.run import Hold, Latch, Phase, Pin, Run, command_line
 from canaryd.model.traffic import NOTHING, Sighting
@@ -22,11 +22,14 @@ def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> De
         return roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
     writable = run.seq > 0 and not mesh.stable_missing
     if mesh.split is not None and writable and (resumed or policy == "reassert"):
-        sent = written(run, seen, run.split)
+        sent = written(run, seen, run.split, run.match)
         return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
-    if mesh.most > run.split and writable and not no_way_back(run, seen):
+    wider = bool(mesh.match) and mesh.match != run.match
+    if (mesh.most > run.split or wider) and writable and not no_way_back(run, seen):
+        # Entries in front that are not as we wrote them go: toward stable nothing is put anywhere but away.
+        kept = run.match if mesh.match == run.match else ""
         why = f"{why}; brought down to {run.split}"
-        sent = written(run, seen, run.split, latch=DRIFT, reason=why)
+        sent = written(run, seen, run.split, kept, latch=DRIFT, reason=why)
         held = held_for(sent.run, seen, "drift", why, sticky=True)
         return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
     held = held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why)
@@ -40,6 +43,11 @@ def _drift(run: Run, mesh: Sighting) -> str:
         return f"{run.route} no longer has the entry as the run began it: {mesh.why}"
     if mesh.marker is not None and mesh.marker.run != run.uid:
         return f"{run.route} carries the marker of another run, {mesh.marker.run}"
+    if mesh.match != run.match:
+        found = (
+            "took canaryd's entries for the step's match out of" if not mesh.match else "changed canaryd's entries in"
+        )
+        return f"somebody {found} {run.route}"
     if mesh.split != run.split:
         return f"somebody set the canary to {mesh.split} in {run.route}; the run wants {run.split}"
     return f"somebody took canaryd's marker out of {run.route}"
@@ -60,6 +68,9 @@ def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> De
     """
     if hold.sticky and not resumed:
         return Decision(replace(run, waiting=f"{hold.why}; to go on: {command_line(run, 'resume')}"))
+    if run.phase in (Phase.SHIFTING, Phase.BAKING) and run.match != run.current_step.audience:
+        # It was taken away as we brought the weights down; a person's word brings it back.
+        return shifted_to(replace(run, hold=None), seen, run.split, Phase.SHIFTING, run.current_step.audience)
     phase = Phase.BAKING if run.phase is Phase.SHIFTING else run.phase
     return Decision(replace(with_segment(run, run.split, seen.now, seq=run.seq, arrived=True), phase=phase, hold=None))
 
@@ -93,6 +104,7 @@ def started_over(run: Run) -> Run:
         phase=Phase.PENDING,
         step=0,
         split=NOTHING,
+        match="",
         judged=None,
         judged_from=len(run.segments),
         evidence=None,

@@ -50,9 +50,9 @@ def _at_nothing(run: Run, seen: Observation) -> bool:
     Our retreat must have been seen there once even where the weights are at 0 % already: a shift that timed out may
     still be on its way, and only a newer write keeps it from landing.
     """
-    if isinstance(seen.mesh, Unseen) or seen.mesh.split != NOTHING:
+    if isinstance(seen.mesh, Unseen) or seen.mesh.split != NOTHING or seen.mesh.match:
         return False
-    return run.split == NOTHING and run.arrived_at is not None
+    return not run.exposed and run.arrived_at is not None
 
 
 def stuck(run: Run, seen: Observation, why: str, events: tuple[Event, ...] = ()) -> Decision:
@@ -79,6 +79,7 @@ def _rolled_back(run: Run, seen: Observation, events: tuple[Event, ...]) -> Deci
         run,
         phase=Phase.ROLLED_BACK,
         split=NOTHING,
+        match="",
         outcome=OUTCOMES[latch.kind],
         reason=latch.reason,
         ended=seen.now,

@@ -27,16 +27,17 @@ def standing(run: Run, seen: Sighting) -> Standing:
     """Compare what the mesh shows with what ``run`` wrote last, never with what it showed before."""
     marker = seen.marker
     if marker is None or marker.run != run.uid:
-        untouched = marker is None and seen.split == run.started_from
+        untouched = marker is None and seen.split == run.started_from and not seen.match
         if run.seq == 0:
             return Standing.ARRIVED if untouched else Standing.DRIFT
         return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT
     if marker.seq > run.seq:
         return Standing.AHEAD
-    if seen.split != marker.split:
+    if (seen.split, seen.match) != (marker.split, marker.match):
         return Standing.DRIFT
     if marker.seq == run.seq:
-        return Standing.ARRIVED if marker.split == run.split else Standing.DRIFT
+        wanted = (marker.split, marker.match) == (run.split, run.match)
+        return Standing.ARRIVED if wanted else Standing.DRIFT
     # An older marker once the newer one was seen: somebody has put an old state of the object back.
     return Standing.LOST if run.arrived_at is None else Standing.DRIFT
 

@@ -35,15 +35,15 @@ def _begin(run: Run, seen: Observation) -> Decision:
     started = Event(
         Told.STARTED, f"{run.plan} release {run.plan.spec.release}: {run.route.stable} -> {run.route.canary}"
     )
-    shift = shifted_to(pinned, seen, run.current_step.weight, Phase.SHIFTING)
+    shift = shifted_to(pinned, seen, run.current_step.weight, Phase.SHIFTING, run.current_step.audience)
     found = (Event(Told.PREFLIGHT, summary(run.findings)),) if run.findings and run.seq == 0 else ()
     return replace(shift, events=(started, *found, *shift.events))
 
 
 def _arrive(run: Run, _: Observation) -> Decision:
     """Shifting: the marker and the weights are there."""
-    baking = replace(run, phase=Phase.BAKING, waiting=f"settling at {run.split}")
-    return Decision(baking, events=(Event(Told.SHIFTED, f"{run.route} sends {run.split} to {run.route.canary}"),))
+    baking = replace(run, phase=Phase.BAKING, waiting=f"settling at {run.share}")
+    return Decision(baking, events=(Event(Told.SHIFTED, f"{run.route} sends {run.share} to {run.route.canary}"),))
 
 
 def _bake(run: Run, seen: Observation) -> Decision:
@@ -57,7 +57,7 @@ def _bake(run: Run, seen: Observation) -> Decision:
     if not baked and (waits := _without_share(run, seen)):
         return waits
     if baked < needed and not _proven_early(run, seen, baked):
-        return Decision(replace(run, hold=None, waiting=f"baking at {run.split}: {baked} of {needed} cells"))
+        return Decision(replace(run, hold=None, waiting=f"baking at {run.share}: {baked} of {needed} cells"))
     if not _at_gate(run) and (doubt := _doubt(run, seen)):
         limit = run.plan.spec.on_inconclusive
         return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
@@ -76,14 +76,14 @@ def _without_share(run: Run, seen: Observation) -> Decision | None:
     evidence, settled = run.present, len(run.settled)
     if not settled:
         return None
-    why = unproven_share(evidence, run.split) if evidence else "no evidence yet under this split"
+    why = unproven_share(evidence, run.split, run.match) if evidence else "no evidence yet under this split"
     if (evidence and evidence.astray) or settled >= run.needed:
         limit = run.plan.spec.on_inconclusive
         return Decision(
             held_for(run, seen, "inconclusive", _share_doubt(evidence, seen) or why, limit.hold, limit.then)
         )
     waited = render_seconds(seen.now - run.settled[0].start)
-    return Decision(replace(run, hold=None, waiting=f"waiting for the share at {run.split}, for {waited}: {why}"))
+    return Decision(replace(run, hold=None, waiting=f"waiting for the share at {run.share}, for {waited}: {why}"))
 
 
 def _share_doubt(evidence: Evidence | None, seen: Observation) -> str:
@@ -111,11 +111,11 @@ def _pass(run: Run, seen: Observation) -> Decision:
     gate = run.current_step.gate
     if _gated(run) and gate is not None:
         limit = gate.approve
-        why = f"waiting for a person's approval at {run.split}: {command_line(run, 'approve')}"
+        why = f"waiting for a person's approval at {run.share}: {command_line(run, 'approve')}"
         return Decision(held_for(run, seen, "gate", why, limit.limit, limit.otherwise))
-    passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.split}: {finding(run.evidence)}")
+    passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.share}: {finding(run.evidence)}")
     ahead = replace(run, step=run.step + 1, hold=None)
-    shift = shifted_to(ahead, seen, ahead.current_step.weight, Phase.SHIFTING)
+    shift = shifted_to(ahead, seen, ahead.current_step.weight, Phase.SHIFTING, ahead.current_step.audience)
     return replace(shift, events=(passed, *shift.events))
 
 
@@ -202,7 +202,7 @@ def _doubt(run: Run, seen: Observation) -> str:
         return why
     spec = run.plan.spec
     promotes = run.last_step and not spec.accept_unproven
-    return lack(evidence, run.split, spec.analysis.min_requests, len(run.baked), promotes=promotes)
+    return lack(evidence, run.share, spec.analysis.min_requests, len(run.baked), promotes=promotes)
 
 
 PROGRESS = {

@@ -48,14 +48,16 @@ def held_for(
     return replace(run, hold=Hold(kind, why, begun, end, then, sticky), waiting=why)
 
 
-def shifted_to(run: Run, seen: Observation, split: Split, phase: Phase) -> Decision:
-    sent = written(run, seen, split)
-    moved = replace(sent.run, phase=phase, waiting=f"shifting to {split}")
-    return replace(sent, run=moved, events=(Event(Told.SHIFTING, f"from {run.split} to {split}"),))
+def shifted_to(run: Run, seen: Observation, split: Split, phase: Phase, match: str = "") -> Decision:
+    sent = written(run, seen, split, match)
+    moved = replace(sent.run, phase=phase, waiting=f"shifting to {sent.run.share}")
+    return replace(sent, run=moved, events=(Event(Told.SHIFTING, f"from {run.share} to {sent.run.share}"),))
 
 
-def written(run: Run, seen: Observation, split: Split, *, latch: str = "", reason: str = "") -> Decision:
-    """The next write of ``split``: a new sequence, and a segment whose grid starts now."""
+def written(
+    run: Run, seen: Observation, split: Split, match: str = "", *, latch: str = "", reason: str = ""
+) -> Decision:
+    """The next write, of ``split`` and the audience ``match``: a new sequence, and a segment whose grid starts now."""
     mesh = seen.mesh if isinstance(seen.mesh, Sighting) else Sighting(None, None)
     theirs = mesh.marker.seq if mesh.marker and mesh.marker.run == run.uid else 0
     marker = Marker(
@@ -66,13 +68,14 @@ def written(run: Run, seen: Observation, split: Split, *, latch: str = "", reaso
         stable=run.route.stable,
         canary=run.route.canary,
         at=seen.now,
+        match=match,
         latch=latch,
         reason=reason[:300],
         born=run.created,
         kept=run.kept,
     )
-    down = split == NOTHING or split < mesh.most
-    opened = with_segment(_as_seen(run, mesh), split, seen.now, seq=marker.seq)
+    down = (split == NOTHING and not match) or split < mesh.most
+    opened = with_segment(replace(_as_seen(run, mesh), match=match), split, seen.now, seq=marker.seq)
     return Decision(replace(opened, split=split), Write("stable" if down else "canary", marker))
 
 
@@ -80,14 +83,14 @@ def written_again(run: Run, seen: Observation) -> Decision:
     """Our last write never reached the mesh; what it said of the run it says again."""
     brought_down = run.hold is not None and run.hold.kind == "drift" and run.hold.sticky
     latch = DRIFT if brought_down else RESTART if run.phase is Phase.PENDING else RETURN if run.returned else ""
-    sent = written(run, seen, run.split, latch=latch, reason=run.hold.why if run.hold else "")
+    sent = written(run, seen, run.split, run.match, latch=latch, reason=run.hold.why if run.hold else "")
     why = seen.refusal or "the former write did not arrive"
-    return replace(sent, run=replace(sent.run, waiting=f"sending {run.split} again: {why}"))
+    return replace(sent, run=replace(sent.run, waiting=f"sending {run.share} again: {why}"))
 
 
 def with_segment(run: Run, split: Split, origin: float, *, seq: int, ours: bool = True, arrived: bool = False) -> Run:
     """``run`` with a new segment."""
-    segment = Segment(len(run.segments), seq, split, origin, ours)
+    segment = Segment(len(run.segments), seq, split, origin, ours, matched=bool(run.match))
     return replace(run, seq=seq, at=origin, segments=(*run.segments, segment), arrived_at=origin if arrived else None)
 
 

@@ -41,12 +41,18 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class HttpEntry:
-    """One http entry, with what is left of it after its destinations in ``rest``."""
+    """
+    One http entry, with what is left of it after its destinations in ``rest``.
+
+    ``index`` is where it stands, ``place`` where it would stand without the entries that canaryd inserted: an entry
+    without a name is known by that, whatever is in front of it.
+    """
 
     index: int
     name: str
     destinations: tuple[Destination, ...]
     rest: Object
+    place: int = -1
 
     @property
     def path(self) -> str:
@@ -59,7 +65,12 @@ class HttpEntry:
 
     @property
     def entry(self) -> Entry:
-        return Entry(self.index, self.name)
+        return Entry(self.index if self.place < 0 else self.place, self.name)
+
+    @property
+    def inserted(self) -> bool:
+        """Whether canaryd put it there, for a step with a ``match``."""
+        return self.name.startswith(INSERTED)
 
     def __str__(self) -> str:
         return f"http[{self.index}] ({self.name})" if self.name else f"http[{self.index}]"
@@ -83,17 +94,28 @@ class HttpEntry:
 
 
 def http_entries(virtual_service: Object) -> tuple[HttpEntry, ...]:
-    """The http entries in order."""
+    """The http entries in order, those that canaryd inserted among them."""
     spec = virtual_service.get("spec") or {}
-    return tuple(_entry(index, raw or {}) for index, raw in enumerate(spec.get("http") or ()))
+    found, place = [], 0
+    for index, raw in enumerate(spec.get("http") or ()):
+        entry = _entry(index, raw or {}, place)
+        found.append(entry)
+        place += not entry.inserted
+    return tuple(found)
 
 
-def _entry(index: int, raw: Object) -> HttpEntry:
+def own_entries(virtual_service: Object) -> tuple[HttpEntry, ...]:
+    """The http entries that are the user's."""
+    return tuple(entry for entry in http_entries(virtual_service) if not entry.inserted)
+
+
+def _entry(index: int, raw: Object, place: int) -> HttpEntry:
     return HttpEntry(
         index=index,
         name=raw.get("name") or "",
         destinations=tuple(destinations(raw.get("route") or ())),
         rest={key: value for key, value in raw.items() if key not in ("name", "route")},
+        place=place,
     )
 
 
@@ -117,7 +139,7 @@ def managed_entries(virtual_service: Object, route: Route) -> list[tuple[Entry, 
     An entry is found by its name, else at its index when its destinations are still ours, else it is the only one
     that still holds them: an edit elsewhere in the object moves entries, and must not hide one from a rollback.
     """
-    present = http_entries(virtual_service)
+    present = own_entries(virtual_service)
     return [(entry, _find(present, entry, route)) for entry in route.entries]
 
 

@@ -11,7 +11,8 @@ import re
 
 from canaryd.errors import Conflict, Rejected
 from canaryd.mesh.admission import repair
-from canaryd.mesh.entries import HttpEntry, Object, annotations_of, http_entries
+from canaryd.mesh.entries import HttpEntry, Object, annotations_of, own_entries
+from canaryd.mesh.matching import in_front
 from canaryd.mesh.weights import MARKER, marker_key, marker_of, origin_key, origins_of, split_of
 from canaryd.model.traffic import Entry, Marker, Route, Split
 
@@ -34,7 +35,7 @@ def orphan_of(virtual_service: Object, key: str) -> tuple[Route, Marker] | None:
         return None
     if marker is None:
         return None
-    present, meta = http_entries(virtual_service), virtual_service.get("metadata") or {}
+    present, meta = own_entries(virtual_service), virtual_service.get("metadata") or {}
     route = Route(
         meta.get("namespace") or "default", str(meta.get("name") or ""), plan, (), marker.stable, marker.canary
     )
@@ -51,13 +52,13 @@ def _entry(name: str, present: tuple[HttpEntry, ...]) -> Entry:
     unnamed = _UNNAMED.fullmatch(name)
     if unnamed and not any(found.name == name for found in present):
         return Entry(int(unnamed[1]))
-    return Entry(next((found.index for found in present if found.name == name), 0), name)
+    return Entry(next((found.place for found in present if found.name == name), 0), name)
 
 
 def _with_its_split(virtual_service: Object, route: Route, marker: Marker) -> list[Entry]:
     entries = [
         found.entry
-        for found in http_entries(virtual_service)
+        for found in own_entries(virtual_service)
         if found.to(marker.stable, route.namespace) and found.to(marker.canary, route.namespace)
     ]
     whole = Route(route.namespace, route.virtual_service, route.plan, (), marker.stable, marker.canary)
@@ -97,6 +98,9 @@ def decided(virtual_service: Object, route: Route, split: Split) -> str:
     seen = split_of(virtual_service, route)
     if seen.split is None:
         return f"{route} no longer says a split between {route.stable} and {route.canary}: {seen.why}"
+    if seen.match:
+        left = ", ".join(map(str, in_front(virtual_service, route)))
+        return f"entries that canaryd had inserted stand in {route} again: {left}"
     if seen.split != split:
         return f"somebody set the canary {route.canary} to {seen.split} in {route}; {split} was decided"
     return ""

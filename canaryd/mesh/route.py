@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from canaryd.mesh.entries import Destination, HttpEntry, Object, destinations, http_entries, version_of
+from canaryd.mesh.entries import Destination, HttpEntry, Object, destinations, http_entries, own_entries, version_of
 from canaryd.mesh.hosts import fully_qualified, same_host, same_version
+from canaryd.mesh.matching import conflicts
 from canaryd.model import codes
 from canaryd.model.finding import Code, Finding
 from canaryd.model.plan import Plan
@@ -53,7 +54,7 @@ class _Resolver:
         self.namespace = str(virtual_service["metadata"].get("namespace") or plan.namespace)
         self.name = str(virtual_service["metadata"]["name"])
         self.spec = virtual_service.get("spec") or {}
-        self.entries = http_entries(virtual_service)
+        self.entries = own_entries(virtual_service)
         self.canary = self.target.version(self.target.canary)
         self.stable = self.target.version(self.target.stable) if self.target.stable else None
         self.problems: list[Problem] = []
@@ -283,6 +284,15 @@ class _Resolver:
                 command=f"kubectl patch virtualservice {self.name} -n {self.namespace} --type=json "
                 f"""-p '[{{"op":"remove","path":"{entry.path}/fault"}}]'""",
             )
+        for place, step in enumerate(self.plan.spec.steps):
+            if shared := conflicts(entry, step.audience):
+                self._problem(
+                    codes.MATCH_CONFLICT,
+                    where,
+                    "an entry that does not ask for the header of a step's match itself",
+                    f"it asks for {', '.join(shared)} otherwise than spec.steps.{place}.match",
+                    "match by another header, or by a cookie",
+                )
         if (earlier := shadowing(self.entries, entry)) is not None:
             self._problem(
                 codes.ENTRY_SHADOWED,

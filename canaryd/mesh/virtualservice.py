@@ -234,13 +234,16 @@ class IstioMesh:
         admitted = self._admit(plan, writes=False)
         route, now = admitted.route, self._get(self._kube, plan.namespace, plan.spec.target.virtual_service)
         found, before = [], now
+        shares = [
+            (step.weight, step.audience, f"step {place}: {step.share}") for place, step in enumerate(plan.spec.steps, 1)
+        ]
         back = (NOTHING,) if plan.spec.after_promotion == "return" else ()
-        splits = (*(step.weight for step in plan.spec.steps), EVERYTHING, *back)
-        for number, split in enumerate(splits, start=1):
-            marker = Marker("rehearsal", number, split, admitted.split, route.stable, route.canary, 0)
-            patch = weight_patch(now, route, marker, Guard.DESTINATIONS if split == NOTHING else Guard.OBJECT)
+        shares += [(split, "", ENDS[split]) for split in (EVERYTHING, *back)]
+        for number, (split, match, what) in enumerate(shares, start=1):
+            marker = Marker("rehearsal", number, split, admitted.split, route.stable, route.canary, 0, match)
+            toward = Guard.DESTINATIONS if split == NOTHING and not match else Guard.OBJECT
+            patch = weight_patch(now, route, marker, toward)
             after, refused, unheard = self._as_if(route, patch, now)
-            what = ENDS.get(split) or f"step {number}: {split}"
             found.append(Rehearsal(what, tuple(patch), before, after, refused, unheard))
             before = after
         end = release_patch(before, route, "rehearsal")
@@ -409,8 +412,8 @@ class IstioMesh:
 
     def _rehearse(self, plan: Plan, found: Object, admitted: Admission) -> list[Finding]:
         """Send the first step's patch as a dry run, so that schema and webhooks refuse it now rather than later."""
-        first, route = plan.spec.steps[0].weight, admitted.route
-        marker = Marker("rehearsal", 0, first, admitted.split, route.stable, route.canary, 0)
+        first, route = plan.spec.steps[0], admitted.route
+        marker = Marker("rehearsal", 0, first.weight, admitted.split, route.stable, route.canary, 0, first.audience)
         operations = weight_patch(found, route, marker, Guard.OBJECT)
         try:
             self._kube.patch_json(

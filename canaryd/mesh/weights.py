@@ -20,6 +20,7 @@ from typing import Any
 
 from canaryd.errors import Conflict, Rejected
 from canaryd.mesh.entries import Destination, HttpEntry, Object, annotations_of, managed_entries
+from canaryd.mesh.matching import audience_in, destination_of, put_in_front, take_away
 from canaryd.model.traffic import EVERYTHING, NOTHING, WHOLE, Marker, Route, Sighting, Split, Version
 
 Operation = dict[str, Any]
@@ -95,6 +96,7 @@ def split_of(virtual_service: Object, route: Route) -> Sighting:
         why="; ".join(findings),
         stable_missing=any(found and not found.to(route.stable, route.namespace) for _, found in entries),
         highest=max((_share(found, route) for _, found in entries if found), default=None),
+        match=audience_in(virtual_service, route, marker.match if marker else ""),
     )
 
 
@@ -146,8 +148,10 @@ def weight_patch(virtual_service: Object, route: Route, marker: Marker, guard: G
     """
     The JSON Patch that writes ``marker.split`` and the marker into the object as it was read.
 
-    Toward canary a missing canary destination is inserted. Toward stable (``Guard.DESTINATIONS``) whatever the canary
-    has goes to stable, other destinations keep their weights, and entries that cannot be moved do not stop the others.
+    Toward canary a missing canary destination is inserted, and the entries for the marker's audience are put in front.
+    Toward stable (``Guard.DESTINATIONS``) whatever the canary has goes to stable, other destinations keep their
+    weights, entries of ours in front that are not the marker's go, and entries that cannot be moved do not stop the
+    others.
 
     Raises Conflict when an entry, or every entry, is no longer ours, or a younger run moves it by now. Raises Rejected
     when weights cannot do it: a third destination that takes traffic, or no stable destination to go back to.
@@ -156,9 +160,12 @@ def weight_patch(virtual_service: Object, route: Route, marker: Marker, guard: G
     if guard is Guard.DESTINATIONS:
         if younger := _younger(virtual_service, route, marker):
             raise Conflict(f"{route} is in the hands of {younger}, which began later than run {marker.run}: left to it")
-        moves = _retreats(virtual_service, route, marker.split, origins)
+        kept = bool(marker.match) and audience_in(virtual_service, route, marker.match) == marker.match
+        away = [] if kept else take_away(virtual_service, route)
+        moves = [*_retreats(virtual_service, route, marker.split, origins, others=bool(away)), *away]
     else:
         moves, origins = _shifts(virtual_service, route, marker.split, origins)
+        moves += put_in_front(virtual_service, route, marker.match)
     return [*_tests(virtual_service, route, guard), *moves, *_annotate(virtual_service, route, marker, origins)]
 
 
@@ -236,7 +243,10 @@ def _pair(entry: HttpEntry, route: Route) -> tuple[Destination, Destination | No
     return stables[0], canaries[0] if canaries else None
 
 
-def _retreats(virtual_service: Object, route: Route, split: Split, origins: Mapping[str, Origin]) -> list[Operation]:
+def _retreats(
+    virtual_service: Object, route: Route, split: Split, origins: Mapping[str, Origin], *, others: bool
+) -> list[Operation]:
+    """What goes back; ``others``: something else of ours goes too, so that nothing here stops the patch."""
     operations: list[Operation] = []
     found_any = False
     stranded: list[str] = []
@@ -248,9 +258,9 @@ def _retreats(virtual_service: Object, route: Route, split: Split, origins: Mapp
             operations += _retreat(found, route, split, origins.get(str(entry)))
         else:
             stranded.append(str(found))
-    if not found_any:
+    if not found_any and not others:
         raise Conflict(f"{route}: no entry holds {route.stable} or {route.canary} any more")
-    if stranded and not operations:
+    if stranded and not operations and not others:
         raise Rejected(
             f"{route}: {', '.join(stranded)} has no destination {route.stable} to go back to; "
             f"add it with the weight that {route.canary} has, and set that one to 0"
@@ -323,11 +333,7 @@ def _set(entry: HttpEntry, destination: Destination, weight: int) -> Operation:
 
 def _inserted(entry: HttpEntry, beside: Destination, version: Version, weight: int) -> Operation:
     """The canary as one more destination, on the port of stable when both are the same service."""
-    destination: dict[str, Any] = {"host": version.host}
-    if version.subset:
-        destination["subset"] = version.subset
-    if beside.port is not None:
-        destination["port"] = beside.port
+    destination = destination_of(version, beside)
     return {"op": "add", "path": f"{entry.path}/route/-", "value": {"destination": destination, "weight": weight}}
 
 

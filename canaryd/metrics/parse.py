@@ -159,6 +159,7 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
         former=window.former,
         whole=(all_stable, all_canary) if sought.where else None,
         portions=tuple(_portions(sought, of_plan, answers.apart)),
+        matched=window.matched,
     )
 
 

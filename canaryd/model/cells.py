@@ -103,7 +103,8 @@ class Cell:
     counts those. ``former`` is the last other split before this one, None where there was none: what callers that have
     not heard of the new weight still meet. ``whole`` are all requests of (stable, canary) where the plan counts only
     some of them in ``stable`` and ``canary``, else None: shares and totals are of these. ``portions`` are what checks
-    count for themselves.
+    count for themselves. ``matched`` says that a step's match brought the canary
+    its requests: it answers other people than stable does, so that nothing can be compared.
     """
 
     segment: int
@@ -124,6 +125,7 @@ class Cell:
     former: Split | None = None
     whole: tuple[float, float] | None = None
     portions: tuple[Portion, ...] = ()
+    matched: bool = False
     kind: Literal["cell"] = "cell"
 
     @property
@@ -160,7 +162,7 @@ class Segment:
     A stretch of time under one split, from ``origin`` (Unix seconds) to the next segment's origin.
 
     ``seq`` is the sequence of the write that opened it; ``ours`` is false for a split that somebody else set: its cells
-    are evidence of harm but never count for PASS.
+    are evidence of harm but never count for PASS. ``matched`` is true under a step's match.
     """
 
     index: int
@@ -168,11 +170,12 @@ class Segment:
     split: Split
     origin: float
     ours: bool = True
+    matched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A cell that is due: its place on the grid, before anybody has asked for its counts (``former`` as in a cell)."""
+    """A cell that is due: its place on the grid, before anybody has counted (``former``, ``matched`` as in a cell)."""
 
     segment: int
     start: float
@@ -180,6 +183,7 @@ class Window:
     split: Split
     settled: bool
     former: Split | None = None
+    matched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +301,7 @@ def due_windows(
         while (end := segment.origin + (position + 1) * cell) <= limit:
             start = segment.origin + position * cell
             settled = segment.ours and start >= segment.origin + settle
-            yield Window(segment.index, start, end, segment.split, settled, former)
+            yield Window(segment.index, start, end, segment.split, settled, former, segment.matched)
             position += 1
 
 

@@ -117,6 +117,13 @@ FAULT_INJECTED = Code(
     "The entry injects faults (aborts or delays), which would be counted as the versions' own.",
     "Take the fault out while the run lasts.",
 )
+MATCH_CONFLICT = Code(
+    "MatchConflict",
+    "error",
+    "The plan's entry asks for a header that a step's match asks for as well, with another value: no one match can "
+    "ask for both.",
+    "Match by another header, or by a cookie.",
+)
 ENTRY_SHADOWED = Code(
     "EntryShadowed",
     "error",

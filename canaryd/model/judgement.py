@@ -234,7 +234,7 @@ class JudgeState:
     ``checks`` are in the order of the plan. ``harm`` is the combined evidence after the last cell and ``peak`` its
     greatest value so far; ``failure`` is the sentence of the cell at which it first reached its bound, and stays.
     ``segment``, ``split``, ``exposure``, ``settled_cells`` and ``settled_requests`` (the canary's) are of the present
-    segment; the last two are those that count for PASS, from when the share was proven.
+    segment, as is ``matched``; the last two are those that count for PASS, from when the share was proven.
     ``canary_since`` is the start of the first cell in which the canary had requests. ``gap`` says why the last cell
     brought nothing (empty if it did), and ``refused`` that this was the judge's own decision.
     """
@@ -248,6 +248,7 @@ class JudgeState:
     failure: str = ""
     segment: int | None = None
     split: int = 0
+    matched: bool = False
     settled_cells: int = 0
     settled_requests: float = 0.0
     canary_since: float | None = None

@@ -23,7 +23,7 @@ def objection(evidence: Evidence) -> str:
     return ""
 
 
-def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: bool) -> str:
+def lack(evidence: Evidence, split: Split | str, least: int, baked: int, *, promotes: bool) -> str:
     """
     What a whole bake at ``split`` still lacks, or an empty text.
 
@@ -43,8 +43,10 @@ def lack(evidence: Evidence, split: Split, least: int, baked: int, *, promotes: 
     return ""
 
 
-def unproven_share(evidence: Evidence, split: Split) -> str:
+def unproven_share(evidence: Evidence, split: Split, match: str = "") -> str:
     """That the new share has not been proven yet, with what was seen of it."""
+    if match:
+        return "no request of these has been counted at the canary yet"
     seen = f": {evidence.share}" if evidence.share else ": no request has been counted yet"
     return f"it is not proven yet that callers meet the split of {split}{seen}"
 

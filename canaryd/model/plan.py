@@ -32,6 +32,7 @@ from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, parse_duration, render_duration
 from canaryd.model.failures import SERVER, Failures, GrpcFailures, HttpFailures
 from canaryd.model.layers import Content, attributed, laid, layers_of
+from canaryd.model.match import Match, audience_of
 from canaryd.model.part import Name, PositiveDuration, Text
 from canaryd.model.part import Part as Part
 from canaryd.model.problem import Problem, Refused
@@ -47,6 +48,9 @@ MOST_HISTORY = timedelta(hours=2)
 """Stable's history is kept with the run, and has a half-life of half an hour."""
 
 
+_BETWEEN = "a weight between 0 and 100, both excluded: 0 is where a run starts, 100 is its promotion"
+
+
 def _parse_weight(value: object) -> object:
     if isinstance(value, Split):
         return value
@@ -56,8 +60,8 @@ def _parse_weight(value: object) -> object:
         split = Split.percent(Decimal(str(value)))
     except (ValueError, ArithmeticError):
         raise ValueError("a number of percent between 0 and 100, both excluded, in multiples of 0.001") from None
-    if split in (NOTHING, EVERYTHING):
-        raise ValueError("a weight between 0 and 100, both excluded: 0 is where a run starts, 100 is its promotion")
+    if split == EVERYTHING:
+        raise ValueError(_BETWEEN)
     return split
 
 
@@ -67,7 +71,7 @@ def _render_weight(split: Split) -> int | float:
 
 def _rising(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for index, (former, step) in enumerate(pairwise(steps), start=1):
-        if step.weight <= former.weight:
+        if step.weight <= former.weight and not step.weight == former.weight == NOTHING:
             raise ValueError(f"{index}.weight: weights that rise, got {step.weight} after {former.weight}")
     return steps
 
@@ -76,7 +80,7 @@ Weight = Annotated[
     Split,
     BeforeValidator(_parse_weight),
     PlainSerializer(_render_weight),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100}),
+    WithJsonSchema({"type": "number", "minimum": 0, "exclusiveMaximum": 100}),
 ]
 
 
@@ -152,8 +156,10 @@ class Gate(Part):
 class Step(Part):
     """A weight, how long it is measured, and an optional gate after it."""
 
-    weight: Weight
-    """The canary's share in percent; fractions are allowed. Steps rise."""
+    weight: Weight = NOTHING
+    """The canary's share in percent; fractions are allowed. Steps rise. Left out in a step that has only a match."""
+    match: Annotated[tuple[Match, ...], Field(max_length=8)] = ()
+    """Requests that go to the canary at this step whatever the weight, such as those of your own people."""
     bake: PositiveDuration = timedelta(minutes=10)
     """How long cells are gathered, after the settle time and without gaps."""
     until: Literal["bake", "evidence"] = "bake"
@@ -162,6 +168,26 @@ class Step(Part):
     """With ``until: evidence``: how long is baked at least; must be shorter than ``bake``."""
     gate: Gate | None = None
     """What has to happen before the next weight."""
+
+    @model_validator(mode="after")
+    def _sends_something(self) -> Self:
+        if self.weight == NOTHING and not self.match:
+            raise ValueError(f"weight: {_BETWEEN}")
+        if self.match and self.until == "evidence":
+            raise ValueError("until: bake, because matched requests are compared with nobody's and prove nothing")
+        return self
+
+    @property
+    def audience(self) -> str:
+        """Its match as one canonical text (see :mod:`canaryd.model.match`); empty without one."""
+        return audience_of(self.match)
+
+    @property
+    def share(self) -> str:
+        """What goes to the canary, in a word or two: ``5 %``, or ``match`` where only matched requests do."""
+        if not self.match:
+            return str(self.weight)
+        return "match" if self.weight == NOTHING else f"{self.weight} and match"
 
     @model_validator(mode="after")
     def _least_below_bake(self) -> Self:
@@ -423,6 +449,12 @@ class Spec(Part):
 
     @model_validator(mode="after")
     def _promotion_is_proven(self) -> Self:
+        for place, step in enumerate(self.steps):
+            if step.match and step.weight != NOTHING and any(check.compare for check in self.analysis.checks):
+                raise ValueError(
+                    f"steps.{place}.match: no weight beside it where a check compares with stable: the canary would "
+                    "answer other people than stable does; give the match a step of its own, before the weights"
+                )
         comparing = any(check.proves for check in self.analysis.checks)
         if self.accept_unproven:
             return self
@@ -538,6 +570,6 @@ def _falling(content: Mapping[Any, Any]) -> Iterator[Problem]:
             weight = _parse_weight(step["weight"])
         except (ValueError, TypeError, KeyError):
             continue
-        if former is not None and weight <= former:  # type: ignore[operator]  # a Split, both of them
+        if former is not None and weight <= former and not weight == former == NOTHING:  # type: ignore[operator]  # Splits
             yield Problem(f"spec.steps.{index}.weight", "", f"weights that rise, got {weight} after {former}")
         former = weight

@@ -19,6 +19,7 @@ from canaryd.model.evidence import Evidence
 from canaryd.model.finding import Finding
 from canaryd.model.harm import NOBODY, Harmed
 from canaryd.model.judgement import JudgeState
+from canaryd.model.match import spoken
 from canaryd.model.plan import Plan, Step
 from canaryd.model.traffic import NOTHING, Route, Side, Split
 
@@ -128,7 +129,8 @@ class Run:
     """
     The state of one execution of ``plan`` on ``route``.
 
-    ``split`` is what we want; ``seq`` counts our writes and ``at`` is the Unix time of the last one's intent;
+    ``split`` is what we want, and ``match`` the audience that goes to the canary beside it (see
+    :mod:`canaryd.model.match`); ``seq`` counts our writes and ``at`` is the Unix time of the last one's intent;
     ``arrived_at`` is when the mesh was first seen to hold it, None until then. ``segments`` is the history of splits,
     ``cells`` what was evaluated under them, in order; ``judged`` is the judge's state after the last cell, None when it
     has to begin anew at segment ``judged_from``; ``past`` is what it then learns of stable first. ``unready_since`` is
@@ -151,6 +153,7 @@ class Run:
     phase: Phase = Phase.PENDING
     step: int = 0
     split: Split = NOTHING
+    match: str = ""
     started_from: Split = NOTHING
     seq: int = 0
     at: float = 0.0
@@ -199,6 +202,19 @@ class Run:
     @property
     def current_step(self) -> Step:
         return self.plan.spec.steps[self.step]
+
+    @property
+    def exposed(self) -> bool:
+        """Whether anybody is meant to meet the canary."""
+        return self.split > NOTHING or bool(self.match)
+
+    @property
+    def share(self) -> str:
+        """What is meant for the canary, in words: ``5 %``, or which requests."""
+        if not self.match:
+            return str(self.split)
+        matched = spoken(self.match)
+        return matched if self.split == NOTHING else f"{self.split} and {matched}"
 
     @property
     def last_step(self) -> bool:

@@ -133,7 +133,8 @@ class Marker:
     ``run`` is the run's uid, ``seq`` counts the writes of that run, ``split`` is what this write wanted and ``was``
     what stood before it, ``at`` is the Unix time of the intent: the cells of the split start there. ``latch`` is empty
     unless the write belongs to a rollback; it then names the latch, and ``reason`` its sentence, so that a lost save is
-    made good from the mesh.
+    made good from the mesh. ``match`` is the audience that goes to the canary beside the split (see
+    :mod:`canaryd.model.match`), empty for none.
 
     ``born`` is when the run was created: of two runs of a plan the younger one is right. ``kept`` says where the run
     lives: empty for a folder, ``canaryrun`` for an object of that name in the VirtualService's namespace.
@@ -146,6 +147,7 @@ class Marker:
     stable: Version
     canary: Version
     at: float
+    match: str = ""
     latch: str = ""
     reason: str = ""
     born: float = 0.0
@@ -154,6 +156,8 @@ class Marker:
     def dump(self) -> str:
         """The annotation's value: JSON with sorted keys, so that equal markers are equal text."""
         fields = asdict(self) | {"split": self.split.canary, "was": self.was.canary}
+        if not self.match:
+            fields.pop("match")  # as markers were before there were any
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -163,6 +167,8 @@ class Marker:
             fields = json.loads(text)
             if not all(isinstance(fields.get(name, 0), int | float) for name in ("seq", "at", "born")):
                 raise TypeError("seq, at and born are numbers")  # noqa: TRY301  # as what the lines below raise
+            if not isinstance(fields.get("match", ""), str):
+                raise TypeError("match is a text")  # noqa: TRY301  # as above
             return cls(
                 **fields
                 | {
@@ -176,6 +182,10 @@ class Marker:
             raise ValueError(f"not a marker of canaryd: {text[:80]!r}") from error
 
 
+OTHERWISE = "otherwise"
+"""The audience of entries of ours that are not as the marker says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """
@@ -185,6 +195,8 @@ class Sighting:
     foreign destination, an entry that is gone); ``why`` then says what was found. ``highest`` is the largest share that
     any entry gives the canary, for where they amount to no split. ``marker`` is the annotation, if any.
     ``stable_missing`` is true where an entry has lost its stable destination: then no rollback can be done by weights.
+    ``match`` is the audience for which entries of ours stand in front: as the marker says where they are as we wrote
+    them, OTHERWISE where they are not.
     """
 
     split: Split | None
@@ -193,6 +205,7 @@ class Sighting:
     why: str = ""
     stable_missing: bool = False
     highest: Split | None = None
+    match: str = ""
 
     @property
     def most(self) -> Split:

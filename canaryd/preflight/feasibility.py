@@ -18,7 +18,7 @@ from canaryd.model.cells import Pace
 from canaryd.model.duration import render_duration
 from canaryd.model.finding import Code, Finding, Level
 from canaryd.model.plan import Plan, Step
-from canaryd.model.traffic import Sides, Split
+from canaryd.model.traffic import NOTHING, Sides, Split
 from canaryd.preflight.heard import Heard
 from canaryd.preflight.survey import Survey
 
@@ -57,7 +57,16 @@ CANNOT_BE_PROVEN = Code(
     transient=True,
 )
 
-CODES = (OUTLOOK, TOO_LITTLE_TRAFFIC, PROOF_COMES_LATE, CANNOT_BE_PROVEN)
+MATCH_UNJUDGED = Code(
+    "MatchUnjudged",
+    "warning",
+    "At a step with a match the canary answers other people than stable does, so that nothing is compared there; and "
+    "no check of the plan holds the canary against a number. Only pods that are not ready, and requests that nobody "
+    "answers, end such a step.",
+    "Add an objective to the checks, such as `{name: errors-slo, metric: error-rate, atMost: 2%}`.",
+)
+
+CODES = (OUTLOOK, TOO_LITTLE_TRAFFIC, PROOF_COMES_LATE, CANNOT_BE_PROVEN, MATCH_UNJUDGED)
 
 CERTAINLY = 2.0
 """So many times the failures that make an outage are expected of a cell before it is taken to have them."""
@@ -99,7 +108,7 @@ def outlook(plan: Plan, heard: Heard, sides: Sides | None = None) -> tuple[StepO
     settle = plan.spec.analysis.settle_for(Pace(heard.istiod.convergence, heard.interval or None)).total_seconds()
     return tuple(
         _step(plan, step, rate, failing, settle, lasting if step is plan.spec.steps[-1] else 0.0)
-        for step in plan.spec.steps
+        for step in _weighted(plan)
     )
 
 
@@ -120,6 +129,11 @@ def _lasting(plan: Plan, seen: Prospect) -> float:
     if plan.spec.accept_unproven or not isfinite(seen.needed):
         return 0.0
     return seen.needed if seen.possible else inf
+
+
+def _weighted(plan: Plan) -> list[Step]:
+    """The steps that have a weight: how many requests a match brings, nobody knows before."""
+    return [step for step in plan.spec.steps if step.weight != NOTHING]
 
 
 def _step(plan: Plan, step: Step, rate: float, failing: float, settle: float, proof: float) -> StepOutlook:
@@ -157,6 +171,7 @@ def _bake(plan: Plan, step: Step) -> float:
 
 def check(survey: Survey) -> Iterator[Finding]:
     """The outlook, and what stands in its way."""
+    yield from _unjudged(survey.plan)
     steps = outlook(survey.plan, survey.heard, survey.sides)
     if not steps:
         return
@@ -174,12 +189,20 @@ def check(survey: Survey) -> Iterator[Finding]:
         yield PROOF_COMES_LATE.at("spec.steps", seen.sentence)
 
 
+def _unjudged(plan: Plan) -> Iterator[Finding]:
+    matched = [str(place) for place, step in enumerate(plan.spec.steps, start=1) if step.match]
+    objectives = (one for one in plan.spec.analysis.checks if not one.compare and one.metric != "traffic")
+    if matched and not any(objectives):
+        sentence = f"no check holds the canary against a number: nothing judges step {', '.join(matched)}"
+        yield MATCH_UNJUDGED.at("spec.analysis.checks", sentence)
+
+
 def _too_little(plan: Plan, steps: tuple[StepOutlook, ...]) -> Iterator[Finding]:
     spec = plan.spec
     least = spec.analysis.min_requests
     if short := [one for one in steps if one.requests < least]:
         hold = spec.on_inconclusive.hold.total_seconds()
-        bakes = {one.weight: _bake(plan, step) for one, step in zip(steps, spec.steps, strict=True)}
+        bakes = {step.weight: _bake(plan, step) for step in _weighted(plan)}
         never = any(one.rate * (bakes[one.weight] + hold) < least for one in short)
         level: Level = "error" if never and spec.on_inconclusive.then == "rollback" else "warning"
         told = [f"{one.weight} brings about {wording.number(round(one.requests))}" for one in short[:NAMED]]

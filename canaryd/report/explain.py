@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from canaryd.model.run import Hold, Outcome, Phase, Run
-from canaryd.model.traffic import NOTHING
 from canaryd.report.outlook import elapsed, follows, moment, standing
 
 
@@ -38,7 +37,8 @@ def _where(run: Run) -> str:
         return f"{head} is {standing(run)}: nothing has been shifted yet."
     steps = len(run.plan.spec.steps)
     step = f", in step {run.step + 1} of {steps}" if run.phase in (Phase.SHIFTING, Phase.BAKING) else ""
-    wanted = f"it wants {run.split} of the traffic on {run.route.canary}, the rest on {run.route.stable}"
+    share = run.share if run.match else f"{run.split} of the traffic"
+    wanted = f"it wants {share} on {run.route.canary}, the rest on {run.route.stable}"
     return f"{head} is {standing(run)}{step}: {wanted}."
 
 
@@ -49,17 +49,18 @@ def _decided(run: Run) -> str:
         return f"Last decision, {moment(run.latch.at)}: to roll back. Reason: {run.latch.reason}.{held}"
     if run.reason:
         return f"Last decision, {moment(run.at)}: to promote. Reason: {run.reason}."
-    if run.seq == 0 or run.split == NOTHING:
+    if run.seq == 0 or not run.exposed:
         return ""
+    share = run.share if run.match else f"{run.split} of the traffic"
     if run.segment.origin == run.at and any(
         one.ours and one.seq == run.segment.seq and one.split == run.split for one in run.segments[:-1]
     ):
         why = "because others had changed stable's image or the weights meanwhile"
         return f"Last decision, {moment(run.at)}: to measure {run.split} anew, {why}."
     if run.step == 0:
-        return f"Last decision, {moment(run.at)}: to begin with {run.split} of the traffic."
-    former = run.plan.spec.steps[run.step - 1].weight
-    return f"Last decision, {moment(run.at)}: to go from {former} to {run.split}, because step {run.step} had passed."
+        return f"Last decision, {moment(run.at)}: to begin with {share}."
+    former = run.plan.spec.steps[run.step - 1].share
+    return f"Last decision, {moment(run.at)}: to go from {former} to {run.share}, because step {run.step} had passed."
 
 
 def _measured(run: Run) -> str:

@@ -253,7 +253,9 @@ def _steps(run: Run, journal: Iterable[Entry]) -> Element:
     told = _told(journal)
     rows = []
     for segment, after in pairwise((*run.segments, None)):
-        if segment is None or (segment.split == NOTHING and after is not None and not _cells(run, segment)):
+        if segment is None or (
+            segment.split == NOTHING and not segment.matched and after is not None and not _cells(run, segment)
+        ):
             continue
         cells = _cells(run, segment)
         data = [cell for cell in cells if isinstance(cell, Cell)]
@@ -262,7 +264,8 @@ def _steps(run: Run, journal: Iterable[Entry]) -> Element:
         rows.append(
             (
                 clock(segment.origin).removesuffix(" UTC"),
-                f"{segment.split}" + ("" if segment.ours else ", set by somebody else"),
+                ("match" if segment.matched else f"{segment.split}")
+                + ("" if segment.ours else ", set by somebody else"),
                 f"{settled} settled of {len(data)}" + (f", {gaps} without data" if gaps else ""),
                 wording.number(sum(cell.stable.requests for cell in data)),
                 _failed((cell.stable.errors, cell.stable.requests) for cell in data),

@@ -64,7 +64,7 @@ def line(run: Run, now: float) -> str:
     minutes = math.floor(max(0.0, now - run.created) / 60)
     where = "to" if run.phase in MOVING and run.arrived_at is None else "at"
     phase = f"as if {run.phase.value}" if run.plan.observes else run.phase.value
-    parts = [f"{head}: {phase} {where} {run.split}, {_step(run)}, {minutes} min"]
+    parts = [f"{head}: {phase} {where} {'match' if run.match else run.split}, {_step(run)}, {minutes} min"]
     if run.evidence:
         parts.append(f"harm {wording.evidence(run.evidence.harm)} of {run.evidence.harm_bound:g}")
         if _of_this_split(run, run.evidence):
@@ -142,7 +142,7 @@ def _strip(run: Run, room: int) -> Text:
     marks = [f"{sign} {weight}" for sign, weight in zip(_signs(run), _weights(run), strict=True)]
     current = next((place for place, mark in enumerate(marks) if mark[0] in "▶✗"), 0)
     first, last = 0, len(marks)
-    wanted = f"wanted: {run.split}"
+    wanted = f"wanted: {'match' if run.match else run.split}"
     room -= len(wanted) + 3
     while sum(len(mark) + 2 for mark in marks[first:last]) + 4 > room and last - first > 1:
         if current - first >= last - 1 - current:
@@ -156,7 +156,7 @@ def _strip(run: Run, room: int) -> Text:
 
 
 def _weights(run: Run) -> list[str]:
-    return [*(str(step.weight) for step in run.plan.spec.steps), "100 %"]
+    return [*(step.share for step in run.plan.spec.steps), "100 %"]
 
 
 def _signs(run: Run) -> list[str]:
@@ -224,7 +224,7 @@ def _harm(run: Run, evidence: Evidence, bar: int) -> Text:
 
 def _proof(run: Run, evidence: Evidence, bar: int) -> Text:
     if run.phase in PROVEN:
-        return Text(f"{'without proof' if is_unproven(run) else 'proven'} at {run.current_step.weight}")
+        return Text(f"{'without proof' if is_unproven(run) else 'proven'} at {run.current_step.share}")
     counts = run.evidence is not None and _of_this_split(run, evidence)
     proof = evidence.proof if counts else LEAST
     proven = counts and evidence.proven
@@ -248,7 +248,8 @@ def _share(run: Run) -> Text:
     if not both:
         return Text("nothing observed yet at this weight")
     cells_words = "cell" if len(cells) == 1 else f"{len(cells)} cells"
-    text = Text(f"{wording.percent(canary, both)} of the requests in the last {cells_words}, expected {run.split}")
+    text = Text(f"{wording.percent(canary, both)} of the requests in the last {cells_words}")
+    text.append("" if run.match else f", expected {run.split}")
     if run.present and run.present.shared_from is None and cells[-1].settled:
         text.append("; not proven yet", "yellow")
     if run.present and run.present.notes:

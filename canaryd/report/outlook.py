@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from canaryd.judge import wording
 from canaryd.model.duration import render_duration, render_seconds
 from canaryd.model.run import Hold, Outcome, Phase, Run
-from canaryd.model.traffic import EVERYTHING, Split
+from canaryd.model.traffic import EVERYTHING
 
 ENDINGS = {
     Outcome.PROMOTED: "promoted",
@@ -88,9 +88,9 @@ def watch_over(run: Run) -> float:
     return begun + run.settle + run.plan.spec.watch.total_seconds()
 
 
-def next_split(run: Run) -> Split:
-    """The weight that a PASS of the present step leads to."""
-    return EVERYTHING if run.last_step else run.plan.spec.steps[run.step + 1].weight
+def next_split(run: Run) -> str:
+    """What a PASS of the present step leads to: a weight, or matched requests."""
+    return str(EVERYTHING) if run.last_step else run.plan.spec.steps[run.step + 1].share
 
 
 def hold_terms(hold: Hold, now: float | None = None) -> str:
@@ -126,12 +126,12 @@ def _after_the_end(run: Run) -> str:
 
 
 def _once_pending(run: Run, _: float | None) -> str:
-    return f"Once both versions are ready, {run.plan.spec.steps[0].weight} of the traffic goes to {run.route.canary}."
+    return f"Once both versions are ready, {run.plan.spec.steps[0].share} of the traffic goes to {run.route.canary}."
 
 
 def _once_shifted(run: Run, _: float | None) -> str:
     bake, settle = render_duration(run.current_step.bake), render_seconds(run.settle)
-    return f"Once the mesh shows {run.split}, it settles for {settle} and is measured for {bake}."
+    return f"Once the mesh shows {run.share}, it settles for {settle} and is measured for {bake}."
 
 
 def _once_baked(run: Run, now: float | None) -> str:

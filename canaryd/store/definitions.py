@@ -135,9 +135,15 @@ def spec_schema() -> Object:
     found["properties"]["steps"] = _ruled(
         found["properties"]["steps"],
         _rule(
-            f"{_indices(MOST_ITEMS)}.all(i, i + 1 >= size(self) || self[i].weight < self[i + 1].weight)",
+            f"{_indices(MOST_ITEMS)}.all(i, i + 1 >= size(self) || !has(self[i].weight) || "
+            "(has(self[i + 1].weight) && self[i].weight < self[i + 1].weight) || "
+            "(self[i].weight == 0.0 && (!has(self[i + 1].weight) || self[i + 1].weight == 0.0)))",
             "weights that rise from step to step",
         ),
+    )
+    step = found["properties"]["steps"]["items"]
+    found["properties"]["steps"]["items"] = _ruled(
+        step, _rule("has(self.match) || (has(self.weight) && self.weight > 0.0)", "a weight above 0, or a match")
     )
     target = found["properties"]["target"]["properties"]
     for side in ("stable", "canary"):

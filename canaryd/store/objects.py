@@ -304,6 +304,7 @@ def _thin(cell: Cell | Gap) -> Cell | Gap:
         former=None,
         whole=None,
         portions=(),
+        matched=False,
         stable=_thin_counts(cell.stable),
         canary=_thin_counts(cell.canary),
         unattributed=round(cell.unattributed, 2),
@@ -469,7 +470,7 @@ def _where(run: Run) -> Object:
     return {
         "phase": "held" if run.hold and not run.final else run.phase.value,
         "step": f"{min(run.step + 1, len(run.plan.spec.steps))}/{len(run.plan.spec.steps)}",
-        "weight": str(run.split),
+        "weight": "match" if run.match else str(run.split),
         "verdict": verdict_of(run),
         "why": why_of(run),
     }
@@ -533,8 +534,8 @@ def _traffic(run: Run, traffic: Traffic | None) -> Object:
     if run.seq == 0:
         return condition(kind, "Unknown", "NothingShifted", "nothing has been shifted yet")
     if run.arrived_at is None:
-        return condition(kind, "Unknown", "Shifting", f"{run.split} was written and not seen in the mesh yet")
-    return condition(kind, True, "Observed", f"{run.split} was seen in the mesh")
+        return condition(kind, "Unknown", "Shifting", f"{run.share} was written and not seen in the mesh yet")
+    return condition(kind, True, "Observed", f"{run.share} was seen in the mesh")
 
 
 def clipped(status: Mapping[str, Any]) -> Object:

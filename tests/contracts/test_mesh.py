@@ -309,6 +309,27 @@ def test_a_missing_canary_comes_and_goes(lone: World) -> None:
     assert not lone.object()["metadata"].get("annotations")
 
 
+def test_a_match_comes_and_goes(lone: World) -> None:
+    """Put in front of the entry, taken out by the next weight, and by a retreat; nothing of ours is left."""
+    before, match = lone.object()["spec"], '[{"end-user":{"exact":"jason"}}]'
+    seen = lone.mesh.look(lone.route)
+    lone.mesh.shift(lone.route, marker(NOTHING, match=match), seen)
+    seen = lone.mesh.look(lone.route)
+    assert (seen.split, seen.match) == (NOTHING, match)
+    front, *_ = lone.object()["spec"]["http"]
+    assert front["match"] == [{"headers": {"end-user": {"exact": "jason"}}}]
+    lone.mesh.shift(lone.route, marker(FIVE, 2), seen)
+    seen = lone.mesh.look(lone.route)
+    assert (seen.split, seen.match) == (FIVE, "")
+    lone.mesh.shift(lone.route, marker(NOTHING, 3, match=match), seen)
+    lone.edit(lambda found: found["metadata"].setdefault("labels", {}).update(busy="writer"))
+    lone.mesh.retreat(lone.route, marker(NOTHING, 4))
+    seen = lone.mesh.look(lone.route)
+    assert (seen.split, seen.match) == (NOTHING, "")
+    lone.mesh.release(lone.route, "run-1")
+    assert lone.object()["spec"] == before
+
+
 # -- retreat
 
 

@@ -105,6 +105,17 @@ def insert(*destinations: Object, entry: int = 0) -> Change:
     return lambda found: http(found, entry)["route"].extend(destinations)
 
 
+def front(**more: Any) -> Change:
+    """What a step with a match puts in front of the first entry, or otherwise."""
+    entry = {
+        "name": "canaryd-match-reviews-0",
+        "match": [{"uri": {"prefix": "/a"}, "headers": {"end-user": {"exact": "jason"}}}],
+        "route": [to("v3")],
+        **more,
+    }
+    return lambda found: found["spec"]["http"].insert(0, {key: one for key, one in entry.items() if one is not None})
+
+
 OURS = annotate(marker__reviews=MARKER, origin__reviews=ORIGIN)
 
 ALLOWED: dict[str, Change] = {
@@ -114,6 +125,8 @@ ALLOWED: dict[str, Change] = {
     "weights and marker": both(weigh(95, 5), OURS),
     "the canary inserted": both(insert(to("v3", 0), entry=1), OURS),
     "the canary inserted with its first weight": both(insert(to("v3", 5), entry=1), OURS),
+    "a match in front": both(front(), OURS),
+    "a match in front that keeps the timeout": both(front(timeout="3s"), OURS),
 }
 
 REFUSED: dict[str, tuple[Change, str]] = {
@@ -136,6 +149,21 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "the canary in front": (
         both(lambda found: http(found, 1)["route"].insert(0, to("v3", 0)), OURS),
         "may change weights only",
+    ),
+    "a match in front without marker": (front(), "only to match headers"),
+    "a match in front to another version": (both(front(route=[to("v9")]), OURS), "only to match headers"),
+    "a match in front to two": (both(front(route=[to("v3"), to("v9")]), OURS), "only to match headers"),
+    "a match in front of everybody": (both(front(match=[{"uri": {"prefix": "/a"}}]), OURS), "only to match headers"),
+    "a match in front, and no match": (both(front(match=[]), OURS), "only to match headers"),
+    "a match in front with another timeout": (both(front(timeout="9s"), OURS), "only to match headers"),
+    "a match in front with a mirror": (both(front(mirror={"host": "evil"}), OURS), "only to match headers"),
+    "a match in front that sets headers": (
+        both(front(route=[to("v3", headers={"request": {"set": {"x": "y"}}})]), OURS),
+        "only to match headers",
+    ),
+    "a match in front that answers itself": (
+        both(lambda found: front(directResponse={"status": 200})(found), OURS),
+        "only to match headers",
     ),
     "an entry removed": (lambda found: found["spec"]["http"].pop(), "may not add or remove http routes"),
     "an entry added": (
@@ -242,6 +270,24 @@ def test_a_whole_run_of_the_adapter_passes(installed: Installed, controller: Kub
         after = installed.admin.get(VIRTUAL_SERVICES, installed.namespace, name)
         assert after["spec"] == found["spec"]
         assert after["metadata"]["annotations"] == found["metadata"]["annotations"]
+
+
+def test_a_step_with_a_match_comes_and_goes(installed: Installed, controller: Kube) -> None:
+    """Put in front, kept while its user's entry changes, and taken out again by a retreat."""
+    found = virtual_service(installed, {"name": "all", "timeout": "3s", "route": [to("v1")]})
+    mesh, name = IstioMesh(controller), found["metadata"]["name"]
+    route = Route(installed.namespace, name, "reviews", (Entry(0, "all"),), *REVIEWS)
+    match = '[{"end-user":{"exact":"jason"}}]'
+    mesh.shift(route, Marker("run", 1, NOTHING, NOTHING, *REVIEWS, 1.0, match), mesh.look(route))
+    assert mesh.look(route).match == match
+    changed = installed.admin.get(VIRTUAL_SERVICES, installed.namespace, name)
+    edited(installed.admin, changed, lambda one: http(one, 1).update(timeout="9s"))
+    changed = installed.admin.get(VIRTUAL_SERVICES, installed.namespace, name)
+    edited(controller, changed, lambda one: http(one, 1)["route"][0].update(weight=100))
+    mesh.retreat(route, Marker("run", 2, NOTHING, NOTHING, *REVIEWS, 2.0))
+    mesh.release(route, "run")
+    after = installed.admin.get(VIRTUAL_SERVICES, installed.namespace, name)
+    assert [one["name"] for one in after["spec"]["http"]] == ["all"]
 
 
 def test_a_rollback_gets_through_on_a_wide_object(installed: Installed, controller: Kube) -> None:

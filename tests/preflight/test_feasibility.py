@@ -166,6 +166,27 @@ def test_what_may_do_without_proof_or_stays_held_is_not_stopped() -> None:
     assert ("CannotBeProven", "warning") in codes(at(3, 0.005), **staying)
 
 
+MATCHED = [{"match": [{"headers": {"a": {"exact": "x"}}}]}, {"weight": 5}, {"weight": 50}]
+
+
+def test_a_step_with_a_match_has_no_outlook_and_stands_in_no_way() -> None:
+    """Nobody knows before how many people it brings."""
+    told = [code for code, _ in codes(at(100), steps=MATCHED)]
+    assert told == ["MatchUnjudged", "Outlook"]
+    assert [one.weight for one in steps(100, steps=MATCHED)] == [Split.percent(5), Split.percent(50)]
+
+
+def test_a_match_that_no_objective_judges_is_told() -> None:
+    compared = [{"name": "errors", "metric": "error-rate", "compare": "stable"}]
+    objective = [*compared, {"name": "slo", "metric": "error-rate", "atMost": "2%"}]
+    traffic = [*compared, {"name": "some", "metric": "traffic", "atLeast": 1}]
+    for checks, told in ((compared, True), (objective, False), (traffic, True)):
+        names = [code for code, _ in codes(at(100), steps=MATCHED, analysis={"checks": checks})]
+        assert ("MatchUnjudged" in names) is told
+    [finding] = [one for one in found(at(100), steps=MATCHED) if one.code == "MatchUnjudged"]
+    assert finding.sentence.endswith("nothing judges step 1")
+
+
 def test_the_requests_of_a_third_version_prove_nothing() -> None:
     """Only those of the two sides count, where it is known which workloads they are."""
     heard = replace(

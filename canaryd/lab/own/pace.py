@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from canaryd.model.duration import render_seconds
 from canaryd.model.part import Part
 from canaryd.model.plan import Analysis, Plan
+from canaryd.model.traffic import NOTHING
 
 LAB_SCRAPE = timedelta(seconds=1)
 MOST_RPS = 600.0
@@ -50,7 +51,9 @@ def quickened(plan: Plan, times: float) -> tuple[Plan, tuple[str, ...]]:
     if cut := [name for name, part in held.items() if part.hold < getattr(spec, name).hold]:
         limit = render_seconds((LONGEST_HOLD * times).total_seconds())
         notes.append(f"holds ({', '.join(to_camel(name) for name in cut)}) end after {limit} instead of later")
-    steps = [step.model_copy(update={"gate": None}) for step in spec.steps]
+    if matched := [place for place, step in enumerate(spec.steps, start=1) if step.match]:
+        notes.append(f"the match of step {', '.join(map(str, matched))} is left out: the lab sends no such requests")
+    steps = [step.model_copy(update={"gate": None, "match": ()}) for step in spec.steps if step.weight != NOTHING]
     kept: dict[str, Any] = {"checks": tuple(checks)} if checks else {"checks": Analysis().checks}
     kept["settle"] = spec.analysis.settle_for()  # what is learned there is of a mesh at the lab's pace
     changed = spec.model_copy(update={"steps": tuple(steps), "analysis": spec.analysis.model_copy(update=kept), **held})
