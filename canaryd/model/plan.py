@@ -100,7 +100,7 @@ class Metadata(Part):
 class Side(Part):
     """One of the two versions: a subset of the host's DestinationRule, or a host of its own."""
 
-    subset: Annotated[str, Field(strict=True, pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$")] = ""
+    subset: Annotated[str, Field(strict=True, pattern=r"^([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?)?$")] = ""
     """The subset's name in the DestinationRule of the host."""
     host: str = ""
     """The host of this version; may be left out where ``target.host`` says it."""
