@@ -157,6 +157,15 @@ def test_a_full_bake_in_doubt_holds_and_goes_on_when_the_doubt_is_gone(says: dic
     assert stage.has_told(Told.RESUMED)
 
 
+def test_a_step_wants_its_own_least_requests_and_the_next_one_the_plan_s() -> None:
+    """Twenty are enough at 5 %, where the plan says so, and at 25 % they are not."""
+    steps = [{"weight": 5, "bake": "60s", "minRequests": 20}, {"weight": 25, "bake": "60s"}, {"weight": 50}]
+    stage = Stage(plan(steps=steps), says={"canary_requests": 20})
+    stage.until(lambda run: run.hold is not None)
+    assert stage.splits == [NOTHING, FIVE, QUARTER]
+    assert "only 20 canary requests at 25 %; the plan wants 50" in stage.run.waiting
+
+
 def test_a_canary_that_is_not_ready_for_more_gets_no_more() -> None:
     """Rule 5: readiness for the next weight is part of PASS."""
     stage = Stage()

@@ -45,6 +45,7 @@ JUDGE = "tests/judge"
 E_VALUES = "tests/judge/test_e_values.py"
 PAIRS, OBJECTIVES = "tests/judge/test_custom.py", "tests/judge/test_objectives.py"
 CUSTOM = "canaryd/judge/custom.py"
+ASKED, QUERIES, VARIABLES = "tests/judge/test_asked.py", "tests/model/test_queries.py", "canaryd/model/variables.py"
 VERDICT = "tests/judge/test_verdict.py"
 ARITHMETIC = "tests/judge/test_arithmetic.py"
 DISPERSION = "tests/judge/test_dispersion.py"
@@ -336,12 +337,29 @@ PLANTS = (
     Plant("values compared at 100 %", CUSTOM, "if check.compare and cell.split == EVERYTHING:", "if False:", (PAIRS,)),
     Plant("unmeasured check passes", "canaryd/model/passing.py", "    if evidence.unmeasured:\n", "    if False:\n", (MACHINE,)),
     Plant("sign of too little traffic", "canaryd/judge/traffic.py", "requests * log1p(-bet) + bet", "requests * log1p(-bet) + 2 * bet", (E_VALUES,)),
-    Plant("too little traffic is harm", "canaryd/judge/shares.py", "{\"traffic\": 0.0}", "{\"traffic\": 0.1}", (OBJECTIVES,)),
+    Plant("too little traffic is harm", "canaryd/judge/shares.py", "dict.fromkeys(NONE, 0.0)", "dict.fromkeys(NONE, 0.1)", (OBJECTIVES,)),
     Plant("quiet night at 100 % is an objection", "canaryd/judge/traffic.py", "    if cell.split == EVERYTHING:\n", "    if False:\n", (OBJECTIVES,)),
     Plant("hard limit on ten requests", "canaryd/judge/limits.py", "requests < check.hard_limit.min_requests or", "", (OBJECTIVES,)),
     Plant("hard limit for ever", "canaryd/judge/limits.py", "if known[0] >= since)", "if known[0] >= 0 * since)", (OBJECTIVES,)),
-    Plant("a name becomes PromQL", "canaryd/metrics/custom.py", "text(value)[1:-1]", "value", ("tests/metrics/test_custom.py",)),
-    Plant("a check's query is not asked", "canaryd/model/plan.py", "if check.query is not None", "if False", ("tests/engine/test_values.py",)),
+    Plant("a name becomes PromQL", VARIABLES, ".replace(quote, f\"\\\\{quote}\")", "", (QUERIES,)),
+    Plant("a dot in a name is any character", VARIABLES, "[pattern(value) for", "[value for", (QUERIES,)),
+    Plant("several names where one fits", VARIABLES, "    if len(values) > 1:\n", "    if False:\n", (QUERIES,)),
+    Plant("a comparison asks one question twice", "canaryd/model/queries.py", "and of_canary == of_stable:", "and False:", (QUERIES,)),
+    Plant("a subquery is as long as it looks", "canaryd/model/expression.py", "outside + _seconds(tree.range)", "_seconds(tree.range)", (QUERIES,)),
+    Plant("a query as long as you like", "canaryd/model/expression.py", "if len(query) > LONGEST:", "if False:", (QUERIES,)),
+    Plant("nothing is zero", "canaryd/metrics/custom.py", "question.zero and found == NOTHING", "found == NOTHING", ("tests/metrics/test_custom.py",)),
+    Plant("report-only check latches", "canaryd/judge/shares.py", "    if check.report_only:\n", "    if False:\n", (ASKED,)),
+    Plant("report-only check holds", "canaryd/judge/readings.py", "holds=True, known=\"\"", "known=\"\"", (ASKED,)),
+    Plant("report-only check keeps PASS waiting", "canaryd/judge/readings.py", "not check.report_only and check.asked_at", "check.asked_at", (ASKED,)),
+    Plant("report-only check proves", "canaryd/model/check.py", "self.compare is not None and not self.report_only", "self.compare is not None", (ASKED,)),
+    Plant("bound of a step is ignored", "canaryd/judge/verdict.py", "if check.asked_at(cell.split) else _unasked", "if True else _unasked", (ASKED,)),
+    Plant("check that is not asked is missed", "canaryd/judge/readings.py", "not check.report_only and check.asked_at(Split(state.split))", "not check.report_only", (ASKED,)),
+    Plant("proof without a check that is not asked", "canaryd/judge/readings.py", "        and not analysis.unproven_at(split)\n", "", (ASKED,)),
+    Plant("least requests of a step", "canaryd/machine/steps.py", "spec.least_requests(run.current_step)", "spec.analysis.min_requests", (MACHINE,)),
+    Plant("a good value ends no row", "canaryd/judge/limits.py", "if beyond else 0)", "if beyond else one.row)", (ASKED,)),
+    Plant("a row is forgotten at a new weight", "canaryd/judge/comparison.py", "note=\"\", valued=valued)", "note=\"\", valued=valued, row=0)", (ASKED,)),
+    Plant("few requests make a row", "canaryd/judge/limits.py", "        if requests < check.hard_limit.min_requests:\n", "        if False:\n", (ASKED,)),
+    Plant("a check's query is not asked", "canaryd/model/queries.py", "if check.query is not None", "if False", ("tests/engine/test_values.py",)),
     Plant("the first of several series", "canaryd/metrics/custom.py", "if len(rows) > 1:", "if False:", (METRICS,), only="memory"),
     # the judge: signs, exponents and ratios of the e-values
     judge("stable's failures cost nothing", "dispersion", "return a, min(log1p(-lost), log1p(-by.clump * q * paid) / by.clump), paid", "return a, 0.0, paid", E_VALUES),
@@ -385,7 +403,7 @@ PLANTS = (
     judge("errors grow before mass is laid", "comparison", "    wager = lay(one.wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n    wager = grow(wager, errors.harm(failed, requests, check.accepted, by))\n", "    wager = grow(one.wager, errors.harm(failed, requests, check.accepted, by))\n    wager = lay(wager, cell.split.canary, cell.seconds, errors.RATIO_PRIOR)\n", VERDICT),
     # the judge: order of update
     judge("history before the bets", "verdict", "    elif cell.split != NOTHING:\n        state = _judged(analysis, state, cell)\n    checks = tuple(portions.learned(one, cell) for one in state.checks)\n    return replace(state, checks=checks, history=_learned(replace(state.history, rates=rates), cell))", "    state = replace(state, history=_learned(replace(state.history, rates=rates), cell))\n    return _judged(analysis, state, cell) if cell.split != NOTHING else state", ARITHMETIC),
-    judge("bets have seen the outcomes", "verdict", "_checked(analysis, check, one, cell, state.history, warm)\n", "_checked(analysis, check, one, cell, _learned(state.history, cell), warm)\n", ARITHMETIC),
+    judge("bets have seen the outcomes", "verdict", "_checked(analysis, check, one, cell, state.history, warm) if", "_checked(analysis, check, one, cell, _learned(state.history, cell), warm) if", ARITHMETIC),
     judge("objectives have seen the outcomes", "verdict", "comparison.scatter_of(check, history)", "comparison.scatter_of(check, _learned(history, cell))", ARITHMETIC),
     judge("unattributed failures of the cell excuse themselves", "verdict", "    if quiet and cell.segment", "    if cell.segment", ARITHMETIC),
     # the judge: bounds, latches, clip

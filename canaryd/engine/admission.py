@@ -308,14 +308,13 @@ def _share(some: Iterable[Entry], others: Iterable[Entry]) -> bool:
 
 def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
     """Whose requests the run of ``plan`` would count."""
-    sought = plan.spec.analysis.sought(
+    return plan.spec.analysis.sought(
         hosts=mesh.hosts(admission.route),
         namespace=admission.sides.canary.namespace,
         stable=admission.sides.stable.workloads,
         canary=admission.sides.canary.workloads,
         asker=plan.namespace,
     )
-    return replace(sought, questions=())
 
 
 def _unmeasurable(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) -> tuple[Problem, ...]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from canaryd.importing.units import duration
-from canaryd.model.check import Check
+from canaryd.model.queries import span_of
 
 _HOLE = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 DEFAULT_WINDOW = timedelta(seconds=60)
@@ -34,7 +34,5 @@ def filled(query: str, known: Mapping[str, str]) -> tuple[str, list[str]]:
 
 def window(query: str, asked: timedelta | None = None) -> dict[str, Any]:
     """The key ``window`` of a check with ``query``: as long as its longest range, and as ``asked``."""
-    check = Check.model_construct(name="query", metric="promql", query=query)
-    longest = timedelta(seconds=check.longest_range)
-    wanted = max(longest, asked or DEFAULT_WINDOW)
+    wanted = max(span_of(query), asked or DEFAULT_WINDOW)
     return {} if wanted == DEFAULT_WINDOW else {"window": duration(wanted)}

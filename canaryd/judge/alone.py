@@ -43,13 +43,15 @@ class Rules:
     """
     What a plan says that matters here.
 
-    ``bakes`` are the seconds of each step by its split, ``patience`` the seconds of holding after which a run is
-    inconclusive, ``unproven`` the plan's reason to promote without proof and ``last`` the split at which it may.
+    ``bakes`` are the seconds of each step by its split, ``leasts`` the canary requests that it needs, ``patience`` the
+    seconds of holding after which a run is inconclusive, ``unproven`` the plan's reason to promote without proof and
+    ``last`` the split at which it may.
     """
 
     analysis: Analysis
     bakes: Mapping[Split, float] = field(default_factory=dict)
     patience: float = 14_400.0
+    leasts: Mapping[Split, int] = field(default_factory=dict)
     unproven: str = ""
     last: Split = EVERYTHING
 
@@ -59,6 +61,7 @@ class Rules:
             spec.analysis,
             {step.weight: step.bake.total_seconds() for step in spec.steps},
             spec.on_inconclusive.hold.total_seconds(),
+            {step.weight: spec.least_requests(step) for step in spec.steps},
             spec.accept_unproven,
             spec.steps[-1].weight,
         )
@@ -298,7 +301,7 @@ def _asked(rules: Rules, standing: Standing, evidence: Evidence) -> tuple[Ruled,
         return "hold", unproven_share(evidence, split)
     if standing.baked < bake:
         return "continue", f"baking at {split}: {standing.baked:.0f} of {bake:.0f} s"
-    least = rules.analysis.min_requests
+    least = rules.leasts.get(split, rules.analysis.min_requests)
     unproven = bool(rules.unproven) and split == rules.last
     promotes = split >= LAST_COMPARATIVE and not unproven
     if why := lack(evidence, split, least, standing.cells, promotes=promotes):

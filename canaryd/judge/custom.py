@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import lru_cache
 from math import isfinite, log, log1p
 
-from canaryd.judge import wording
+from canaryd.judge import limits, wording
 from canaryd.judge.comparison import SOMEBODY, proof_of
 from canaryd.judge.mixture import CEILING, grow, lay, worth
 from canaryd.model.cells import Cell, Value
@@ -65,7 +65,9 @@ def judged(check: Check, one: CheckState, cell: Cell, warm: bool, window: float)
     if valued.last is not None and cell.end < valued.last + window * (1 - ROUNDING):
         return replace(one, waiting="")
     beyond = excesses(check, value.canary, value.stable)
-    one = replace(one, valued=_counted(one, cell, value, any(excess > 0 for excess in beyond)), waiting="")
+    worse = any(excess > 0 for excess in beyond)
+    one = limits.in_a_row(check, one, beyond=worse)
+    one = replace(one, valued=_counted(one, cell, value, worse), waiting="", note=value.assumed)
     passed = cell.seconds if valued.last is None else cell.end - valued.last
     wager = lay(one.wager, cell.split.canary, passed, prior(len(beyond)))
     if check.compare:
@@ -137,14 +139,19 @@ def reading(check: Check, one: CheckState, split: Split, hold: float, bounds: tu
     pairs = one.valued.rise if rising else one.valued.level
     proven = proof_of(one.proof) if check.proves else 1.0
     sentence = words(check, one, split, rising)
-    needed = least_cells(bounds[0], split.canary, 60.0, len(_directions(check)) if check.compare else 1)
+    bound = bounds[0]
+    needed = least_cells(bound, split.canary, 60.0, len(_directions(check)) if check.compare else 1) if bound else 0
     if one.valued.cells < needed:
         sentence += f"; {one.valued.cells} so far, at least {needed} are needed even if every one is worse"
-    sentence += f"; evidence of harm {wording.evidence(evidence)} (bound {wording.evidence(bounds[0])})"
+    sentence += f"; evidence of harm {wording.against(evidence, bound)}"
     if check.proves:
         sentence += f", of no harm {wording.evidence(proven)} (bound {wording.evidence(bounds[1])})"
+    if one.row and check.hard_limit and check.hard_limit.consecutive:
+        sentence += f"; {one.row} in a row beyond it now, and {check.hard_limit.consecutive} fail at once"
     if one.waiting:
         sentence += f"; not judged now: {one.waiting}"
+    if one.note:
+        sentence += f"; {one.note}"
     return Reading(
         check=check.name,
         stable=wording.value(pairs.stable / pairs.cells) if pairs.cells and check.compare else "–",
@@ -154,7 +161,7 @@ def reading(check: Check, one: CheckState, split: Split, hold: float, bounds: tu
         harm=evidence,
         proof=proven,
         sentence=sentence,
-        harm_bound=bounds[0],
+        harm_bound=bound,
         proof_bound=bounds[1] if check.proves else 0.0,
         holds=bool(check.compare) or evidence < hold,
     )
@@ -167,10 +174,23 @@ def words(check: Check, one: CheckState, split: Split, rising: bool) -> str:
         return f"{check.name}: no value yet at {split}"
     when = "" if rising else f" at {split}"
     if not check.compare:
-        asked = f"above {wording.value(check.at_most)}" if check.at_most is not None else ""
-        asked = asked or f"below {wording.value(check.at_least or 0.0)}"
-        return wording.valued(check.name, pairs, asked, when)
+        return wording.valued(check.name, pairs, asked(check), when)
     return wording.paired(check.name, pairs, check.accepted, check.direction, when)
+
+
+def asked(check: Check) -> str:
+    """What a value is that is beyond the check's number."""
+    if check.at_most is not None:
+        return f"above {wording.value(check.at_most)}"
+    return f"below {wording.value(check.at_least or 0.0)}"
+
+
+def row_beyond(check: Check, one: CheckState, cell: Cell) -> str:
+    """The row that ``cell`` has made as long as the hard limit says, in words; an empty text where there is none."""
+    value = next((value.canary for value in cell.values if value.check == check.name), None)
+    if value is None or not limits.row_is_full(check, one):
+        return ""
+    return wording.row(check.name, one.row, asked(check), value)
 
 
 def _waits(check: Check, cell: Cell, value: Value | None, warm: bool) -> str:

@@ -91,7 +91,7 @@ def compares(analysis: Analysis) -> bool:
 
     Without comparing, header or cookie entries may add canary traffic beyond the weight, and that is how it should be.
     """
-    return any(check.compare for check in analysis.checks)
+    return any(check.compares for check in analysis.checks)
 
 
 def lagging(exposure: Exposure) -> tuple[Following, ...]:

@@ -95,7 +95,8 @@ def prospect(spec: Spec, requests_per_second: float, rate: float, dispersion: fl
     ``dispersion`` is how many times as much as independent requests failures vary.
     """
     analysis, last = spec.analysis, spec.steps[-1]
-    needed = [_needed(check, spec, rate, dispersion) for check in analysis.checks if check.proves]
+    proving = [check for check in analysis.checks if check.proves and check.asked_at(last.weight)]
+    needed = [_needed(check, spec, rate, dispersion) for check in proving]
     most = max(needed, default=inf)
     each_second = requests_per_second * last.weight.share
     bake = max(last.bake, analysis.cell * analysis.proof_cells)
@@ -109,7 +110,7 @@ def _needed(check: Check, spec: Spec, rate: float, dispersion: float) -> float:
     analysis = spec.analysis
     if check.metric == "error-rate":
         return needed_requests(rate, spec.steps[-1].weight, check.allowed, analysis.beta, dispersion)
-    return LATENCY_NEEDED if check.metric == "latency" else float(analysis.min_requests)
+    return LATENCY_NEEDED if check.metric == "latency" else float(spec.least_requests(spec.steps[-1]))
 
 
 def _sentence(rate: float, weight: str, bake: timedelta, needed: float, baked: float, held: float) -> str:

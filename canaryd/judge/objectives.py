@@ -77,7 +77,7 @@ def held_against(check: Check, one: CheckState, cell: Cell, warm: bool, clump: f
         return replace(one, waiting="no requests of the canary")
     wager = lay(one.wager, cell.split.canary, cell.seconds, PRIOR)
     one = tallied(one, cell.seconds, (requests - bad, bad), ())
-    one = limits.gathered(check, one, cell, bad, requests)
+    one = limits.gathered(check, one, cell, bad, requests, most_bad(check))
     return replace(one, wager=grow(wager, tempered(harm(bad, requests, most_bad(check)), clump)), waiting="")
 
 

@@ -6,6 +6,8 @@ Nothing is decided here and no evidence changes; the words themselves are in ``w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from canaryd.judge import comparison, custom, errors, exposure, objectives, traffic, unattributed, wording
 from canaryd.judge.comparison import scatter_of
 from canaryd.judge.dispersion import over_time
@@ -19,18 +21,21 @@ from canaryd.model.traffic import Split
 from canaryd.model.where import both
 
 UNATTRIBUTED = "unattributed failures"
+REPORTED = "for the report only, it decides nothing"
 TELLING = 0.2
 """A bound on how much worse the canary is that is above this is kept to ourselves."""
 
 
 def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
     """What the cells so far amount to."""
-    shares = shares_of(analysis)
+    shares, split = shares_of(analysis), Split(state.split)
     proofs = [
-        comparison.proof_of(one.proof) for check, one in zip(analysis.checks, state.checks, strict=True) if check.proves
+        comparison.proof_of(one.proof)
+        for check, one in zip(analysis.checks, state.checks, strict=True)
+        if check.proves and check.asked_at(split)
     ]
     proof = min(proofs, default=1.0)
-    doubt = state.gap if state.refused else exposure.doubt(state.exposure, Split(state.split))
+    doubt = state.gap if state.refused else exposure.doubt(state.exposure, split)
     readings = [
         _reading(analysis, check, one, state, share)
         for check, one, share in zip(analysis.checks, state.checks, shares, strict=False)
@@ -42,6 +47,7 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
         proof=proof,
         proof_bound=1 / analysis.beta,
         proven=bool(proofs)
+        and not analysis.unproven_at(split)
         and proof >= 1 / analysis.beta
         and state.settled_cells >= analysis.proof_cells
         and state.settled_requests >= analysis.min_requests
@@ -55,7 +61,7 @@ def weigh(analysis: Analysis, state: JudgeState) -> Evidence:
         doubt=doubt,
         segment=state.segment,
         shared_from=state.exposure.since,
-        share="" if state.matched else exposure.words(state.exposure, Split(state.split)),
+        share="" if state.matched else exposure.words(state.exposure, split),
         astray=exposure.astray(state.exposure) or exposure.overdue(state.exposure),
         lagging=tuple(one.client for one in exposure.lagging(state.exposure)),
     )
@@ -66,9 +72,10 @@ def _unmeasured(analysis: Analysis, state: JudgeState) -> str:
     for check, one in zip(analysis.checks, state.checks, strict=True):
         if state.matched and check.compare:
             continue
-        if check.metric == "promql" and not one.valued.level.cells:
+        decides = not check.report_only and check.asked_at(Split(state.split))
+        if check.metric == "promql" and decides and not one.valued.level.cells:
             return f"{check.name}: {one.waiting or 'no value yet'}"
-        if check.apart and not one.level.seconds:
+        if check.apart and decides and not one.level.seconds:
             return f"{check.name}: {one.waiting or 'no requests yet'}"
     return ""
 
@@ -119,20 +126,34 @@ def reachability_words(one: CheckState, rising: bool) -> str:
 
 
 def _reading(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, share: float) -> Reading:
+    """The check as it stands, and what of it counts: nothing of one for the report only, or that is not asked here."""
+    bound = 1 / (analysis.alpha * share) if share else 0.0
+    if not check.asked_at(Split(state.split)):
+        harm = worth(one.wager) if share else 1.0
+        sentence = f"{check.name}: not asked at {Split(state.split)}"
+        return Reading(check.name, "–", "–", 0.0, 0.0, harm, 1.0, sentence, harm_bound=bound)
+    reading = _measured(analysis, check, one, state, bound)
+    if not check.report_only:
+        return reading
+    return replace(
+        reading, sentence=f"{reading.sentence}; {REPORTED}", harm_bound=0.0, proof_bound=0.0, holds=True, known=""
+    )
+
+
+def _measured(analysis: Analysis, check: Check, one: CheckState, state: JudgeState, bound: float) -> Reading:
     hold = hold_bound(analysis)
     if check.metric == "traffic":
         return traffic.reading(check, one, Split(state.split))
     if check.metric == "promql" and not (check.compare and state.matched):
-        return custom.reading(check, one, Split(state.split), hold, (1 / (analysis.alpha * share), 1 / analysis.beta))
+        return custom.reading(check, one, Split(state.split), hold, (bound, 1 / analysis.beta))
     harm = worth(one.wager)
     rising = harm >= hold
     tally = one.rise if rising else one.level
     if check.compare and state.matched:
         return _not_compared(check)
     sentence = words_of(analysis, check, one, state, tally, rising)
-    bound = 1 / (analysis.alpha * share)
     proof = comparison.proof_of(one.proof) if check.proves else 1.0
-    sentence += f"; evidence of harm {wording.evidence(harm)} (bound {wording.evidence(bound)})"
+    sentence += f"; evidence of harm {wording.against(harm, bound)}"
     if check.proves:
         sentence += f", of no harm {wording.evidence(proof)} (bound {wording.evidence(1 / analysis.beta)})"
     at_most = errors.at_most(one.excess, analysis.beta)

@@ -156,7 +156,7 @@ def _weighed(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
         since = cell.start
     warm = since is not None and cell.start >= since + analysis.warmup.total_seconds()
     checks = tuple(
-        _checked(analysis, check, one, cell, state.history, warm)
+        _checked(analysis, check, one, cell, state.history, warm) if check.asked_at(cell.split) else _unasked(one, cell)
         for check, one in zip(analysis.checks, state.checks, strict=True)
     )
     state = replace(
@@ -170,6 +170,15 @@ def _weighed(analysis: Analysis, state: JudgeState, cell: Cell) -> JudgeState:
         settled_cells=state.settled_cells + settled,
         settled_requests=state.settled_requests + (cell.canary.requests if settled else 0.0),
     )
+
+
+def _unasked(one: CheckState, cell: Cell) -> CheckState:
+    """
+    A check after a cell at whose weight it is not asked: as it was, for nothing was bet on it.
+
+    That is a bet of nothing, and known before the cell: its evidence stays an e-process, and keeps its share.
+    """
+    return replace(one, waiting=f"not asked at {cell.split}")
 
 
 def _checked(analysis: Analysis, check: Check, one: CheckState, cell: Cell, history: History, warm: bool) -> CheckState:
@@ -261,6 +270,10 @@ def _failure(analysis: Analysis, state: JudgeState) -> str:
 def _limit(analysis: Analysis, state: JudgeState, cell: Cell) -> str:
     """The first hard limit that the cells are beyond, in one sentence, or an empty text."""
     for check, one in zip(analysis.checks, state.checks, strict=True):
+        if check.hard_limit is None or not check.asked_at(cell.split):
+            continue
+        if words := custom.row_beyond(check, one, cell) if check.metric == "promql" else "":
+            return f"{words}; a hard limit asks for no evidence"
         if seen := limits.beyond(check, one, cell.end, objectives.most_bad(check)):
             words = readings.words_of(analysis, check, one, state, seen, rising=True)
             return f"{words}; a hard limit asks for no evidence"

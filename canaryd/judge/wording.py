@@ -117,6 +117,9 @@ def hard_limit(limit: HardLimit | None) -> str:
     """That an objective is a hard limit too."""
     if limit is None:
         return ""
+    if limit.consecutive is not None:
+        cells = "each cell" if limit.consecutive == 1 else f"{limit.consecutive} cells in a row"
+        return f", as a hard limit for {cells} of {number(limit.min_requests)} requests or more"
     return (
         f", as a hard limit over {span(limit.over.total_seconds())} and {number(limit.min_requests)} requests or more"
     )
@@ -129,6 +132,11 @@ def at_most(excess: float, beta: float) -> str:
     return (
         f"at most {percent(excess, 1)} of its requests more than of stable's fail ({share(1 - beta)} sure, at any time)"
     )
+
+
+def against(measured: float, bound: float) -> str:
+    """An e-value beside its bound; without one where there is none."""
+    return f"{evidence(measured)} (bound {evidence(bound)})" if bound else evidence(measured)
 
 
 def scatter(what: str, found: float | None, assumed: float) -> str:
@@ -199,6 +207,13 @@ def valued(name: str, pairs: Pairs, beyond: str, when: str) -> str:
         f"{name}: {value(pairs.canary / pairs.cells)} on average of {_cells(pairs, when)} with a value{when}, "
         f"{beyond} in {pairs.worse} of them"
     )
+
+
+def row(name: str, count: int, beyond: str, last: float) -> str:
+    """``count`` values in a row that are ``beyond``, the last of them among them."""
+    if count == 1:
+        return f"{name}: a value {beyond}, {value(last)}"
+    return f"{name}: {count} values in a row {beyond}, the last one {value(last)}"
 
 
 def paired(name: str, pairs: Pairs, by: Tolerance, direction: str, when: str) -> str:

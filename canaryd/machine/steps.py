@@ -202,7 +202,8 @@ def _doubt(run: Run, seen: Observation) -> str:
         return why
     spec = run.plan.spec
     promotes = run.last_step and not spec.accept_unproven
-    return lack(evidence, run.share, spec.analysis.min_requests, len(run.baked), promotes=promotes)
+    least = spec.least_requests(run.current_step)
+    return lack(evidence, run.share, least, len(run.baked), promotes=promotes)
 
 
 PROGRESS = {

@@ -486,5 +486,5 @@ def _remedy(way: Way, route: Route) -> str:
 
 
 def compares(plan: Plan) -> bool:
-    """Whether any check compares the canary with stable."""
-    return any(check.compare for check in plan.spec.analysis.checks)
+    """Whether anything is decided by comparing the canary with stable."""
+    return any(check.compares for check in plan.spec.analysis.checks)

@@ -159,7 +159,8 @@ class Prometheus:
         cell = parse.cell(sought, window, answers)
         if isinstance(cell, Gap):
             return cell
-        return replace(cell, values=tuple(self._value(one, sought, queries.at, deadline) for one in sought.questions))
+        asked_now = (one for one in sought.questions if one.asked_at(window.split))
+        return replace(cell, values=tuple(self._value(one, queries.at, deadline) for one in asked_now))
 
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """
@@ -205,13 +206,14 @@ class Prometheus:
             return nothing
         return nothing if partial else rows
 
-    def _value(self, question: Question, sought: Sought, at: str, deadline: float) -> Value:
+    def _value(self, question: Question, at: str, deadline: float) -> Value:
         """A check's values; a query that gets no answer costs its check the value, and not the others the cell."""
-        canary = self._number(custom.query(question, sought.canary, sought.namespace), at, deadline)
-        if not question.compares:
-            return custom.value(question, canary, None)
-        stable = self._number(custom.query(question, sought.stable, sought.namespace), at, deadline)
-        return custom.value(question, canary, stable)
+        if question.why:
+            return custom.unasked(question)
+        canary = self._number(question.canary, at, deadline)
+        return custom.value(
+            question, canary, None if question.stable is None else self._number(question.stable, at, deadline)
+        )
 
     def _portion(self, query: str, at: str, deadline: float) -> tuple[parse.Row, ...] | str:
         """The rows that a check counts for itself, or why there are none; nothing where it has no query."""

@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from canaryd.model.cells import Sought, Window
+from canaryd.model.variables import pattern as pattern
+from canaryd.model.variables import text as text
 from canaryd.model.where import Where
 
 REQUESTS = "istio_requests_total"
@@ -257,14 +259,3 @@ def _last(selector: str, milliseconds: int) -> str:
 
 def _any_of(names: tuple[str, ...]) -> str:
     return text("|".join(pattern(name) for name in names))
-
-
-def text(value: str) -> str:
-    """``value`` as a PromQL string."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
-def pattern(value: str) -> str:
-    """``value`` as an RE2 regex that matches it alone. (Prometheus anchors a regex at both ends.)"""
-    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value)

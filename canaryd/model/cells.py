@@ -13,7 +13,7 @@ from typing import Literal
 
 from canaryd.model.duration import render_seconds
 from canaryd.model.failures import Failures
-from canaryd.model.traffic import NOTHING, Split
+from canaryd.model.traffic import EVERYTHING, NOTHING, Split
 from canaryd.model.where import Where
 
 BEFORE = -1
@@ -69,13 +69,15 @@ class Value:
     """
     What a check's query says of both sides at a cell's end; None where it says nothing, and then ``why``.
 
-    ``stable`` is None also for a check that does not ask about it.
+    ``stable`` is None also for a check that does not ask about it. ``assumed`` says which of the values nobody has
+    measured: a 0 for a query that finds nothing.
     """
 
     check: str
     stable: float | None
     canary: float | None
     why: str = ""
+    assumed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +229,22 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    What a check asks of each side beside the counts: a PromQL query with variables, and the seconds that it spans.
+    What a check asks beside the counts: a PromQL query about each side, with nothing left open.
 
-    ``compares`` is false where only the canary is asked about.
+    ``stable`` is None where only the canary is asked about. With ``zero`` a query that finds nothing says 0. ``why``
+    says why nothing can be asked at all. It is asked under splits from ``lowest`` to ``highest``.
     """
 
     check: str
-    query: str
-    seconds: float
-    compares: bool
+    canary: str
+    stable: str | None = None
+    zero: bool = False
+    why: str = ""
+    lowest: Split = NOTHING
+    highest: Split = EVERYTHING
+
+    def asked_at(self, split: Split) -> bool:
+        return self.lowest <= split <= self.highest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ and PromQL values in numbers of their own unit (:class:`~canaryd.model.part.Amou
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from math import isfinite
@@ -18,17 +17,12 @@ from pydantic.alias_generators import to_camel
 
 from canaryd.model.failures import GrpcFailures, HttpFailures
 from canaryd.model.part import Amount, Name, Part, PositiveDuration, Quantity, Text
+from canaryd.model.traffic import Split
+from canaryd.model.weight import Weight
 from canaryd.model.where import PlanWhere
-
-VARIABLES = ("workload", "namespace", "window")
-"""What a query may name as ``${...}``."""
 
 LARGEST = 1e30
 """Values beyond this are no measurement of anything, and their differences would not be finite for long."""
-
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_RANGE = re.compile(r"\[\s*((?:\d+(?:ms|[smhdwy]))+)\s*(?::[^\]]*)?\]")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 
 
 class Tolerance(Part):
@@ -41,12 +35,41 @@ class Tolerance(Part):
 
 
 class HardLimit(Part):
-    """The observed share decides, without any evidence: beyond the objective is a rollback at once."""
+    """What was observed decides, without any evidence: beyond the objective is a rollback at once."""
 
     over: PositiveDuration = timedelta(minutes=1)
-    """The last cells that together make this long are counted; at least one."""
+    """The last cells that together make this long are counted; at least one. Not for promql."""
     min_requests: Annotated[int, Field(ge=1)] = 100
-    """Canary requests in them, at least; with fewer the limit says nothing."""
+    """Canary requests in them, at least, or in each cell of a row; with fewer it says nothing. Not for promql."""
+    consecutive: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """In place of ``over``: so many cells in a row, each beyond the objective by itself. For promql so many values."""
+
+    @model_validator(mode="after")
+    def _one_stretch(self) -> Self:
+        if self.consecutive is not None and self.over != type(self).model_fields["over"].default:
+            raise ValueError("over: either over, a stretch of time, or consecutive, cells in a row")
+        return self
+
+
+class Weights(Part):
+    """The weights at which a check is asked, both ends among them."""
+
+    from_: Annotated[Weight | None, Field(alias="from")] = None
+    """The lowest one; when left out: from the first step on."""
+    to: Weight | None = None
+    """The highest one; when left out: to the end, the watch at 100 % with it."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.from_ is None and self.to is None:
+            raise ValueError("from, to, or both: weights in percent")
+        if self.from_ is not None and self.to is not None and self.to < self.from_:
+            raise ValueError(f"to: a weight of at least from ({self.from_}), got {self.to}")
+        return self
+
+    def have(self, split: Split) -> bool:
+        """Whether ``split`` is among them."""
+        return (self.from_ is None or self.from_ <= split) and (self.to is None or split <= self.to)
 
 
 _ACCEPTED = {
@@ -61,8 +84,21 @@ _KEYS = {
     "error-rate": {*_OWN, "compare", "tolerance", "margin", "at_most", "hard_limit"},
     "latency": {"compare", "tolerance", "margin", "within", "at_least", "hard_limit"},
     "traffic": {"at_least"},
-    "promql": {"compare", "tolerance", "margin", "at_most", "at_least", "query", "direction", "window"},
+    "promql": {
+        "compare",
+        "tolerance",
+        "margin",
+        "at_most",
+        "at_least",
+        "hard_limit",
+        "query",
+        "stable_query",
+        "on_empty",
+        "direction",
+        "window",
+    },
 }
+_FOR_ALL = {"name", "metric", "report_only", "weights"}
 _OBJECTIVES = {
     "error-rate": "atMost",
     "latency": "within and atLeast",
@@ -94,10 +130,20 @@ class Check(Part):
     """Objective for latency, with ``within``: at least this share of requests is that fast. For traffic: requests a
     second of the canary. For promql: a number."""
     hard_limit: HardLimit | None = None
-    """With an objective for error-rate or latency: what was observed beyond it fails at once, outside of ``alpha``."""
+    """With an objective: what was observed beyond it fails at once, outside of ``alpha``."""
+    report_only: bool = False
+    """Measured and shown, but it decides nothing: no rollback, no hold, no part of the proof, and none of ``alpha``."""
+    weights: Weights | None = None
+    """At which weights it is asked; when left out: at all of them. Elsewhere nothing is bet on it and PASS does not ask
+    it."""
     query: Text | None = None
-    """For promql: a query with one value, at the cell's end; it may name ``${workload}``, ``${namespace}``,
-    ``${window}``."""
+    """For promql: a query with one value, at the cell's end; it may name ``${workload}``, ``${subset}``,
+    ``${podTemplateHash}``, ``${host}``, ``${namespace}``, ``${window}``."""
+    stable_query: Text | None = None
+    """For promql with ``compare``: another query for stable, where one does not fit both."""
+    on_empty: Literal["gap", "zero"] = "gap"
+    """For promql: a query that finds nothing is no value; ``zero``: it is 0, as of a counter of errors that there is
+    none of yet."""
     direction: Literal["higher", "lower", "either"] = "higher"
     """For promql with ``compare``: which difference from stable is worse."""
     where: PlanWhere = ()
@@ -128,7 +174,7 @@ class Check(Part):
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        for name in type(self).model_fields.keys() - {"name", "metric"} - _KEYS[self.metric]:
+        for name in type(self).model_fields.keys() - _FOR_ALL - _KEYS[self.metric]:
             if getattr(self, name) != type(self).model_fields[name].default:
                 owners = [metric for metric, keys in _KEYS.items() if name in keys]
                 raise ValueError(f"{to_camel(name)}: no such key for {self.metric}; it belongs to {', '.join(owners)}")
@@ -140,6 +186,10 @@ class Check(Part):
             raise ValueError(f"{compare}{_OBJECTIVES[self.metric]}")
         if self.compare is None and (self.tolerance or self.margin or self.direction != "higher"):
             raise ValueError("tolerance, margin and direction belong to compare: stable")
+        if self.stable_query is not None and self.compare is None:
+            raise ValueError("stableQuery: compare: stable beside it; without that stable is not asked")
+        if self.report_only and self.hard_limit:
+            raise ValueError("hardLimit: none where reportOnly says that the check decides nothing")
         if self.compare and self.hard_limit:
             raise ValueError("hardLimit: an objective beside it; what is compared with stable needs evidence")
         if self.metric == "traffic" and (self.at_least or 0) <= 0:
@@ -156,15 +206,14 @@ class Check(Part):
     def _check_query(self) -> None:
         if self.query is None:
             raise ValueError("query: a PromQL query with one value")
-        for found in _VARIABLE.findall(self.query):
-            if found not in VARIABLES:
-                known = ", ".join(f"${{{name}}}" for name in VARIABLES)
-                raise ValueError(f"query: variables that canaryd knows ({known}), got ${{{found}}}")
-        if self.compare and "${workload}" not in self.query:
-            raise ValueError("query: ${workload} in it; without it both sides have the same value")
         for side in (self.tolerance, self.margin):
             if side and not isinstance(side.plus, Amount):
                 raise ValueError("plus: a number in the query's unit")
+        limit = self.hard_limit
+        if limit and limit != HardLimit(consecutive=limit.consecutive):
+            raise ValueError("hardLimit: consecutive alone; a query's value has no requests to count")
+        if limit and limit.consecutive is None:
+            raise ValueError("hardLimit.consecutive: how many values in a row")
 
     @property
     def accepted(self) -> Tolerance:
@@ -180,7 +229,7 @@ class Check(Part):
     def proves(self) -> bool:
         """Whether the check is part of the proof: it compares with stable, and it is known how much worse may pass."""
         usually = self.metric in _ALLOWED and not self.apart
-        return self.compare is not None and (self.margin is not None or usually)
+        return self.compares and (self.margin is not None or usually)
 
     @property
     def apart(self) -> bool:
@@ -188,10 +237,23 @@ class Check(Part):
         return any(getattr(self, name) != type(self).model_fields[name].default for name in _OWN)
 
     @property
-    def longest_range(self) -> float:
-        """Seconds of the longest range that is written out in the query, such as ``[5m]``; 0 without one."""
-        units = (re.findall(r"(\d+)(ms|[smhdwy])", found) for found in _RANGE.findall(self.query or ""))
-        return max((sum(int(number) * _SECONDS[unit] for number, unit in parts) for parts in units), default=0.0)
+    def compares(self) -> bool:
+        """Whether something is decided by comparing the canary with stable."""
+        return self.compare is not None and not self.report_only
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What is asked, whatever is tolerated of the answer."""
+        return self.metric, self.query, self.where, self.http_failures, self.grpc_failures
+
+    @property
+    def query_of_stable(self) -> str:
+        """The query that is asked about stable."""
+        return self.stable_query or self.query or ""
+
+    def asked_at(self, split: Split) -> bool:
+        """Whether the check is asked under ``split``."""
+        return self.weights is None or self.weights.have(split)
 
 
 def _amount(value: Any, where: str, least: float | None = None) -> Amount:

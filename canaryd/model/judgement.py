@@ -125,7 +125,8 @@ class CheckState:
     cells, from which it is read how much more the canary fails at most. ``waiting`` says why the last cell was not
     judged, ``note`` what a person should know of the evidence; both are empty when there is nothing to say. ``recent``
     are (start, requests, bad ones) of the last cells, for a hard limit; ``valued`` is for values without counts, and
-    ``failing`` tells how stable's failures scatter in a check that counts for itself.
+    ``failing`` tells how stable's failures scatter in a check that counts for itself. ``row`` counts the last cells, or
+    values, in a row that were beyond the objective, for a hard limit that asks so.
     """
 
     name: str
@@ -139,6 +140,7 @@ class CheckState:
     recent: tuple[tuple[float, float, float], ...] = ()
     valued: Valued = Valued()
     failing: Scatters = SCATTERS
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from itertools import pairwise
 from math import ceil
 from typing import Annotated, Any, Literal, Self
@@ -26,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from canaryd.model.cells import Apart, Pace, Question, Sought
+from canaryd.model.cells import Apart, Pace, Sought
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, parse_duration, render_duration
@@ -36,9 +35,11 @@ from canaryd.model.match import Match, audience_of
 from canaryd.model.part import Name, PositiveDuration, Text
 from canaryd.model.part import Part as Part
 from canaryd.model.problem import Problem, Refused
+from canaryd.model.queries import problems_of_queries
 from canaryd.model.reading import LONGEST as LONGEST
 from canaryd.model.reading import content_of, problems_of, shown
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split, Version
+from canaryd.model.weight import BETWEEN, Weight, parse_weight
 from canaryd.model.where import PlanWhere, both
 
 LAST_COMPARATIVE = Split.percent(50)
@@ -48,40 +49,11 @@ MOST_HISTORY = timedelta(hours=2)
 """Stable's history is kept with the run, and has a half-life of half an hour."""
 
 
-_BETWEEN = "a weight between 0 and 100, both excluded: 0 is where a run starts, 100 is its promotion"
-
-
-def _parse_weight(value: object) -> object:
-    if isinstance(value, Split):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError("a number of percent between 0 and 100, both excluded")  # noqa: TRY004  # pydantic wants ValueError
-    try:
-        split = Split.percent(Decimal(str(value)))
-    except (ValueError, ArithmeticError):
-        raise ValueError("a number of percent between 0 and 100, both excluded, in multiples of 0.001") from None
-    if split == EVERYTHING:
-        raise ValueError(_BETWEEN)
-    return split
-
-
-def _render_weight(split: Split) -> int | float:
-    return split.canary // 1000 if split.canary % 1000 == 0 else split.canary / 1000
-
-
 def _rising(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for index, (former, step) in enumerate(pairwise(steps), start=1):
         if step.weight <= former.weight and not step.weight == former.weight == NOTHING:
             raise ValueError(f"{index}.weight: weights that rise, got {step.weight} after {former.weight}")
     return steps
-
-
-Weight = Annotated[
-    Split,
-    BeforeValidator(_parse_weight),
-    PlainSerializer(_render_weight),
-    WithJsonSchema({"type": "number", "minimum": 0, "exclusiveMaximum": 100}),
-]
 
 
 class Metadata(Part):
@@ -168,11 +140,13 @@ class Step(Part):
     """With ``until: evidence``: how long is baked at least; must be shorter than ``bake``."""
     gate: Gate | None = None
     """What has to happen before the next weight."""
+    min_requests: Annotated[int, Field(ge=1)] | None = None
+    """Canary requests that this step must have seen before it can pass; when left out: ``analysis.minRequests``."""
 
     @model_validator(mode="after")
     def _sends_something(self) -> Self:
         if self.weight == NOTHING and not self.match:
-            raise ValueError(f"weight: {_BETWEEN}")
+            raise ValueError(f"weight: {BETWEEN}")
         if self.match and self.until == "evidence":
             raise ValueError("until: bake, because matched requests are compared with nobody's and prove nothing")
         return self
@@ -276,19 +250,12 @@ class Analysis(Part):
         names = [check.name for check in self.checks]
         if len(set(names)) != len(names):
             raise ValueError(f"check names that differ, got {', '.join(names)}")
-        for place, check in enumerate(self.checks):
-            if check.longest_range > self.window_of(check).total_seconds():
-                raise ValueError(
-                    f"checks.{place}.query: ranges no longer than the check's window "
-                    f"({render_duration(self.window_of(check))}), got {check.longest_range:g} s: what is in two values "
-                    "would count twice; give the check a longer window"
-                )
         return self
 
     def sought(
         self, hosts: tuple[str, ...], namespace: str, stable: tuple[str, ...], canary: tuple[str, ...], asker: str
     ) -> Sought:
-        """What is asked of Prometheus; ``asker`` is the plan's namespace, the others as in :class:`Sought`."""
+        """Whose requests are counted; ``asker`` is the plan's namespace, the others as in :class:`Sought`."""
         return Sought(
             hosts=hosts,
             namespace=namespace,
@@ -297,11 +264,6 @@ class Analysis(Part):
             grpc_failures=self.grpc_failures,
             http_failures=self.http_failures,
             scrape_seconds=self.scrape.total_seconds(),
-            questions=tuple(
-                Question(check.name, check.query, self.window_of(check).total_seconds(), check.compare is not None)
-                for check in self.checks
-                if check.query is not None
-            ),
             source=self.prometheus,
             asker=asker,
             where=self.where,
@@ -338,6 +300,15 @@ class Analysis(Part):
     def window_of(self, check: Check) -> timedelta:
         """How much time a value of ``check`` speaks of; ``rate`` needs four scrapes to be there after a failed one."""
         return check.window or max(self.cell, 4 * self.scrape)
+
+    def unproven_at(self, split: Split) -> tuple[Check, ...]:
+        """
+        Checks that are part of the proof and whose question nobody asks under ``split``.
+
+        Two checks may ask one question with other bounds; then one of them is enough.
+        """
+        asked = {one.question for one in self.checks if one.proves and one.asked_at(split)}
+        return tuple(one for one in self.checks if one.proves and one.question not in asked)
 
     @property
     def lag(self) -> timedelta:
@@ -466,6 +437,33 @@ class Spec(Part):
         end_where_promotion_is_proven(self.steps)
         return self
 
+    @model_validator(mode="after")
+    def _checks_are_asked(self) -> Self:
+        """What is only asked at some weights is asked somewhere, and what proves where something is proven."""
+        checks, last = self.analysis.checks, self.steps[-1]
+        for place, check in enumerate(checks):
+            watched = check.compare is None and check.metric != "traffic" and check.asked_at(EVERYTHING)
+            if not watched and not any(check.asked_at(step.weight) for step in self.steps):
+                raise ValueError(f"analysis.checks.{place}.weights: weights that a step of the plan has")
+        if not self.accept_unproven and (missing := self.analysis.unproven_at(last.weight)):
+            raise ValueError(
+                f"analysis.checks.{checks.index(missing[0])}.weights: {last.weight} among them, or another check of "
+                f"{missing[0].metric} that is asked there: what is compared with stable is proven at the last step"
+            )
+        for place, step in enumerate(self.steps):
+            if step.until == "evidence" and (missing := self.analysis.unproven_at(step.weight)):
+                raise ValueError(f"steps.{place}.until: bake, for {missing[0].name} is not asked at {step.weight}")
+        if not self.accept_unproven and self.least_requests(last) < self.analysis.min_requests:
+            raise ValueError(
+                f"steps.{len(self.steps) - 1}.minRequests: at least analysis.minRequests "
+                f"({self.analysis.min_requests}), which the proof needs"
+            )
+        return self
+
+    def least_requests(self, step: Step) -> int:
+        """Canary requests without which ``step`` does not pass."""
+        return step.min_requests or self.analysis.min_requests
+
 
 class Plan(Part):
     """A rollout plan, as in ``config/plans/``."""
@@ -548,16 +546,20 @@ def plan_of(content: Content, source: str = "plan", policies: Mapping[str, Conte
     layers = layers_of(content, policies, source)
     whole = laid(content, layers)
     try:
-        return Plan.model_validate(whole)
+        plan = Plan.model_validate(whole)
     except ValidationError as error:
         raise Refused(attributed(problem, layers) for problem in _all_problems(error, whole)) from error
+    if problems := tuple(problems_of_queries(whole, plan)):
+        raise Refused(attributed(problem, layers) for problem in problems)
+    return plan
 
 
 def _all_problems(error: ValidationError, content: Mapping[Any, Any]) -> list[Problem]:
     """Every fault as a problem, and what validation did not come to see because of them."""
     problems = problems_of(error, Plan)
     known = {problem.path for problem in problems}
-    return [*problems, *(one for one in _falling(content) if one.path not in known)]
+    unseen = (*_falling(content), *problems_of_queries(content))
+    return [*problems, *(one for one in unseen if one.path not in known)]
 
 
 def _falling(content: Mapping[Any, Any]) -> Iterator[Problem]:
@@ -567,7 +569,7 @@ def _falling(content: Mapping[Any, Any]) -> Iterator[Problem]:
     former = None
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
         try:
-            weight = _parse_weight(step["weight"])
+            weight = parse_weight(step["weight"])
         except (ValueError, TypeError, KeyError):
             continue
         if former is not None and weight <= former and not weight == former == NOTHING:  # type: ignore[operator]  # Splits

@@ -23,6 +23,7 @@ from canaryd.model.part import Name, Part
 from canaryd.model.plan import Analysis, Spec, Step, end_where_promotion_is_proven
 from canaryd.model.plan import plan_of as plan_of
 from canaryd.model.problem import Problem, Refused
+from canaryd.model.queries import problems_of_queries
 from canaryd.model.reading import content_of, problems_of, shown
 
 
@@ -116,11 +117,15 @@ def read_policy(text: str, source: str = "policy") -> Policy:
 
 def policy_of(content: Content, source: str = "policy") -> Policy:
     """The policy that ``content`` says. Raises Refused with every problem that it has by itself."""
+    faults = list(problems_of_queries(content))
     try:
-        return Policy.model_validate(content)
+        policy = Policy.model_validate(content)
     except ValidationError as error:
-        problems = [_known_elsewhere(one) for one in problems_of(error, Policy)]
+        problems = [*(_known_elsewhere(one) for one in problems_of(error, Policy)), *faults]
         raise Refused(replace(one, path=f"{source}: {one.path}") for one in problems) from error
+    if faults:
+        raise Refused(replace(one, path=f"{source}: {one.path}") for one in faults)
+    return policy
 
 
 def _known_elsewhere(problem: Problem) -> Problem:

@@ -141,9 +141,10 @@ def _step(plan: Plan, step: Step, rate: float, failing: float, settle: float, pr
     bake = _bake(plan, step)
     each = rate * step.weight.share
     requests = each * bake
-    needed = max(float(analysis.min_requests), proof)
+    needed = max(float(plan.spec.least_requests(step)), proof)
     longer = needed / each if each else inf
-    compared = [one for one in analysis.checks if one.metric == "error-rate" and one.compare]
+    asked = [one for one in analysis.checks if one.asked_at(step.weight)]
+    compared = [one for one in asked if one.metric == "error-rate" and one.compares]
     rise = (
         min(detectable(min(failing, 1.0), step.weight, requests, one.accepted, analysis.alpha) for one in compared)
         if compared
@@ -199,25 +200,34 @@ def _unjudged(plan: Plan) -> Iterator[Finding]:
 
 def _too_little(plan: Plan, steps: tuple[StepOutlook, ...]) -> Iterator[Finding]:
     spec = plan.spec
-    least = spec.analysis.min_requests
-    if short := [one for one in steps if one.requests < least]:
+    leasts = {step.weight: spec.least_requests(step) for step in _weighted(plan)}
+    if short := [one for one in steps if one.requests < leasts[one.weight]]:
         hold = spec.on_inconclusive.hold.total_seconds()
         bakes = {step.weight: _bake(plan, step) for step in _weighted(plan)}
-        never = any(one.rate * (bakes[one.weight] + hold) < least for one in short)
+        never = any(one.rate * (bakes[one.weight] + hold) < leasts[one.weight] for one in short)
         level: Level = "error" if never and spec.on_inconclusive.then == "rollback" else "warning"
-        told = [f"{one.weight} brings about {wording.number(round(one.requests))}" for one in short[:NAMED]]
-        follows = "and never gets them within its hold" if never else f"and takes {_longest(short, least)}"
-        sentence = f"a step needs {least} canary requests: {', '.join(told)} within its bake, {follows}"
-        yield TOO_LITTLE_TRAFFIC.at("spec.analysis.minRequests", sentence, level=level)
+        alike = len(set(leasts.values())) == 1
+        told = [
+            f"{one.weight} brings about {wording.number(round(one.requests))}"
+            + ("" if alike else f" of {wording.number(leasts[one.weight])}")
+            for one in short[:NAMED]
+        ]
+        longest = wording.span(max(leasts[one.weight] / one.rate for one in short)) if not never else ""
+        follows = "and never gets them within its hold" if never else f"and takes {longest}"
+        needs = (
+            f"a step needs {wording.number(leasts[short[0].weight])} canary requests"
+            if alike
+            else "steps need requests"
+        )
+        sentence = f"{needs}: {', '.join(told)} within its bake, {follows}"
+        where = "spec.analysis.minRequests" if alike else "spec.steps"
+        yield TOO_LITTLE_TRAFFIC.at(where, sentence, level=level)
     for one in spec.analysis.checks:
-        if one.metric == "traffic" and (quiet := [step for step in steps if step.rate < (one.at_least or 0.0)]):
+        asked = [step for step in steps if one.asked_at(step.weight) and not one.report_only]
+        if one.metric == "traffic" and (quiet := [step for step in asked if step.rate < (one.at_least or 0.0)]):
             told = [f"{step.weight} brings {wording.value(step.rate)}" for step in quiet[:NAMED]]
             sentence = f"asks for {wording.value(one.at_least or 0.0)} canary requests a second, {', '.join(told)}"
             yield TOO_LITTLE_TRAFFIC.at(f"spec.analysis.checks, {one.name}", sentence)
-
-
-def _longest(short: list[StepOutlook], least: int) -> str:
-    return wording.span(max(least / one.rate for one in short))
 
 
 def _sentence(steps: tuple[StepOutlook, ...], seen: Prospect) -> str:

@@ -362,7 +362,7 @@ def test_a_reader_that_has_gone_ends_it_quietly() -> None:
         assert process.wait(30) == 0
 
 
-QUEUE = {"name": "queue", "metric": "promql", "query": "x${workload}", "compare": "stable"}
+QUEUE = {"name": "queue", "metric": "promql", "query": 'x{w="${workload}"}', "compare": "stable"}
 WITH_QUEUE = {**HEAD, "plan": {"checks": [{"name": "errors", "metric": "error-rate", "compare": "stable"}, QUEUE]}}
 
 

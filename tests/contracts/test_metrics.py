@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from canaryd.errors import Unavailable
 from canaryd.model.cells import Apart, Caller, Cell, Counts, Gap, Question, Sought, Value, Window
 from canaryd.model.failures import Failures
+from canaryd.model.queries import Names, known_of
+from canaryd.model.traffic import NOTHING
+from canaryd.model.variables import filled
 from tests.metrics.guarded import Guard
 from tests.metrics.worlds import BOUNDS, MemoryWorld, RealWorld, RecordedWorld, World, real_world, send, sought, window
 
@@ -590,7 +594,11 @@ def test_history_that_cannot_be_had_is_unavailable(world: World) -> None:
         world.metrics.history(to, past(world, to, start - 2, 1))
 
 
-QUEUE = Question("queue", 'sum(queue_length{app="${workload}"})', 15, compares=True)
+def _queue(name: str, app: str) -> str:
+    return f'sum({name}{{app="{app}"}})'
+
+
+QUEUE = Question("queue", _queue("queue_length", "app-v3"), _queue("queue_length", "app-v1"))
 
 
 def valued(world: World, to: Sought, question: Question) -> Value:
@@ -608,7 +616,7 @@ def queues(world: World, to: Sought, **lengths: float) -> Question:
     name = f"queue_{to.hosts[0].split('.')[0]}"
     for workload, length in lengths.items():
         world.move("pod-a", name, {"app": workload.replace("_", "-"), "shard": "a"}, length)
-    return replace(QUEUE, query=QUEUE.query.replace("queue_length", name))
+    return replace(QUEUE, canary=_queue(name, "app-v3"), stable=_queue(name, "app-v1"))
 
 
 def test_a_check_s_query_has_a_value_for_each_side(world: World) -> None:
@@ -620,7 +628,7 @@ def test_a_check_s_query_has_a_value_for_each_side(world: World) -> None:
 def test_a_check_that_does_not_compare_asks_about_the_canary_alone(world: World) -> None:
     """At 100 % there may be no stable left."""
     to, _ = warm(world)
-    question = replace(queues(world, to, app_v3=4), compares=False)
+    question = replace(queues(world, to, app_v3=4), stable=None)
     assert valued(world, to, question) == Value("queue", None, 4)
 
 
@@ -634,17 +642,18 @@ def test_a_query_that_finds_several_series_is_no_value(world: World) -> None:
     """The first of them would be any of them."""
     to, _ = warm(world)
     question = queues(world, to, app_v1=3, app_v3=4)
-    world.move("pod-b", question.query[4:].split("{")[0], {"app": "app-v3", "shard": "b"}, 1)
-    question = replace(question, query=question.query.removeprefix("sum(").removesuffix(")"))
+    world.move("pod-b", question.canary[4:].split("{")[0], {"app": "app-v3", "shard": "b"}, 1)
+    question = replace(question, canary=question.canary.removeprefix("sum(").removesuffix(")"))
     found = valued(world, to, question)
     assert (found.stable, found.canary) == (3, None)
-    assert found.why.startswith("canary: the query finds 2 series where one is needed (")
+    assert found.why.startswith("canary: the query finds 2 values; aggregate them (")
 
 
 def test_a_query_that_is_refused_costs_its_check_only(world: World) -> None:
     """One check's typing error must not blind the whole run."""
     to, _ = warm(world)
-    found = valued(world, to, replace(QUEUE, query='sum(queue_length{app="${workload}"}'))
+    broken = 'sum(queue_length{app="app-v3"}'
+    found = valued(world, to, replace(QUEUE, canary=broken, stable=broken))
     assert (found.stable, found.canary) == (None, None)
     assert "refuses the query" in found.why
 
@@ -652,14 +661,27 @@ def test_a_query_that_is_refused_costs_its_check_only(world: World) -> None:
 def test_what_is_not_finite_is_no_value(real: RealWorld) -> None:
     """0/0 is how a ratio without requests looks, 1/0 how one without a denominator does; a scalar is a value."""
     to, _ = warm(real)
-    for query, why in (("vector(0)/0", "NaN, such as 0/0"), ("vector(-1)/0", "-Inf, such as 1/0")):
-        found = valued(real, to, Question("ratio", query, 15, compares=False))
-        assert (found.canary, found.why) == (None, f"canary: the query's value is {why}")
-    assert valued(real, to, Question("ratio", "scalar(vector(7))", 15, compares=False)).canary == 7
+    for query, why in (("vector(0)/0", "value is NaN, as 0/0 is"), ("vector(-1)/0", "value is -Inf, as -1/0 is")):
+        found = valued(real, to, Question("ratio", query))
+        assert found.canary is None
+        assert found.why.endswith(why)
+    assert valued(real, to, Question("ratio", "scalar(vector(7))")).canary == 7
 
 
 def test_a_window_is_written_as_prometheus_reads_it(real: RealWorld) -> None:
     """Prometheus takes no fractions of a unit."""
     to, _ = warm(real)
     query = 'sum(count_over_time(istio_requests_total{destination_workload="${workload}"}[${window}]))'
-    assert (valued(real, to, Question("seen", query, 2.5, compares=True)).stable or 0) > 1
+    asked = filled(query, known_of(Names(("app-v1",)), timedelta(seconds=2.5)))
+    assert (valued(real, to, Question("seen", asked)).canary or 0) > 1
+
+
+def test_a_check_is_not_asked_at_other_weights(world: World) -> None:
+    """What decides nothing there need not be asked there."""
+    to, _ = warm(world)
+    question = replace(queues(world, to, app_v1=3, app_v3=4), highest=NOTHING)
+    start = world.edge()
+    send(world, to, "app-v1", 10)
+    found = world.metrics.count(replace(to, questions=(question,)), window(start, world.edge()))
+    assert isinstance(found, Cell)
+    assert found.values == ()

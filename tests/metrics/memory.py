@@ -55,7 +55,8 @@ class MemoryMetrics:
         cell = parse.cell(sought, window, answers(book, sought, window))
         if isinstance(cell, Gap):
             return cell
-        return replace(cell, values=tuple(_value(book, question, sought, window.end) for question in sought.questions))
+        asked = (question for question in sought.questions if question.asked_at(window.split))
+        return replace(cell, values=tuple(_value(book, question, window.end) for question in asked))
 
     def history(self, sought: Sought, windows: Sequence[Window]) -> tuple[Cell | Gap, ...]:
         """As the port says."""
@@ -76,12 +77,15 @@ class MemoryMetrics:
         return () if any(book.select(hosts)) else (Problem("--prometheus", "none", hosts),)
 
 
-def _value(book: Book, question: Question, sought: Sought, at: float) -> Value:
-    def number(workloads: tuple[str, ...]) -> float | str:
-        rows = book.values(custom.query(question, workloads, sought.namespace), at)
+def _value(book: Book, question: Question, at: float) -> Value:
+    def number(query: str) -> float | str:
+        rows = book.values(query, at)
         return "refuses the query" if rows is None else custom.number(rows)
 
-    return custom.value(question, number(sought.canary), number(sought.stable) if question.compares else None)
+    if question.why:
+        return custom.unasked(question)
+    stable = None if question.stable is None else number(question.stable)
+    return custom.value(question, number(question.canary), stable)
 
 
 def answers(book: Book, sought: Sought, window: Window) -> parse.Answers:

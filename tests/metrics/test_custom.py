@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
@@ -10,36 +11,20 @@ from canaryd.metrics import custom
 from canaryd.metrics.parse import Row
 from canaryd.model.cells import Question, Value
 
-QUESTION = Question("queue", 'q{w="${workload}",n="${namespace}"}[${window}] ${other}', 90, compares=True)
-
-
-def test_what_is_put_into_a_query_cannot_leave_its_string() -> None:
-    """Names come from the cluster; a quote in one must not become PromQL."""
-    assert custom.query(QUESTION, ('v"1} or vector(1)\\',), "shop\n") == (
-        r'q{w="v\"1} or vector(1)\\",n="shop\n"}[90000ms] ${other}'
-    )
-
-
-def test_a_name_that_looks_like_a_variable_stays_a_name() -> None:
-    """Each variable is put in once, from the plan's text."""
-    assert custom.query(QUESTION, ("${namespace}",), "shop").startswith('q{w="${namespace}",n="shop"}')
-
-
-def test_several_workloads_of_a_side_are_an_alternative() -> None:
-    """A version may be two Deployments; behind `=~` the value is of both."""
-    assert custom.query(QUESTION, ("a", "b"), "shop").startswith('q{w="(a|b)"')
+QUESTION = Question("queue", "q", "q")
+ZERO = "taken as 0, for the query finds nothing"
 
 
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
         ([], "the query finds nothing"),
-        ([Row({}, nan)], "the query's value is NaN, such as 0/0"),
-        ([Row({}, inf)], "the query's value is +Inf, such as 1/0"),
-        ([Row({}, -inf)], "the query's value is -Inf, such as 1/0"),
+        ([Row({}, nan)], "there is nothing to measure: the query's value is NaN, as 0/0 is"),
+        ([Row({}, inf)], "the query's value is +Inf, as 1/0 is"),
+        ([Row({}, -inf)], "the query's value is -Inf, as -1/0 is"),
         (
             [Row({"pod": name}, 1.0) for name in "abcd"],
-            "the query finds 4 series where one is needed (pod=a; pod=b; pod=c; ...)",
+            "the query finds 4 values; aggregate them (pod=a; pod=b; pod=c; ...)",
         ),
     ],
 )
@@ -54,3 +39,24 @@ def test_a_value_names_the_side_that_lacks_it_and_stays_short() -> None:
         "queue", None, 1.5, "stable: the query finds nothing"
     )
     assert len(custom.value(QUESTION, "x" * 10_000, 1.0).why) == custom.LONGEST
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "value"),
+    [
+        (custom.NOTHING, 2.0, Value("queue", 2.0, 0.0, "", "taken as 0, for the query finds nothing: canary")),
+        (custom.NOTHING, custom.NOTHING, Value("queue", 0.0, 0.0, "", f"{ZERO}: canary and stable")),
+        ("there is NaN", custom.NOTHING, Value("queue", 0.0, None, "canary: there is NaN", f"{ZERO}: stable")),
+    ],
+)
+def test_nothing_is_zero_only_where_the_plan_says_so(canary: float | str, stable: float | str, value: Value) -> None:
+    """A counter of errors that there is none of yet; no other answer is taken for that, and it is said."""
+    assert custom.value(replace(QUESTION, zero=True), canary, stable) == value
+    assert custom.value(QUESTION, custom.NOTHING, 1.0) == Value("queue", 1.0, None, f"canary: {custom.NOTHING}")
+
+
+def test_what_cannot_be_asked_says_why() -> None:
+    """For one check; the cell's counts are there all the same."""
+    assert custom.unasked(Question("queue", "", why="the side has no subset")) == Value(
+        "queue", None, None, "the side has no subset"
+    )
