@@ -18,6 +18,7 @@ from canaryd.importing.writing import written
 from canaryd.mesh.route import resolve
 from canaryd.model.check import Check
 from canaryd.model.plan import LAST_COMPARATIVE, Plan, plan_of, read_plan
+from canaryd.model.queries import of_query
 from canaryd.model.reading import problems_of
 
 COMPARED = (
@@ -90,6 +91,8 @@ class Draft:
             Check.model_validate(made)
         except ValidationError as error:
             return "; ".join(problem.expected for problem in problems_of(error, Check))
+        if "query" in made and (problem := of_query("query", made["query"])):
+            return problem.expected
         self.checks.append(made)
         return ""
 

@@ -55,6 +55,8 @@ REMEDIES = {
 }
 MOST_SAID = 300
 """Characters of a server's own words that are repeated."""
+LATELY = 3600.0
+"""Seconds back in which a metric's name counts as known."""
 NOTHING = "nothing"
 TENANT = "name the tenant in the settings' headers, such as X-Scope-OrgID"
 """What Mimir, Cortex and Loki call an org id (dskit/user, ErrNoOrgID: "no org id", answered with 401)."""
@@ -274,6 +276,12 @@ class Prometheus:
         """The answer to an instant query now, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
         return self._ask(query, deadline)
 
+    def names(self, sought: Sought, deadline: float) -> tuple[str, ...]:  # noqa: ARG002  # here there is one source
+        """The names of the metrics of the last hour, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
+        since = {"start": f"{self._clock() - LATELY:.3f}"}
+        found, _ = self._asked("label/__name__/values", since, deadline, method="GET")
+        return tuple(str(name) for name in found) if isinstance(found, list) else ()
+
     def _skewed(self, deadline: float) -> Problem | None:
         before = self._clock()
         rows = self._ask("vector(time())", deadline).rows
@@ -359,7 +367,12 @@ class Prometheus:
 
     @telemetry.prometheus_query
     def _asked(
-        self, path: str, form: Mapping[str, str], deadline: float, remedies: Mapping[int, str] = REMEDIES
+        self,
+        path: str,
+        form: Mapping[str, str],
+        deadline: float,
+        remedies: Mapping[int, str] = REMEDIES,
+        method: str = "POST",
     ) -> tuple[object, str]:
         """What is answered under ``/api/v1``, and what of it is partial. Raises Unavailable or Rejected."""
         rest = deadline - time.monotonic()
@@ -368,9 +381,9 @@ class Prometheus:
         sent = {**form, "timeout": f"{rest:.3f}"}
         try:
             shown = self._credentials.headers()
-            answer = self._connection().post(path, sent, shown, deadline)
+            answer = self._connection().send(method, path, sent, shown, deadline)
             if answer.status == 401 and (anew := self._credentials.headers()) != shown:  # replaced while we asked
-                answer = self._connection().post(path, sent, anew, deadline)
+                answer = self._connection().send(method, path, sent, anew, deadline)
         except requests.Timeout as error:
             raise self._unavailable(f"no answer within {self._timeout:g} s") from error
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -410,8 +423,8 @@ class Prometheus:
             raise self._unavailable(f"the answer is not Prometheus's: {said}" + (f" ({LOGIN})" if page else ""))
         with self._expecting():
             data = reply["data"]
-            result = data["result"]
-            if data.get("resultType") == "scalar":
+            result = data if isinstance(data, list) else data["result"]
+            if isinstance(data, dict) and data.get("resultType") == "scalar":
                 result = [{"metric": {}, "value": result}]
             warnings = [self._credentials.struck(str(warning)) for warning in reply.get("warnings") or ()]
             if reply.get("isPartial"):  # VictoriaMetrics' word for it: a vmstorage is away
@@ -479,17 +492,21 @@ class _Connection(PrometheusConnect):  # type: ignore[misc]  # the library is un
         self._cert = (str(source.cert), str(source.key)) if source.key else str(source.cert) if source.cert else None
         self._params = dict(source.params)
 
-    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str], deadline: float) -> _Reply:
+    def send(
+        self, method: str, path: str, form: Mapping[str, str], headers: Mapping[str, str], deadline: float
+    ) -> _Reply:
         """
-        POST a query.
+        A query by POST, in the body, where no proxy cuts it off; by GET what Prometheus answers in no other way.
 
         ``deadline`` is monotonic. A timeout of the session ends a silence only: a body that drips would last for ever.
         """
         session: Any = self._session
-        with session.post(
+        posted = method == "POST"
+        with session.request(
+            method,
             f"{self.url}/api/v1/{path}",
-            data=form,
-            params=self._params,
+            data=form if posted else None,
+            params=self._params if posted else {**self._params, **form},
             headers=headers,
             auth=_as_it_is,
             verify=self._verify,

@@ -66,6 +66,10 @@ class Sources:
         """What the source of ``sought`` answers to an instant query. Raises Unavailable or Rejected."""
         return self._of(sought).ask(sought, query, deadline)
 
+    def names(self, sought: Sought, deadline: float) -> tuple[str, ...]:
+        """The metrics' names that the source of ``sought`` has of late. Raises Unavailable or Rejected."""
+        return self._of(sought).names(sought, deadline)
+
     def _of(self, sought: Sought) -> Prometheus:
         if sought.source and (problem := self._problem(sought.source, sought.asker)):
             raise Rejected(str(problem))

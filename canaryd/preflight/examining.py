@@ -10,7 +10,7 @@ from canaryd.kube import Kube
 from canaryd.model import codes
 from canaryd.model.finding import Finding, in_order
 from canaryd.model.plan import Plan
-from canaryd.model.traffic import Admission, Route
+from canaryd.model.traffic import Admission, Route, Sides
 from canaryd.preflight.answers import Answer
 from canaryd.preflight.groups import checked
 from canaryd.preflight.heard import NOTHING_HEARD, Heard
@@ -20,7 +20,7 @@ from canaryd.preflight.looking import survey
 class Ears(Protocol):
     """Who knows what Prometheus has heard of a route."""
 
-    def hear(self, plan: Plan, route: Route) -> Heard:
+    def hear(self, plan: Plan, route: Route, sides: Sides | None = None) -> Heard:
         """Raises nothing: a Prometheus that does not answer is a finding."""
 
 
@@ -50,12 +50,13 @@ class Preflight:
 
         ``admitted`` is admission's answer; without one the route is found as well as can be.
         """
+        sides = admitted.sides if admitted else None
         try:
             seen = survey(
                 self._kube,
                 plan,
                 admitted=admitted,
-                hear=lambda route: self._ears.hear(plan, route) if self._ears else NOTHING_HEARD,
+                hear=lambda route: self._ears.hear(plan, route, sides) if self._ears else NOTHING_HEARD,
                 neighbours=self._neighbours,
                 now=self._clock(),
             )

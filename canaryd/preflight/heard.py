@@ -86,6 +86,26 @@ class Istiod:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """
+    What a check's query finds of a side (``canary``, ``stable``) now.
+
+    ``rows`` values, the first of them ``value``, which differ by ``labels``. ``refused`` says why it cannot be asked.
+    For a query that finds nothing: ``unknown`` are the metrics that nobody reports, ``missing`` (metric, label) that no
+    series has, each with the names that are like it.
+    """
+
+    check: str
+    side: str
+    rows: int = 0
+    value: float | None = None
+    labels: tuple[str, ...] = ()
+    refused: str = ""
+    unknown: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    missing: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
     """
     ``callers`` are those of the last hour. ``silent`` says why nothing is known at all; empty where something is.
@@ -96,8 +116,9 @@ class Heard:
     alone. ``reporters`` are those that count requests to the hosts at all: ``source``, ``destination``, ``waypoint``.
     ``interval``: seconds from scrape to scrape of the callers, 0 where that could not be learned. ``clusters`` are the
     clusters whose series there are, where there are several; ``scrapers`` by how many ways the same pod is scraped at
-    most, 0 where that is not known. ``counted`` says what each ``where`` of the plan leaves. ``probed`` is what makes
-    this Prometheus useless for the plan; ``missed`` what it did not answer, each with the reason.
+    most, 0 where that is not known. ``counted`` says what each ``where`` of the plan leaves. ``trials`` are the checks'
+    own queries, tried, where the pods of both versions are known. ``probed`` is what makes this Prometheus useless for
+    the plan; ``missed`` what it did not answer, each with the reason.
     """
 
     callers: tuple[Caller, ...] = ()
@@ -115,6 +136,7 @@ class Heard:
     scrapers: int = 0
     istiod: Istiod = Istiod()
     counted: tuple[Counted, ...] = ()
+    trials: tuple[Trial, ...] = ()
     probed: tuple[Finding, ...] = ()
     missed: tuple[tuple[str, str], ...] = ()
 

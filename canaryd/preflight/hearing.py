@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from canaryd.errors import CanarydError
+from canaryd.errors import CanarydError, Rejected
 from canaryd.mesh.hosts import fully_qualified
 from canaryd.metrics.parse import Row
 from canaryd.metrics.prometheus import Answer
@@ -20,9 +20,10 @@ from canaryd.model.cells import Sought
 from canaryd.model.finding import Finding, as_finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.traffic import Route
+from canaryd.model.traffic import Route, Sides
 from canaryd.preflight import questions
 from canaryd.preflight.heard import AT_THE_PODS, DURATIONS, Heard
+from canaryd.preflight.trials import trials
 
 ANSWERED = {code.name for code in (codes.CLOCK_SKEW, codes.NO_SERIES, codes.LABEL_MISSING, codes.SCRAPED_TOO_SELDOM)}
 """What a probe finds of a Prometheus that answers: the rest can still be asked."""
@@ -40,6 +41,9 @@ class Sources(Protocol):
     def ask(self, sought: Sought, query: str, deadline: float) -> Answer:
         """The answer to an instant query, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
 
+    def names(self, sought: Sought, deadline: float) -> tuple[str, ...]:
+        """The names of the metrics of the last hour, by ``deadline``. Raises Unavailable or Rejected."""
+
 
 class Hearing:
     """
@@ -52,8 +56,12 @@ class Hearing:
         self._sources = sources
         self._within = within
 
-    def hear(self, plan: Plan, route: Route) -> Heard:
-        """What Prometheus knows of the hosts of ``route``, by the source that measures ``plan``. Raises nothing."""
+    def hear(self, plan: Plan, route: Route, sides: Sides | None = None) -> Heard:
+        """
+        What Prometheus knows of the hosts of ``route``, by the source that measures ``plan``. Raises nothing.
+
+        The checks' own queries are tried where the pods behind both versions are known.
+        """
         try:
             source = self._sources.choose(plan)
         except Refused as error:
@@ -65,7 +73,12 @@ class Hearing:
         probed = tuple(as_finding(problem) for problem in self._sources.probe(sought))
         if deaf := next((one for one in probed if one.code not in ANSWERED), None):
             return Heard(silent=str(deaf), probed=probed)
-        return _heard(sought, _Asking(self._sources, sought, time.monotonic() + self._within), probed)
+        asking = _Asking(self._sources, sought, time.monotonic() + self._within)
+        heard = _heard(sought, asking, probed)
+        if sides is None:
+            return heard
+        tried = trials(asking, plan, route, sides)
+        return replace(heard, trials=tried, missed=tuple(asking.missed))
 
 
 def _heard(sought: Sought, asking: _Asking, probed: tuple[Finding, ...]) -> Heard:
@@ -114,20 +127,35 @@ class _Asking:
 
     def rows(self, what: str, query: str) -> tuple[Row, ...]:
         """The rows of an instant query; none where they do not come whole."""
+        found = self.tried(what, query)
+        if isinstance(found, str):
+            self.missed.append((what, found))
+        return found if isinstance(found, tuple) else ()
+
+    def tried(self, what: str, query: str) -> tuple[Row, ...] | str | None:
+        """The rows of a query; why Prometheus refuses it; None where no whole answer came."""
         try:
             answer = self.sources.ask(self.sought, query, self.deadline)
+        except Rejected as error:
+            return str(error)
         except CanarydError as error:
             self.missed.append((what, str(error)))
-            return ()
+            return None
         if answer.partial:
             self.missed.append((what, f"Prometheus gave a partial answer: {answer.partial}"))
-            return ()
+            return None
         return answer.rows
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all metrics of late; none where they do not come, for they are only a help."""
+        try:
+            return self.sources.names(self.sought, self.deadline)
+        except CanarydError:
+            return ()
 
 
 def sought_by(plan: Plan, route: Route, source: str) -> Sought:
     """What is asked about the hosts of ``route``; which workloads are behind them is not known yet."""
     hosts = (fully_qualified(version.host, route.namespace) for version in (route.stable, route.canary))
     analysis = plan.measured_by(source).spec.analysis
-    sought = analysis.sought(tuple(dict.fromkeys(hosts)), namespace="", stable=(), canary=(), asker=plan.namespace)
-    return replace(sought, questions=())
+    return analysis.sought(tuple(dict.fromkeys(hosts)), namespace="", stable=(), canary=(), asker=plan.namespace)

@@ -47,7 +47,7 @@ spec:
   metrics:
   - name: ratio
     successCondition: result[0] >= 0.95
-    provider: {prometheus: {query: 'vector(1)'}}
+    provider: {prometheus: {query: 'sum(up)'}}
 """)
 
 

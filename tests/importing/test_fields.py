@@ -27,7 +27,7 @@ VALUES: dict[str, Any] = {
     "min": 1,
     "max": 9,
     "name": "name",
-    "query": "vector(1)",
+    "query": "sum(up)",
     "templateVariables": {"one": "two"},
     "kind": "Deployment",
     "provider": "istio",
@@ -116,7 +116,7 @@ def test_each_field_of_a_metric_template_has_a_fate(path: str, kind: str) -> Non
         "apiVersion": "flagger.app/v1beta1",
         "kind": "MetricTemplate",
         "metadata": {"name": "own", "namespace": "test"},
-        "spec": {"provider": {"type": kind}, "query": "vector(1)"},
+        "spec": {"provider": {"type": kind}, "query": "sum(up)"},
     }
     metric = {"name": "own", "templateRef": {"name": "own"}, "thresholdRange": {"max": 1}}
     made = put(base, path) if path not in ("spec.provider.type", "metadata.name", "metadata.namespace") else base
@@ -167,7 +167,7 @@ def test_what_may_be_a_secret_is_not_repeated() -> None:
         "metadata": {"name": "own", "namespace": "test"},
         "spec": {
             "provider": {"type": "prometheus", "headers": {"Authorization": ["Bearer s3cret"]}},
-            "query": "vector(1)",
+            "query": "sum(up)",
         },
     }
     metric = {"name": "own", "templateRef": {"name": "own"}, "thresholdRange": {"max": 1}}

@@ -143,7 +143,7 @@ def test_a_metric_that_cannot_be_a_check_is_said() -> None:
 def test_an_older_threshold_means_what_it_meant() -> None:
     """Least for the success rate, most for everything else (scheduler_metrics.go)."""
     metrics = [{"name": "request-success-rate", "threshold": 99}, {"name": "request-duration", "threshold": 500}]
-    checks = content(flagger({"metrics": [*metrics, {"name": "own", "query": "vector(1)", "threshold": 7}]}))
+    checks = content(flagger({"metrics": [*metrics, {"name": "own", "query": "sum(up)", "threshold": 7}]}))
     assert [list(check.items())[-1] for check in checks["analysis"]["checks"][2:]] == [
         ("atMost", "1%"),
         ("atLeast", "99%"),

@@ -14,8 +14,8 @@ from canaryd.metrics.promql import BUCKETS, REQUESTS
 from canaryd.metrics.sources import Sources
 from canaryd.model.cells import Sought
 from canaryd.model.problem import Problem
-from canaryd.model.traffic import Entry, Route, Version
-from canaryd.preflight.heard import AT_THE_PODS, DURATIONS, Caller, Heard
+from canaryd.model.traffic import Entry, Route, Side, Sides, Version
+from canaryd.preflight.heard import AT_THE_PODS, DURATIONS, Caller, Heard, Trial
 from canaryd.preflight.hearing import Hearing
 from canaryd.settings import NamedSource, Settings, Source
 from tests.metrics.worlds import closed_url
@@ -94,12 +94,20 @@ def control_plane(told: Remembered) -> None:
         told.series("istio_build", {"component": "proxy", "tag": tag, **JOB, "instance": str(pod)}, lambda _: 1)
 
 
+def queues(told: Remembered) -> None:
+    """What the applications themselves report: stable's queue, and a ratio that divides by nothing."""
+    told.series("shop_queue_length", {**JOB, "app": "reviews-v1", "pod": "a"}, lambda _: 3)
+    told.series("shop_queue_length", {**JOB, "app": "reviews-v1", "pod": "b"}, lambda _: 4)
+    told.series("shop_nothing_total", {**JOB, "app": "reviews-v3"}, lambda _: 0)
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, promtool: Path) -> Iterator[str]:
     told = Remembered()
     bookinfo(told)
     others(told)
     control_plane(told)
+    queues(told)
     with told.prometheus(tmp_path_factory.mktemp("remembering"), promtool) as found:
         yield found
 
@@ -309,3 +317,62 @@ def test_a_problem_without_a_code_makes_prometheus_deaf(url: str) -> None:
     heard = Hearing(Barred()).hear(plan(), route("reviews"))
     assert heard.silent
     assert heard.callers == ()
+
+
+# The checks' own queries
+
+
+SIDES = Sides(
+    Side(("reviews-v1",), "default", ("u1",), ("h1",), 2, 2, rolled_out=True),
+    Side(("reviews-v3",), "default", ("u3",), ("h3",), 2, 2, rolled_out=True),
+)
+
+
+def trials_of(url: str, query: str, **more: Any) -> dict[str, Trial]:
+    """What a check's query finds of each side."""
+    check = {"name": "own", "metric": "promql", "query": query, "compare": "stable"} | more
+    checks = [{"name": "errors", "metric": "error-rate", "compare": "stable"}, check]
+    heard = Hearing(Prometheus(url)).hear(plan(analysis={"checks": checks}), route("reviews"), SIDES)
+    assert heard.missed == ()
+    return {trial.side: trial for trial in heard.trials}
+
+
+def test_a_query_is_tried_for_both_sides(url: str) -> None:
+    """What stable has and the canary not yet is told apart from a name that nobody has."""
+    found = trials_of(url, 'sum(shop_queue_length{app="${workload}"})')
+    assert (found["stable"].rows, found["stable"].value) == (1, 7.0)
+    assert found["canary"] == Trial("own", "canary")
+
+
+def test_several_values_are_told_with_what_they_differ_by(url: str) -> None:
+    found = trials_of(url, 'shop_queue_length{app="${workload}"}')
+    assert (found["stable"].rows, found["stable"].labels) == (2, ("pod",))
+
+
+def test_a_misspelt_metric_is_told_with_the_names_that_are_like_it(url: str) -> None:
+    """From the names that Prometheus has; the label that it asks for is not looked for then."""
+    found = trials_of(url, 'sum(shop_queue_lenght{app="${workload}"})')
+    assert found["stable"].unknown == (("shop_queue_lenght", ("shop_queue_length",)),)
+    assert found["stable"].missing == ()
+
+
+def test_a_misspelt_label_is_told_with_those_that_are_like_it(url: str) -> None:
+    found = trials_of(url, 'sum(shop_queue_length{ap="${workload}",job!="x"})')
+    assert found["canary"].unknown == ()
+    assert found["canary"].missing == (("shop_queue_length", "ap", ("app",)),)
+
+
+def test_what_is_no_number_and_what_is_refused_are_told(url: str) -> None:
+    query = 'sum(shop_nothing_total{app="${workload}"}) / sum(shop_nothing_total{app="${workload}"})'
+    found = trials_of(url, query, compare=None, atMost=1)
+    assert list(found) == ["canary"]
+    assert found["canary"].value != found["canary"].value
+    assert (
+        "HTTP 422" in trials_of(url, 'shop_queue_length{app="${workload}"} + on () shop_queue_length')["stable"].refused
+    )
+
+
+def test_nothing_is_tried_where_the_pods_are_not_known(url: str) -> None:
+    """Who they are is part of the question."""
+    checks = [{"name": "own", "metric": "promql", "query": "max(x)", "atMost": 1}]
+    assert hear(url, analysis={"checks": checks}, acceptUnproven="t").trials == ()
