@@ -240,7 +240,8 @@ class World:
             run.canary_pin.namespace,
             run.stable_pin.workloads,
             run.canary_pin.workloads,
-            run.plan.namespace,
+            asker=run.plan.namespace,
+            called=run.plan.called,
         )
 
     def past_anew(self, run: Run) -> tuple[Cell, ...]:

@@ -41,6 +41,7 @@ PARSE = "tests/metrics/test_parse.py"
 METRICS = "tests/contracts/test_metrics.py"
 FAILURES = "canaryd/model/failures.py"
 PORTIONS = "tests/judge/test_portions.py"
+REPORTER = "tests/engine/test_reporter.py"
 JUDGE = "tests/judge"
 E_VALUES = "tests/judge/test_e_values.py"
 PAIRS, OBJECTIVES = "tests/judge/test_custom.py", "tests/judge/test_objectives.py"
@@ -321,7 +322,14 @@ PLANTS = (
     Plant("rare route is proven or nothing is", "canaryd/model/check.py", "self.metric in _ALLOWED and not self.apart", "self.metric in _ALLOWED", (PORTIONS,)),
     Plant("route's bursts are the service's", "canaryd/judge/portions.py", "return replace(one, failing=scattered(", "return replace(one, note=\"\") or (scattered(", (PORTIONS,)),
     Plant("refused part costs the cell", "canaryd/metrics/prometheus.py", "            return str(error)\n        return f\"Prometheus gave a partial answer: {answer.partial}\" if answer.partial else answer.rows\n\n    def _number", "            raise\n        return f\"Prometheus gave a partial answer: {answer.partial}\" if answer.partial else answer.rows\n\n    def _number", ("tests/metrics/test_prometheus.py",)),
-    Plant("failures without a workload ignored", "canaryd/metrics/parse.py", "_workload(row) == UNKNOWN and unreachable.", "False and unreachable.", (METRICS,), only="memory"),
+    Plant("both reporters counted", "canaryd/metrics/promql.py", "    return f'{REQUESTS}{{reporter=\"{sought.reporter}\",destination_service=~{_any_of(sought.hosts)}}}'", "    return f'{REQUESTS}{{reporter=~\"source|waypoint\",destination_service=~{_any_of(sought.hosts)}}}'", (METRICS,), only="memory"),
+    Plant("a waypoint's nobody is somebody", "canaryd/metrics/parse.py", '(UNKNOWN,) if sought.reporter == "source" else (UNKNOWN, "")', "(UNKNOWN,)", (METRICS,), only="memory"),
+    Plant("a saved plan reads another reporter", "canaryd/model/plan.py", 'reporter="waypoint" if self.reporter == "waypoint" else "source"', 'reporter="source" if self.reporter == "source" else "waypoint"', (REPORTER,)),
+    Plant("reporter chosen anew", "canaryd/engine/admission.py", "    plan = plan.reported_by(looked.reporter)\n    run = replace(", "    run = replace(", (REPORTER,)),
+    Plant("host that was called is not ours", "canaryd/metrics/promql.py", "return (*sought.hosts, *filter(None, (sought.called,)))", "return sought.hosts", (METRICS,), only="memory"),
+    Plant("record of hosts cannot be read", "canaryd/model/plan.py", 'pattern=r"^([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?)?$")] = ""', 'pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$")] = ""', ("tests/model/test_failures.py",)),
+    Plant("service over both is no way", "canaryd/mesh/route.py", "return host == over or any(", "return any(", ("tests/mesh/test_hosts_split.py",)),
+    Plant("failures without a workload ignored", "canaryd/metrics/parse.py", "_workload(row) in nobody and unreachable.", "False and unreachable.", (METRICS,), only="memory"),
     Plant("injected delays counted as latency", "canaryd/metrics/parse.py", " and not {\"FI\", \"DI\"} & _flags(row)", "", (METRICS,), only="memory"),
     Plant("sign of the e-value", "canaryd/judge/errors.py", "- allowance * bet[2]", "+ allowance * bet[2]", (JUDGE,)),
     Plant("bound of harm ten times too low", "canaryd/judge/verdict.py", "    if state.harm < 1 / analysis.alpha:\n", "    if state.harm < 0.1 / analysis.alpha:\n", (JUDGE,)),

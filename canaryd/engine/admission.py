@@ -16,7 +16,7 @@ from canaryd.engine.ports import Clock, Mesh, Metrics, Preflight, Store
 from canaryd.errors import CanarydError, Unavailable
 from canaryd.judge.futility import prospect
 from canaryd.model import codes
-from canaryd.model.cells import Cell, Segment, Sought, Window
+from canaryd.model.cells import Cell, Reporter, Segment, Sought, Window, reporter_of
 from canaryd.model.finding import Finding, accepted, as_finding, as_problem, in_order
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -60,8 +60,8 @@ class Looked:
     What takes its time to be found out about a plan: preflight's findings, and what Prometheus says.
 
     ``problems`` are of the metrics, ``outlook`` is what can be proven in words, ``settles`` the settle time in seconds
-    that was learned, None where the plan gives it. Where the plan was not ``admitted`` Prometheus was not asked for
-    them.
+    that was learned, None where the plan gives it, and ``reporter`` whose counts are read. Where the plan was not
+    ``admitted`` Prometheus was not asked for them.
     """
 
     examined: tuple[Finding, ...]
@@ -69,6 +69,7 @@ class Looked:
     problems: tuple[Problem, ...] = ()
     outlook: tuple[str, ...] = ()
     settles: float | None = None
+    reporter: Reporter = "source"
 
 
 def prepare(
@@ -147,6 +148,7 @@ def begin(
     if problems := (*problems, *stopping(plan, looked.examined, problems)):
         raise Refused(problems)
     findings = in_order((*admission.findings, *looked.examined))
+    plan = plan.reported_by(looked.reporter)
     run = replace(_new(plan, admission, clock.now(), kept, uid), findings=findings, settles=looked.settles)
     remarks = (*map(str, worth_telling(admission, looked.examined)), *looked.outlook)
     return Begun(store.save(Record(run)), resumed=False, remarks=remarks)
@@ -164,6 +166,7 @@ def look(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, preflight: P
         plan = plan.measured_by(metrics.choose(plan))
         admission = mesh.admit(plan)
         beside = admission.findings
+        plan = plan.reported_by(_reporter(plan, admission, mesh, metrics))
         problems = (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics))
     except Refused as refused:
         problems, beside = refused.problems, refused.findings
@@ -178,11 +181,13 @@ def _looked(
     plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics, clock: Clock, preflight: Preflight | None
 ) -> Looked:
     examined = _examined(plan, admission, preflight)
+    reporter = _reporter(plan, admission, mesh, metrics)
+    plan = plan.reported_by(reporter)
     if problems := _unmeasurable(plan, admission, mesh, metrics):
-        return Looked(examined, problems=problems)
+        return Looked(examined, problems=problems, reporter=reporter)
     sought = _sought(plan, admission, mesh)
     outlook = _outlook(plan, admission, sought, metrics, clock.now())
-    return Looked(examined, outlook=outlook, settles=_settle_time(plan, sought, metrics))
+    return Looked(examined, outlook=outlook, settles=_settle_time(plan, sought, metrics), reporter=reporter)
 
 
 def _examined(plan: Plan, admission: Admission | None, preflight: Preflight | None) -> tuple[Finding, ...]:
@@ -314,7 +319,22 @@ def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
         stable=admission.sides.stable.workloads,
         canary=admission.sides.canary.workloads,
         asker=plan.namespace,
+        called=plan.called,
     )
+
+
+def _reporter(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) -> Reporter:
+    """
+    Whose counts the run reads, learned once and kept in its plan: to change them in mid-run would be another measure.
+
+    Where Prometheus does not answer, its probe says so next.
+    """
+    if plan.spec.analysis.reporter != "auto":
+        return plan.spec.analysis.reporter
+    try:
+        return reporter_of(metrics.reporters(_sought(plan, admission, mesh)))
+    except CanarydError:
+        return "source"
 
 
 def _unmeasurable(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) -> tuple[Problem, ...]:

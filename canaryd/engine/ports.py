@@ -77,6 +77,9 @@ class Metrics(Protocol):
     def pace(self, sought: Sought) -> Pace:
         """How soon a weight can be seen at the callers, as far as it is known. Unavailable when nobody answered."""
 
+    def reporters(self, sought: Sought) -> Mapping[str, float]:
+        """Requests a second of late, by who counts them: ``source``, ``waypoint``. Unavailable when nobody answered."""
+
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why nothing could be measured here; empty when it can. Raises nothing."""
 

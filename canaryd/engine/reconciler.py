@@ -248,6 +248,7 @@ class Reconciler:
             stable=run.stable_pin.workloads,
             canary=run.canary_pin.workloads,
             asker=run.plan.namespace,
+            called=run.plan.called,
         )
         asked = questions(
             analysis,

@@ -68,7 +68,8 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     route = resolution.route
     if route is None:
         raise Refused([*problems, *(() if plan.observes else forgiven)])
-    population = population_problems(route, _with(virtual_service, around.virtual_services))
+    listed = _with(virtual_service, around.virtual_services)
+    population = population_problems(route, listed, _over_both(plan, route, around))
     if compares(plan):
         problems += population
     else:
@@ -92,6 +93,22 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     if problems or sighting.split is None:
         raise Refused(dict.fromkeys(problems), remarks)
     return Admission(route, sighting.split, sides, tuple(remarks))
+
+
+def _over_both(plan: Plan, route: Route, around: Surroundings) -> str:
+    """
+    The host that clients call, where it is none of the versions' own and its Service selects their pods all the same.
+
+    Who is sent there goes past every weight, and is counted for neither version. Empty where there is none.
+    """
+    if plan.called in {fully_qualified(one.host, route.namespace) for one in (route.stable, route.canary)}:
+        return ""
+    name, home = service_of(plan.called, plan.namespace)
+    found = next((one for one in around.services if _identity(one) == (home, name)), {})
+    selector = ((found.get("spec") or {}).get("selector") or {}).items()
+    sides = (selection_of(version, route.namespace, around)[0] for version in (route.stable, route.canary))
+    over = any(selector and one.namespace == home and selector <= one.labels.items() for one in sides)
+    return plan.called if over else ""
 
 
 def _with(virtual_service: Object, listed: Sequence[Object]) -> list[Object]:

@@ -8,21 +8,9 @@ Source: Istio, pkg/model ResolveShortnameToFQDN; networking/v1alpha3/virtual_ser
 
 from __future__ import annotations
 
+from canaryd.model.hosts import DOMAIN as DOMAIN
+from canaryd.model.hosts import fully_qualified as fully_qualified
 from canaryd.model.traffic import Version
-
-DOMAIN = "svc.cluster.local"
-
-
-def fully_qualified(host: str, namespace: str) -> str:
-    """``host`` as an object in ``namespace`` names it: there, ``reviews`` is reviews.<namespace>.svc.cluster.local."""
-    labels = host.rstrip(".").split(".")
-    if len(labels) == 1:
-        return f"{host}.{namespace}.{DOMAIN}"
-    if len(labels) == 2:
-        return f"{host}.{DOMAIN}"
-    if len(labels) == 3 and labels[2] == "svc":
-        return f"{host}.cluster.local"
-    return host.rstrip(".")
 
 
 def service_of(host: str, namespace: str) -> tuple[str, str]:

@@ -415,16 +415,17 @@ class Way:
     mirrors: bool = False
 
 
-def other_ways(route: Route, virtual_services: Iterable[Object]) -> list[Way]:
+def other_ways(route: Route, virtual_services: Iterable[Object], over: str = "") -> list[Way]:
     """
     Every way to either version of ``route`` other than its own entries, in any of ``virtual_services``.
 
-    Mirrors count on its own entries too: the copies load the canary beside its share.
+    ``over`` is the full name of a further host whose Service selects their pods, empty if there is none. Mirrors count
+    on its own entries too: the copies load the canary beside its share.
     """
-    return [way for found in virtual_services for way in _ways(route, found)]
+    return [way for found in virtual_services for way in _ways(route, found, over)]
 
 
-def _ways(route: Route, virtual_service: Object) -> Iterator[Way]:
+def _ways(route: Route, virtual_service: Object, over: str) -> Iterator[Way]:
     meta = virtual_service["metadata"]
     namespace = str(meta.get("namespace") or route.namespace)
     home = (namespace, meta["name"]) == (route.namespace, route.virtual_service)
@@ -433,14 +434,14 @@ def _ways(route: Route, virtual_service: Object) -> Iterator[Way]:
         where = f"{label} {entry}"
         if not (home and entry.entry in route.entries):
             for found in entry.destinations:
-                if entry.receives(found) and _reaches(route, found.version, namespace):
+                if entry.receives(found) and _reaches(route, found.version, namespace, over):
                     yield Way(where, f"a destination {found}")
         mirrors = [
             entry.rest.get("mirror"),
             *((each or {}).get("destination") for each in entry.rest.get("mirrors") or ()),
         ]
         for mirror in mirrors:
-            if mirror and _reaches(route, version_of(mirror), namespace):
+            if mirror and _reaches(route, version_of(mirror), namespace, over):
                 yield Way(
                     where, f"a mirror to {version_of(mirror).host} {version_of(mirror).subset}".rstrip(), mirrors=True
                 )
@@ -448,21 +449,21 @@ def _ways(route: Route, virtual_service: Object) -> Iterator[Way]:
     for kind in ("tls", "tcp"):
         for index, raw in enumerate(spec.get(kind) or ()):
             for found in destinations((raw or {}).get("route") or ()):
-                if found.given != 0 and _reaches(route, found.version, namespace):
+                if found.given != 0 and _reaches(route, found.version, namespace, over):
                     yield Way(f"{label} {kind}[{index}]", f"a destination {found}")
 
 
-def _reaches(route: Route, version: Version, namespace: str) -> bool:
+def _reaches(route: Route, version: Version, namespace: str, over: str) -> bool:
     """Whether requests to ``version``, as named in ``namespace``, can end in a pod of either side."""
     host = fully_qualified(version.host, namespace)
-    return any(
+    return host == over or any(
         host == fully_qualified(ours.host, route.namespace)
         and (version.subset == ours.subset or not version.subset or not ours.subset)
         for ours in (route.stable, route.canary)
     )
 
 
-def population_problems(route: Route, virtual_services: Iterable[Object]) -> list[Problem]:
+def population_problems(route: Route, virtual_services: Iterable[Object], over: str = "") -> list[Problem]:
     """Each other way to either version, as a problem of the comparison."""
     return [
         Problem(
@@ -472,7 +473,7 @@ def population_problems(route: Route, virtual_services: Iterable[Object]) -> lis
             remedy=_remedy(way, route),
             code=codes.OTHER_WAY.name,
         )
-        for way in other_ways(route, virtual_services)
+        for way in other_ways(route, virtual_services, over)
     ]
 
 

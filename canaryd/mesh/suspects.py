@@ -101,16 +101,15 @@ def _at_a_gateway(route: Route, client: str, ours: Object, around: Surroundings)
     """A gateway obeys those VirtualServices that are bound to it, whatever hosts they call."""
     if all(gateway == MESH for gateway in gateways_of(ours)):
         yield f"{route} is bound to no gateway: requests that come in by {client} follow another VirtualService"
-    service = fully_qualified(route.stable.host, route.namespace)
+    called = ((ours.get("spec") or {}).get("hosts") or ()) if MESH in gateways_of(ours) else ()
+    names = {full_host(host, namespace_of(ours)): host for host in called}
+    names |= {fully_qualified(one.host, route.namespace): one.host for one in (route.canary, route.stable)}
     for other in _others(ours, around.virtual_services):
-        reaches = any(
-            fully_qualified(one.version.host, namespace_of(other)) == service
-            for entry in http_entries(other)
-            for one in entry.destinations
-        )
-        if reaches and any(gateway != MESH for gateway in gateways_of(other)):
+        found = (one.version.host for entry in http_entries(other) for one in entry.destinations)
+        reached = [names.get(fully_qualified(host, namespace_of(other)), "") for host in found]
+        if any(reached) and any(gateway != MESH for gateway in gateways_of(other)):
             yield (
-                f"VirtualService {_name(other)} sends what comes in by gateways to {route.stable.host}, "
+                f"VirtualService {_name(other)} sends what comes in by gateways to {next(filter(None, reached))}, "
                 "by weights of its own"
             )
 

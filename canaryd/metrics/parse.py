@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from canaryd.metrics.promql import KIND, UNINJECTED, names_host
+from canaryd.metrics.promql import KIND, UNINJECTED, meant
 from canaryd.model.cells import Caller, Cell, Counts, Gap, Portion, Sought, Window
 from canaryd.model.failures import UNAVAILABLE, Failures
 
@@ -128,7 +128,8 @@ def _cell(sought: Sought, window: Window, answers: Answers) -> Cell | Gap:
     sides = _by_side(of_hosts, sought)
     unreachable = Failures(grpc=(*sought.grpc_failures, UNAVAILABLE))
     strange = [row for row in counted if _side(row, sought) == "other"]
-    nameless = [row for row in strange if _workload(row) == UNKNOWN and unreachable.among(row.labels)]
+    nobody = (UNKNOWN,) if sought.reporter == "source" else (UNKNOWN, "")  # see promql
+    nameless = [row for row in strange if _workload(row) in nobody and unreachable.among(row.labels)]
     strays = _without_cluster(requests, sought, window, sides)
     lost = [row for row in nameless if WITHOUT_CLUSTER & _flags(row)]
     without_cluster = math.fsum(strays.values()) + _total(lost)
@@ -320,7 +321,7 @@ def _without_cluster(
         service, namespace = row.labels.get("destination_service", ""), row.labels.get("source_workload_namespace", "")
         if service == UNKNOWN:
             at_gateways[_source(row)] += row.value
-        elif any(names_host(service, host, namespace) for host in sought.hosts):
+        elif meant(service, sought, namespace):
             totals[_source(row)] += row.value
     for source, missed in at_gateways.items():
         stable, canary = (

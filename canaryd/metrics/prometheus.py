@@ -42,6 +42,8 @@ SKEW = 5.0
 """Seconds between our clock and Prometheus's that are still no finding."""
 log = structlog.get_logger()
 
+RECENTLY = (60.0, 300.0, 3600.0)
+"""Seconds in which it is looked who counts; the next where there was nothing."""
 FEWEST = 4
 """Samples in a stretch of time that tell how far apart they are."""
 RANGES = 6
@@ -247,6 +249,19 @@ class Prometheus:
             convergence=known[0] if known and not answer.partial else None,
             scrape=seconds / (samples - 1) if samples >= FEWEST else None,
         )
+
+    def reporters(self, sought: Sought) -> Mapping[str, float]:
+        """Requests a second to the hosts by who counts them, in the last minutes. Raises Unavailable or Rejected."""
+        deadline = time.monotonic() + self._timeout
+        for seconds in RECENTLY:
+            answer = self._ask(promql.reporters(sought, round(seconds * 1000)), deadline)
+            if found := {
+                row.labels.get("reporter", ""): row.value / seconds
+                for row in answer.rows
+                if math.isfinite(row.value) and row.value > 0 and not answer.partial
+            }:
+                return found
+        return {}
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why this Prometheus cannot be used for ``sought``, one sentence each; empty when it can. Raises nothing."""

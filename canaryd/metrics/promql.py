@@ -11,10 +11,12 @@ with ``L = last_over_time(x[1h] offset W)``, a range selector that skips stale m
 A scrape of one target that failed is caught up by the next cell, a decrease by little (two replicas that disagree) is
 dropped. One cell follows another exactly, because each ends on the millisecond at which the next begins.
 
-The verdict rests on ``reporter="source"`` alone: what callers got, one count per request, both versions from the same
-scrape. What the pods count themselves (``reporter="destination"``: each attempt, whoever called) only tells how much
-they differ. The versions are told apart by workload and namespace; ``destination_version`` is ``unknown`` whenever no
-connection came about. (Istio: "Istio Standard Metrics"; extensions/stats in istio/proxy for what is ``unknown`` when.)
+The verdict rests on one reporter alone, by default ``reporter="source"``: what callers got, one count per request, both
+versions from the same scrape. In ambient mode the waypoint carries the weights out and counts for its callers, with the
+same labels (istio/proxy, istio_stats.cc, populatePeerInfo, ``Reporter::ServerGateway``). What the pods count themselves
+(``reporter="destination"``: each attempt, whoever called) only tells how much they differ. The versions are told apart
+by workload and namespace; ``destination_version`` is ``unknown`` whenever no connection came about. (Istio: "Istio
+Standard Metrics"; extensions/stats in istio/proxy for what is ``unknown`` when.)
 """
 
 from __future__ import annotations
@@ -165,6 +167,12 @@ def delta(selector: str, milliseconds: int) -> str:
     return f"((({selector} - {before}) >= 0) or ({selector} < 0.5 * {before}) or ({selector} unless {before}))"
 
 
+def reporters(sought: Sought, milliseconds: int) -> str:
+    """Requests to the hosts by who reports them, of those that carry weights out."""
+    series = f'{REQUESTS}{{reporter=~"source|waypoint",destination_service=~{_any_of(sought.hosts)}}}'
+    return sum_of_deltas((series,), ("reporter",), milliseconds)
+
+
 def convergence() -> str:
     """Seconds within which istiod brought 99 % of late changes to a proxy (its own pilot_proxy_convergence_time)."""
     return "histogram_quantile(0.99, sum by (le) (rate(pilot_proxy_convergence_time_bucket[5m])))"
@@ -172,13 +180,13 @@ def convergence() -> str:
 
 def of_hosts(sought: Sought) -> str:
     """The selector of everything that clients report about the hosts."""
-    return f'{REQUESTS}{{reporter="source",destination_service=~{_any_of(sought.hosts)}}}'
+    return f'{REQUESTS}{{reporter="{sought.reporter}",destination_service=~{_any_of(sought.hosts)}}}'
 
 
 def of_sides(sought: Sought, where: Where) -> str:
     """The selector of what clients report about both sides, of requests with the labels ``where``."""
     return (
-        f'{REQUESTS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}'
+        f'{REQUESTS}{{reporter="{sought.reporter}",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}'
         f"{matching(where)}}}"
     )
 
@@ -192,7 +200,7 @@ def matching(where: Where) -> str:
 
 def _durations_of_sides(sought: Sought) -> str:
     return (
-        f'{BUCKETS}{{reporter="source",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}'
+        f'{BUCKETS}{{reporter="{sought.reporter}",destination_service=~{_any_of(sought.hosts)},{_sides(sought)}'
         f"{matching(sought.where)}}}"
     )
 
@@ -213,11 +221,23 @@ def _sides(sought: Sought) -> str:
 
 
 def _without_cluster(sought: Sought) -> str:
-    names = "|".join(sorted({f"{_header_pattern(host)}(:[0-9]+)?" for host in sought.hosts}))
+    names = "|".join(sorted({f"{_header_pattern(host)}(:[0-9]+)?" for host in _meant(sought)}))
+    # Before Istio 1.24.3 a waypoint left empty what it did not know (istio/istio#54668, istio/proxy#6068).
+    nobody = '="unknown"' if sought.reporter == "source" else '=~"unknown|"'
     return (
-        f'{REQUESTS}{{reporter="source",destination_workload="unknown",destination_service=~{text(names + "|unknown")},'
+        f'{REQUESTS}{{reporter="{sought.reporter}",destination_workload{nobody},'
+        f"destination_service=~{text(names + '|unknown')},"
         f'response_code=~"5..",response_flags=~"(.*,)?(NC|NR)(,.*)?"}}'
     )
+
+
+def meant(header: str, sought: Sought, namespace: str) -> bool:
+    """Whether a client in ``namespace`` that sent ``header`` as Host meant one of the versions, or what leads there."""
+    return any(names_host(header, host, namespace) for host in _meant(sought))
+
+
+def _meant(sought: Sought) -> tuple[str, ...]:
+    return (*sought.hosts, *filter(None, (sought.called,)))
 
 
 def names_host(header: str, host: str, namespace: str) -> bool:

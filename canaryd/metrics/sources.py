@@ -7,7 +7,7 @@ counts of another Prometheus would be another measurement. But it has to be ther
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from canaryd.errors import CanarydError, Rejected
@@ -54,6 +54,10 @@ class Sources:
     def pace(self, sought: Sought) -> Pace:
         """As the port says; otherwise as :meth:`count`."""
         return self._of(sought).pace(sought)
+
+    def reporters(self, sought: Sought) -> Mapping[str, float]:
+        """As the port says; otherwise as :meth:`count`."""
+        return self._of(sought).reporters(sought)
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """As the port says."""

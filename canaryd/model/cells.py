@@ -7,7 +7,7 @@ write that opened it, so the same cells come out again after a restart, and no c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,8 @@ from canaryd.model.failures import Failures
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split
 from canaryd.model.where import Where
 
+Reporter = Literal["source", "waypoint"]
+"""Whose counts are read, as Istio's label ``reporter`` has it. Never both: a request may be in either."""
 BEFORE = -1
 """The segment of cells from before the evidence: what stable did, and nothing of the canary."""
 ROUNDING = 1e-3
@@ -226,6 +228,11 @@ class Pace:
     scrape: float | None = None
 
 
+def reporter_of(rates: Mapping[str, float]) -> Reporter:
+    """Who counts, given the requests a second that each reporter counted of late: who counted most of them."""
+    return "waypoint" if rates.get("waypoint", 0.0) > rates.get("source", 0.0) else "source"
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """
@@ -261,11 +268,14 @@ class Sought:
     """
     Whose requests are counted, and what is asked beside.
 
-    ``hosts`` are fully qualified service names; ``stable`` and ``canary`` the workloads that Istio reports as
-    ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are failures, and
-    ``http_failures`` the HTTP answers (``model/failures.py``). ``source`` is the Prometheus that is asked, by its name
-    in the settings, empty for the one without a name; ``asker`` the namespace of the plan, which has to be allowed to
-    ask it. ``where`` says which requests are counted, ``apart`` what checks count for themselves.
+    ``hosts`` are the fully qualified service names of both versions, ``called`` the one that clients call, where it is
+    another: what is answered for want of a cluster names that one. ``stable`` and ``canary`` are the workloads that
+    Istio reports as ``destination_workload`` in ``namespace``. ``grpc_failures`` are the gRPC status codes that are
+    failures, and ``http_failures`` the HTTP answers (``model/failures.py``). ``source`` is the Prometheus that is
+    asked, by its name in the settings, empty for the one without a name; ``asker`` the namespace of the plan, which has
+    to be allowed to ask it. ``where`` says which requests are counted, ``apart`` what checks count for themselves.
+    ``reporter`` is who carries the weights out and counts: the callers' own proxies (``source``) or, in ambient mode,
+    the ``waypoint``.
     """
 
     hosts: tuple[str, ...]
@@ -280,6 +290,8 @@ class Sought:
     http_failures: tuple[str, ...] = Failures().http
     where: Where = ()
     apart: tuple[Apart, ...] = ()
+    reporter: Reporter = "source"
+    called: str = ""
 
     @property
     def failures(self) -> Failures:

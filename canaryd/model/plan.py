@@ -25,11 +25,12 @@ from pydantic import (
     model_validator,
 )
 
-from canaryd.model.cells import Apart, Pace, Sought
+from canaryd.model.cells import Apart, Pace, Reporter, Sought
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, parse_duration, render_duration
 from canaryd.model.failures import SERVER, Failures, GrpcFailures, HttpFailures
+from canaryd.model.hosts import fully_qualified
 from canaryd.model.layers import Content, attributed, laid, layers_of
 from canaryd.model.match import Match, audience_of
 from canaryd.model.part import Name, PositiveDuration, Text
@@ -228,6 +229,9 @@ class Analysis(Part):
     grpc_failures: GrpcFailures = SERVER
     """gRPC statuses that are failures, whatever the HTTP status says: numbers or names such as `UNAVAILABLE`, `server`
     for those of the default, `any`, and `not NOT_FOUND` for one that is none."""
+    reporter: Literal["auto", "source", "waypoint"] = "auto"
+    """Whose counts are read: those of the callers' own proxies (``source``), or of the waypoint that carries the
+    weights out in ambient mode; ``auto``: whoever counted most of the requests as the run began."""
     where: PlanWhere = ()
     """Only requests with these labels are counted, on both sides alike, such as `{request_operation: /checkout}`; a
     list of values is any of them. Whether callers meet the weight is still asked of all requests."""
@@ -253,9 +257,16 @@ class Analysis(Part):
         return self
 
     def sought(
-        self, hosts: tuple[str, ...], namespace: str, stable: tuple[str, ...], canary: tuple[str, ...], asker: str
+        self,
+        hosts: tuple[str, ...],
+        namespace: str,
+        stable: tuple[str, ...],
+        canary: tuple[str, ...],
+        *,
+        asker: str,
+        called: str,
     ) -> Sought:
-        """Whose requests are counted; ``asker`` is the plan's namespace, the others as in :class:`Sought`."""
+        """Whose requests are counted; all of it as in :class:`Sought`."""
         return Sought(
             hosts=hosts,
             namespace=namespace,
@@ -266,6 +277,8 @@ class Analysis(Part):
             scrape_seconds=self.scrape.total_seconds(),
             source=self.prometheus,
             asker=asker,
+            called="" if called in hosts else called,
+            reporter="waypoint" if self.reporter == "waypoint" else "source",
             where=self.where,
             apart=tuple(
                 Apart(check.name, both(self.where, check.where), self.failures_of(check))
@@ -486,6 +499,11 @@ class Plan(Part):
         return self.metadata.namespace
 
     @property
+    def called(self) -> str:
+        """The host that clients call, in full."""
+        return fully_qualified(self.spec.target.host, self.namespace)
+
+    @property
     def accepted(self) -> dict[str, str]:
         """The codes of findings that do not stop this plan, with the reason for each."""
         return {one.code: one.reason for one in self.spec.accept_findings}
@@ -513,13 +531,22 @@ class Plan(Part):
 
     def measured_by(self, source: str) -> Plan:
         """This plan, with the name of the Prometheus that measures it; empty for the one without a name."""
-        analysis = self.spec.analysis.model_copy(update={"prometheus": source})
+        return self._analysed(prometheus=source)
+
+    def reported_by(self, reporter: Reporter) -> Plan:
+        """This plan, with who counts in the place of ``auto``."""
+        return self._analysed(reporter=reporter) if self.spec.analysis.reporter == "auto" else self
+
+    def _analysed(self, **keys: object) -> Plan:
+        analysis = self.spec.analysis.model_copy(update=keys)
         return self.model_copy(update={"spec": self.spec.model_copy(update={"analysis": analysis})})
 
     def same_as(self, copy: Plan) -> bool:
-        """Whether this plan says what the ``copy`` in a run says, which names a Prometheus where a plan need not."""
+        """Whether this plan says what the ``copy`` in a run says, which names what was chosen where a plan need not."""
         named = self.spec.analysis.prometheus or copy.spec.analysis.prometheus
-        return self.measured_by(named).digest == copy.digest
+        chosen = copy.spec.analysis.reporter
+        plan = self.measured_by(named)
+        return (plan if chosen == "auto" else plan.reported_by(chosen)).digest == copy.digest
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

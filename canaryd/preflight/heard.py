@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from canaryd.model.cells import Reporter
 from canaryd.model.finding import Finding
 from canaryd.model.where import Where
 
@@ -113,7 +114,8 @@ class Heard:
     they are called, each as the callers report it. ``pods``: requests a second that reached the pods, as their own
     proxies count them, None where those count nothing, and ``uninjected`` those among them whose caller has no sidecar.
     ``histograms`` are the callers' bucket bounds; ``native`` is true where durations are kept as native histograms
-    alone. ``reporters`` are those that count requests to the hosts at all: ``source``, ``destination``, ``waypoint``.
+    alone. ``reporters`` are those that count requests to the hosts at all: ``source``, ``destination``, ``waypoint``;
+    ``reporter`` is the one whose counts are read, ``rates`` what the first and the last of them counted a second.
     ``interval``: seconds from scrape to scrape of the callers, 0 where that could not be learned. ``clusters`` are the
     clusters whose series there are, where there are several; ``scrapers`` by how many ways the same pod is scraped at
     most, 0 where that is not known. ``counted`` says what each ``where`` of the plan leaves. ``trials`` are the checks'
@@ -131,6 +133,8 @@ class Heard:
     histograms: tuple[Histogram, ...] = ()
     native: bool = False
     reporters: frozenset[str] = frozenset()
+    reporter: Reporter = "source"
+    rates: tuple[tuple[str, float], ...] = ()
     interval: float = 0.0
     clusters: tuple[str, ...] = ()
     scrapers: int = 0

@@ -8,6 +8,7 @@ gets no answer, or a partial one, costs only what it would have told.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from canaryd.mesh.hosts import fully_qualified
 from canaryd.metrics.parse import Row
 from canaryd.metrics.prometheus import Answer
 from canaryd.model import codes
-from canaryd.model.cells import Sought
+from canaryd.model.cells import Sought, reporter_of
 from canaryd.model.finding import Finding, as_finding
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -37,6 +38,9 @@ class Sources(Protocol):
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why it cannot be used; empty when it can. Raises nothing."""
+
+    def reporters(self, sought: Sought) -> Mapping[str, float]:
+        """Requests a second of late, by who counts them. Raises Unavailable or Rejected."""
 
     def ask(self, sought: Sought, query: str, deadline: float) -> Answer:
         """The answer to an instant query, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
@@ -70,30 +74,43 @@ class Hearing:
                 probed=tuple(as_finding(problem) for problem in error.problems),
             )
         sought = sought_by(plan, route, source)
+        rates = self._rates(sought)
+        if plan.spec.analysis.reporter == "auto":
+            sought = replace(sought, reporter=reporter_of(rates))
         probed = tuple(as_finding(problem) for problem in self._sources.probe(sought))
         if deaf := next((one for one in probed if one.code not in ANSWERED), None):
             return Heard(silent=str(deaf), probed=probed)
         asking = _Asking(self._sources, sought, time.monotonic() + self._within)
         heard = _heard(sought, asking, probed)
+        heard = replace(heard, reporter=sought.reporter, rates=tuple(sorted(rates.items())))
         if sides is None:
             return heard
         tried = trials(asking, plan, route, sides)
         return replace(heard, trials=tried, missed=tuple(asking.missed))
 
+    def _rates(self, sought: Sought) -> Mapping[str, float]:
+        """Requests a second by who counts them; nothing where that is not answered, and then the probe says why."""
+        try:
+            return self._sources.reporters(sought)
+        except CanarydError:
+            return {}
+
 
 def _heard(sought: Sought, asking: _Asking, probed: tuple[Finding, ...]) -> Heard:
-    hosts = sought.hosts
-    samples = asking.rows("how often there is a scrape", questions.samples(hosts))
+    hosts, reporter = sought.hosts, sought.reporter
+    samples = asking.rows("how often there is a scrape", questions.samples(hosts, reporter))
     lately = questions.known_for(samples)
     recent = min(lately, questions.RECENT)
-    outcomes = asking.rows("today's requests", questions.outcomes(hosts, recent))
+    outcomes = asking.rows("today's requests", questions.outcomes(hosts, recent, reporter))
     served = questions.served(outcomes, recent, sought.failures)
-    calls = asking.rows("who calls", questions.calls(hosts, lately))
+    calls = asking.rows("who calls", questions.calls(hosts, lately, reporter))
     pods, uninjected = questions.arrived(asking.rows(AT_THE_PODS, questions.arrivals(hosts, served, recent)), recent)
-    histograms, native = questions.histograms(asking.rows(DURATIONS, questions.buckets(hosts)))
-    places = asking.rows("where it is scraped", questions.places(hosts))
+    histograms, native = questions.histograms(asking.rows(DURATIONS, questions.buckets(hosts, reporter)))
+    places = asking.rows("where it is scraped", questions.places(hosts, reporter))
     wheres = tuple(dict.fromkeys(filter(None, (sought.where, *(one.where for one in sought.apart)))))
-    matched = asking.rows("which requests are counted", questions.matched(hosts, wheres, recent)) if wheres else ()
+    matched = (
+        asking.rows("which requests are counted", questions.matched(hosts, wheres, recent, reporter)) if wheres else ()
+    )
     heard_of = bool(outcomes) and not any(what == "which requests are counted" for what, _ in asking.missed)
     control = asking.rows("istiod's own metrics", questions.control())
     return Heard(
@@ -158,4 +175,6 @@ def sought_by(plan: Plan, route: Route, source: str) -> Sought:
     """What is asked about the hosts of ``route``; which workloads are behind them is not known yet."""
     hosts = (fully_qualified(version.host, route.namespace) for version in (route.stable, route.canary))
     analysis = plan.measured_by(source).spec.analysis
-    return analysis.sought(tuple(dict.fromkeys(hosts)), namespace="", stable=(), canary=(), asker=plan.namespace)
+    return analysis.sought(
+        tuple(dict.fromkeys(hosts)), namespace="", stable=(), canary=(), asker=plan.namespace, called=plan.called
+    )

@@ -62,9 +62,18 @@ DESTINATION_REPORTER_MISSING = Code(
 WAYPOINT_ALONE = Code(
     "WaypointAlone",
     "error",
-    "The requests are counted by a waypoint and by no sidecar (ambient mode). canaryd reads what the callers' own "
-    "proxies report, and would see nothing.",
-    "Give the callers sidecars, or send the traffic through a gateway that reports it.",
+    "The requests are counted by a waypoint and by no sidecar (ambient mode), and the plan wants the counts of the "
+    "callers' own proxies: nothing would be seen.",
+    "Leave `spec.analysis.reporter` out: then the waypoint's counts are read.",
+)
+COUNTED_ELSEWHERE = Code(
+    "CountedElsewhere",
+    "warning",
+    "Some requests are counted by the callers' own proxies and others by a waypoint (ambient mode): gateways and "
+    "sidecars carry the weights out themselves and go past the waypoint. Only one of the two is read, so that no "
+    "request counts twice; what the other counts is moved, and not measured.",
+    "Set `spec.analysis.reporter` to the one that matters; or let all callers come the same way (a gateway goes "
+    "through the waypoint where the Service has the label `istio.io/ingress-use-waypoint: true`).",
 )
 TELEMETRY_OVERRIDE = Code(
     "TelemetryOverride",
@@ -125,6 +134,7 @@ CODES = (
     NO_DURATIONS,
     DESTINATION_REPORTER_MISSING,
     WAYPOINT_ALONE,
+    COUNTED_ELSEWHERE,
     TELEMETRY_OVERRIDE,
     SEVERAL_CLUSTERS,
     SCRAPED_TWICE,
@@ -149,6 +159,8 @@ GRPC = ("request_protocol", "grpc_response_status")
 METRICS = {DURATIONS_METRIC: BUCKETS.removesuffix("_bucket")}
 NAMED = 3
 ROUNDING = 1e-6
+FEW = 0.05
+"""Share of the requests below which it is only noted that others count them."""
 
 
 def check(survey: Survey) -> Iterator[Finding]:
@@ -158,11 +170,16 @@ def check(survey: Survey) -> Iterator[Finding]:
     if heard.missed:
         asked = "; ".join(f"{what}: {why}" for what, why in heard.missed[:NAMED])
         yield HEARD_IN_PART.at("Prometheus", f"did not tell everything ({asked})")
-    telemetry = () if TELEMETRIES in survey.unread else tuple(overrides(survey))
+    by_callers = heard.reporter == "source" and TELEMETRIES not in survey.unread
+    telemetry = tuple(overrides(survey)) if by_callers else ()
     yield from _overridden(survey, telemetry)
-    if "waypoint" in heard.reporters and "source" not in heard.reporters:
-        sentence = f"only a waypoint counts requests to {_listed(survey.hosts)}, so that nothing could be measured"
+    if "waypoint" in heard.reporters and "source" not in heard.reporters and heard.reporter == "source":
+        sentence = (
+            f"only a waypoint counts requests to {_listed(survey.hosts)}, and the plan says reporter: source, so that "
+            "nothing could be measured"
+        )
         yield WAYPOINT_ALONE.at("Prometheus", sentence)
+    yield from _elsewhere(survey)
     if not heard.served:
         return
     yield from _unlabelled(survey, {one.tag for one in telemetry})
@@ -170,7 +187,7 @@ def check(survey: Survey) -> Iterator[Finding]:
     yield from _bounds(survey)
     if not heard.histograms and DURATIONS not in dict(heard.missed):
         yield from _without_durations(survey)
-    if heard.pods is None and AT_THE_PODS not in dict(heard.missed) and heard.labels:
+    if heard.pods is None and heard.reporter == "source" and AT_THE_PODS not in dict(heard.missed) and heard.labels:
         sentence = (
             f"no {REQUESTS} with reporter=destination for {_listed(survey.hosts)}: the pods' own counts are unknown"
         )
@@ -245,6 +262,20 @@ def _unlabelled(survey: Survey, known: set[str]) -> Iterator[Finding]:
         yield codes.LABEL_MISSING.at(REQUESTS, sentence, level=level)
 
 
+def _elsewhere(survey: Survey) -> Iterator[Finding]:
+    rates = dict(survey.heard.rates)
+    other = "source" if survey.heard.reporter == "waypoint" else "waypoint"
+    whole = sum(rates.values())
+    if rates.get(other) and rates.get(survey.heard.reporter):
+        names = {"source": "the callers' own proxies", "waypoint": "a waypoint"}
+        said = (
+            f"{rates[other]:.3g} of {whole:.3g} requests a second to {_listed(survey.hosts)} are counted by "
+            f"{names[other]}, and the run is measured by what {names[survey.heard.reporter]} count"
+            f"{'s' if other == 'source' else ''}"
+        )
+        yield COUNTED_ELSEWHERE.at("Prometheus", said, level="warning" if rates[other] >= FEW * whole else "info")
+
+
 def _left_out(survey: Survey) -> Iterator[Finding]:
     """What each ``where`` of the plan leaves of the requests of late."""
     for one in survey.heard.counted:
@@ -257,7 +288,8 @@ def _left_out(survey: Survey) -> Iterator[Finding]:
             who = "any caller" if everybody else _listed(map(str, one.without))
             follows = "nothing would be counted" if everybody else f"{lacking / one.all_:.0%} of them would not count"
             said = f"{names}: no request of {who} to {_listed(survey.hosts)} has it, so that {follows}"
-            command = _tagging(one.without[0].namespace, one.where)
+            by_callers = survey.heard.reporter == "source"
+            command = _tagging(one.without[0].namespace, one.where) if by_callers else ""
             yield WHERE_LABEL_MISSING.at(place, said, command, level="error" if everybody else "warning")
             if everybody:
                 continue

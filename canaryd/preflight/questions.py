@@ -50,9 +50,9 @@ def _named(kind: str, query: str) -> str:
     return f'label_replace({query}, "{KIND}", "{kind}", "", "")'
 
 
-def samples(hosts: Iterable[str]) -> str:
+def samples(hosts: Iterable[str], reporter: str = "source") -> str:
     """How many samples the callers' series have that are as old as each of ``SPANS``: a row for each that has any."""
-    series = about(hosts)
+    series = about(hosts, reporter=reporter)
     return " or ".join(
         _named(str(span), f"max(count_over_time({series}[{span}s]) and {series} offset {span}s)") for span in SPANS
     )
@@ -74,9 +74,9 @@ def interval(found: Sequence[Row]) -> float:
     return min(many or spaced.values(), default=0.0)
 
 
-def outcomes(hosts: Iterable[str], seconds: int) -> str:
+def outcomes(hosts: Iterable[str], seconds: int, reporter: str = "source") -> str:
     """Requests to the hosts by outcome and call, as the callers report them."""
-    return promql.sum_of_deltas((about(hosts),), OUTCOME + CALL, seconds * 1000)
+    return promql.sum_of_deltas((about(hosts, reporter=reporter),), OUTCOME + CALL, seconds * 1000)
 
 
 def served(found: Sequence[Row], seconds: int, failures_are: Failures) -> tuple[Served, ...]:
@@ -106,9 +106,10 @@ def protocols(found: Sequence[Row]) -> frozenset[str]:
     return frozenset(row.labels.get("request_protocol", "") for row in found) - {""}
 
 
-def calls(hosts: Iterable[str], seconds: int) -> str:
+def calls(hosts: Iterable[str], seconds: int, reporter: str = "source") -> str:
     """Requests to the hosts by caller."""
-    return promql.sum_of_deltas((about(hosts),), ("source_workload", "source_workload_namespace"), seconds * 1000)
+    by = ("source_workload", "source_workload_namespace")
+    return promql.sum_of_deltas((about(hosts, reporter=reporter),), by, seconds * 1000)
 
 
 def callers(found: Sequence[Row], seconds: int) -> tuple[Caller, ...]:
@@ -145,7 +146,7 @@ def arrived(found: Sequence[Row], seconds: int) -> tuple[float | None, float]:
     return sum(row.value for row in _numbers(found)) / seconds, sum(row.value for row in strange) / seconds
 
 
-def matched(hosts: Iterable[str], wheres: Sequence[Where], seconds: int) -> str:
+def matched(hosts: Iterable[str], wheres: Sequence[Where], seconds: int, reporter: str = "source") -> str:
     """
     For each of ``wheres``, by caller: requests at all, those that have its labels, and those that it counts.
 
@@ -154,7 +155,7 @@ def matched(hosts: Iterable[str], wheres: Sequence[Where], seconds: int) -> str:
     by = "sum by (source_workload, source_workload_namespace)"
 
     def rows(name: str, more: str) -> str:
-        series = about(hosts).removesuffix("}") + more + "}"
+        series = about(hosts, reporter=reporter).removesuffix("}") + more + "}"
         return _named(name, f"{by} ({promql.delta(series, seconds * 1000)})")
 
     return " or ".join(
@@ -188,10 +189,10 @@ def counted(found: Sequence[Row], wheres: Sequence[Where], seconds: int) -> tupl
     )
 
 
-def buckets(hosts: Iterable[str]) -> str:
+def buckets(hosts: Iterable[str], reporter: str = "source") -> str:
     """The callers' bucket bounds, and whether there are native histograms."""
-    bounds = f"count by (le, source_workload, source_workload_namespace) ({about(hosts, BUCKETS)})"
-    return f"{bounds} or {_named('native', f'count({about(hosts, DURATIONS)})')}"
+    bounds = f"count by (le, source_workload, source_workload_namespace) ({about(hosts, BUCKETS, reporter=reporter)})"
+    return f"{bounds} or {_named('native', f'count({about(hosts, DURATIONS, reporter=reporter)})')}"
 
 
 def histograms(found: Sequence[Row]) -> tuple[tuple[Histogram, ...], bool]:
@@ -207,9 +208,9 @@ def histograms(found: Sequence[Row]) -> tuple[tuple[Histogram, ...], bool]:
     return kept, not kept and any(row.labels.get(KIND) == "native" for row in found)
 
 
-def places(hosts: Iterable[str]) -> str:
+def places(hosts: Iterable[str], reporter: str = "source") -> str:
     """The clusters whose series there are, by how many ways one pod is scraped at most, and who reports at all."""
-    series, of_pods = about(hosts), about(hosts, only={"pod": ".+"})
+    series, of_pods = about(hosts, reporter=reporter), about(hosts, reporter=reporter, only={"pod": ".+"})
     each = ("cluster", "namespace", "pod")
     once = f"count by ({', '.join((*each, *SCRAPERS))}) ({of_pods})"
     clusters = f"count by ({', '.join(CLUSTERS)}) ({series})"

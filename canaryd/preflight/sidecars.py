@@ -100,10 +100,10 @@ AMBIENT_WITHOUT_WAYPOINT = Code(
 AMBIENT_UNMEASURED = Code(
     "AmbientUnmeasured",
     "error",
-    "The versions are in ambient mode: a waypoint carries out the weights and counts, and canaryd reads the counts of "
-    "callers' sidecars and gateways (`reporter=source`) only. A warning where such callers are known; then only these "
-    "are measured.",
-    "Give callers sidecars, or call through a gateway; what waypoints count is not read yet.",
+    "The versions are in ambient mode, where a waypoint carries out the weights and counts, and a run would not be "
+    "measured by its counts: Prometheus does not have them, or the plan wants those of callers' sidecars and gateways "
+    "(`reporter: source`). A warning where such callers are known; then only these are measured.",
+    "Have Prometheus scrape the waypoint's pods (port 15020, /stats/prometheus); leave `spec.analysis.reporter` out.",
 )
 
 CODES = (
@@ -308,8 +308,21 @@ def _ambient(survey: Survey, versions: tuple[Behind, ...]) -> Iterator[Finding]:
             said = f"is in ambient mode and {missing}: weights do nothing for callers in ambient mode; {measured}"
             yield AMBIENT_WITHOUT_WAYPOINT.at(where, said, _waypoint(found), level=level)
         else:
-            said = f"is in ambient mode, behind a waypoint, whose counts canaryd does not read; {measured}"
-            yield AMBIENT_UNMEASURED.at(where, said, level=level)
+            yield from _unread(survey, where, level, measured)
+
+
+def _unread(survey: Survey, where: str, level: Any, measured: str) -> Iterator[Finding]:
+    """That a Service's waypoint is not what the run is measured by."""
+    heard = survey.heard
+    if heard.reporter == "waypoint" or heard.silent:
+        return
+    why = "whose counts Prometheus does not have"
+    if "waypoint" in heard.reporters:
+        wanted = survey.plan.spec.analysis.reporter == "source"
+        why = (
+            "and the plan says reporter: source" if wanted else "which counts fewer requests than the callers' proxies"
+        )
+    yield AMBIENT_UNMEASURED.at(where, f"is in ambient mode, behind a waypoint, {why}; {measured}", level=level)
 
 
 def _without_waypoint(survey: Survey, found: Object) -> str:

@@ -15,7 +15,7 @@ from datetime import timedelta
 import pytest
 
 from canaryd.errors import Unavailable
-from canaryd.model.cells import Apart, Caller, Cell, Counts, Gap, Question, Sought, Value, Window
+from canaryd.model.cells import Apart, Caller, Cell, Counts, Gap, Question, Sought, Value, Window, reporter_of
 from canaryd.model.failures import Failures
 from canaryd.model.queries import Names, known_of
 from canaryd.model.traffic import NOTHING
@@ -232,6 +232,81 @@ def test_a_dead_canary_is_one_whatever_the_plan_calls_a_failure(world: World) ->
     send(world, to, "unknown", 4, response_code="404", response_flags="NR")
     found = count(world, to, start)
     assert (found.unattributed, found.others, found.stable.errors) == (8, 4, 0)
+
+
+def test_where_a_version_has_no_cluster_the_host_that_was_called_says_so(world: World) -> None:
+    """
+    Versions with hosts of their own: the client called another, and that is what its proxy reports (NC, 503).
+
+    Who calls a host of the same short name in its own namespace means another service.
+    """
+    to, _ = warm(world)
+    service = to.hosts[0].split(".")[0]
+    to = replace(to, called=f"called-{service}.shop.svc.cluster.local")
+    lost = {"response_code": "503", "response_flags": "NC"}
+    send(world, to, "unknown", 1, destination_service=f"called-{service}:9080", **lost)
+    start = world.edge()
+    send(world, to, "app-v1", 75)
+    send(world, to, "unknown", 20, destination_service=f"called-{service}:9080", **lost)
+    send(world, to, "unknown", 5, destination_service=f"called-{service}.shop", **lost)
+    far = {"source_workload_namespace": "elsewhere"}
+    send(world, to, "unknown", 40, destination_service=f"called-{service}:9080", **far, **lost)
+    found = count(world, to, start, percent=25)
+    assert (found.unattributed, found.no_cluster) == (25, 25)
+
+
+WAYPOINT = {
+    "reporter": "waypoint",
+    "source_principal": "spiffe://cluster.local/ns/shop/sa/web",
+    "destination_principal": "spiffe://cluster.local/ns/shop/sa/app",
+    "connection_security_policy": "mutual_tls",
+}
+"""Further labels of what a waypoint reports, as in istio/proxy#5472."""
+
+
+def test_in_ambient_mode_the_waypoint_counts(world: World) -> None:
+    """With the callers' own names; what others count of the same requests counts no second time."""
+    to, _ = warm(world)
+    to = replace(to, reporter="waypoint")
+    send(world, to, "app-v1", 1, **WAYPOINT)
+    start = world.edge()
+    send(world, to, "app-v1", 30, **WAYPOINT)
+    send(world, to, "app-v3", 9, **WAYPOINT)
+    send(world, to, "app-v3", 1, response_code="503", response_flags="UC", **WAYPOINT)
+    send(world, to, "app-v3", 10, ms=400)
+    send(world, to, "app-v1", 7, source_workload="istio-ingressgateway")
+    found = count(world, to, start)
+    assert (found.stable.requests, found.canary.requests, found.canary.errors) == (30, 10, 1)
+    assert found.canary.buckets == (0, 9, 0, 0, 0)
+    assert found.callers == (Caller("web.shop", 30, 10),)
+    assert (found.canary.pods, found.uninjected) == ((), 0)
+
+
+def test_a_dead_canary_is_seen_by_the_waypoint(world: World) -> None:
+    """No endpoint was picked: unknown, or nothing at all before Istio 1.24.3 (istio/istio#54668)."""
+    to, _ = warm(world)
+    to = replace(to, reporter="waypoint")
+    send(world, to, "app-v1", 1, **WAYPOINT)
+    start = world.edge()
+    send(world, to, "app-v1", 30, **WAYPOINT)
+    send(world, to, "unknown", 4, response_code="503", response_flags="UH", **WAYPOINT)
+    nobody = {"destination_workload": "", "destination_workload_namespace": ""}
+    send(world, to, "unknown", 3, response_code="503", response_flags="UH", **WAYPOINT, **nobody)
+    found = count(world, to, start)
+    assert (found.unattributed, found.others, found.stable.errors) == (7, 0, 0)
+
+
+def test_who_counts_most_is_known(world: World) -> None:
+    """Whether to read the waypoint's counts or the callers' is learned before a run begins."""
+    to, _ = warm(world)
+    send(world, to, "app-v1", 10)
+    assert reporter_of(world.metrics.reporters(to)) == "source"
+    send(world, to, "app-v1", 500, **WAYPOINT)
+    send(world, to, "app-v1", 1000, reporter="destination")
+    world.edge()
+    found = world.metrics.reporters(to)
+    assert (set(found), reporter_of(found)) == ({"source", "waypoint"}, "waypoint")
+    assert reporter_of(world.metrics.reporters(sought())) == "source"
 
 
 PAY = (("request_operation", ("/pay",)),)

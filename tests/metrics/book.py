@@ -50,6 +50,10 @@ class Book:
         """The rows of `promql.counted`, given its selector."""
         return self._sums((selector,), promql.OUTCOME, start, end)
 
+    def reporters(self, selector: str, start: float, end: float) -> list[parse.Row]:
+        """The rows of `promql.reporters`, given its selector."""
+        return self._sums((selector,), ("reporter",), start, end)
+
     def durations(self, selectors: Iterable[str], start: float, end: float) -> list[parse.Row]:
         """The rows of `promql.durations`, given its selector."""
         return self._sums(selectors, ("le", *promql.OUTCOME), start, end)

@@ -7,7 +7,7 @@ load what the mesh did.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from canaryd.errors import CanarydError
@@ -19,6 +19,9 @@ from canaryd.model.traffic import NOTHING
 from canaryd.model.where import Where
 from tests.metrics.book import Book
 from tests.metrics.load import Load
+
+SOME_DAY = 1e12
+"""When everything has been counted."""
 
 
 class MemoryMetrics:
@@ -67,6 +70,18 @@ class MemoryMetrics:
         if self.failing is not None:
             raise self.failing
         return Pace(self.converges, self.scraped)
+
+    def reporters(self, sought: Sought) -> Mapping[str, float]:
+        """As the port says; of all times, for a book may be of a time that is gone."""
+        if self.failing is not None:
+            raise self.failing
+        book = self._book(sought, Window(0, 0.0, 0.0, NOTHING, settled=False))
+        counted: dict[str, float] = {}
+        for reporter in ("source", "waypoint"):
+            selector = promql.of_hosts(replace(sought, reporter=reporter))
+            values = [one.value(SOME_DAY) or 0.0 for one in book.select(selector)]
+            counted |= {reporter: sum(values)} if values else {}
+        return counted
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """As the port says; finds a silent or blind Prometheus only."""

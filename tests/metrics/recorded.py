@@ -91,6 +91,8 @@ class Recorded(Answering):
         length = round((at - start) * 1000)
         if query == promql.sum_of_deltas(selectors, (*promql.OUTCOME, *promql.CALL), length):
             return book.requests(selectors, start, at)
+        if len(selectors) == 1 and query == promql.sum_of_deltas(selectors, ("reporter",), length):
+            return book.reporters(selectors[0], start, at)
         if len(selectors) == 1 and query == promql.sum_of_deltas(selectors, promql.OUTCOME, length):
             return book.counted(selectors[0], start, at)
         if query == promql.sum_of_deltas(selectors, ("le", *promql.OUTCOME), length):

@@ -108,6 +108,14 @@ def test_a_saved_plan_is_read_again_as_it_is() -> None:
     assert again.digest == plan.digest
 
 
+def test_a_plan_of_hosts_is_read_again_as_it_is() -> None:
+    """A Service for each version: neither has a subset, and a record that cannot be read is a run without a master."""
+    target = "virtualService: api, host: api, stable: {host: api-v1}, canary: {host: api-v2}"
+    plan = read_plan(PLAN.format(analysis="").replace("virtualService: api, host: api, canary: {subset: v2}", target))
+    assert Plan.model_validate_json(plan.model_dump_json(by_alias=True)) == plan
+    assert Plan.model_validate(plan.model_dump(mode="json", by_alias=True, exclude_none=True)) == plan
+
+
 def test_a_plan_saved_before_counts_as_it_did() -> None:
     """Its record knows nothing of HTTP answers that count."""
     content = a_plan().model_dump(mode="json", by_alias=True)

@@ -62,7 +62,7 @@ def test_a_check_counts_for_itself_within_what_the_plan_counts() -> None:
     pay = usual.model_copy(update={"name": "pay", "where": (("path", ("/pay",)),)})
     asked = usual.model_copy(update={"name": "asked", "http_failures": ("4xx", "not 0")})
     plan = Analysis(where=(("tenant", ("a",)),), http_failures=("5xx", "429"), checks=(usual, pay, asked))
-    first, second = plan.sought(("h",), "ns", ("s",), ("c",), "ns").apart
+    first, second = plan.sought(("h",), "ns", ("s",), ("c",), asker="ns", called="h").apart
     assert (first.check, first.where) == ("pay", (("path", ("/pay",)), ("tenant", ("a",))))
     assert first.failures == plan.failures
     assert (second.check, second.where, second.failures.http) == ("asked", plan.where, ("4xx", "not 0"))

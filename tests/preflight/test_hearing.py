@@ -188,7 +188,6 @@ def test_a_caller_whose_proxies_have_different_bounds_is_mixed(url: str) -> None
 def test_who_reports_at_all_is_heard_where_no_caller_does(url: str) -> None:
     assert hear(url).reporters == {"source", "destination"}
     assert hear(url, "ambient").reporters == {"waypoint"}
-    assert [one.code for one in hear(url, "ambient").probed] == ["NoSeries"]
 
 
 def test_what_a_where_leaves_is_heard_by_caller(url: str) -> None:
@@ -203,6 +202,17 @@ def test_what_a_where_leaves_is_heard_by_caller(url: str) -> None:
     assert [str(one) for one in pay.without] == ["istio-ingressgateway.istio-system"]
     assert (gone.counted, len(gone.without)) == (0, 2)
     assert hear(url, "routes").counted == ()
+
+
+def test_in_ambient_mode_the_waypoint_is_heard(url: str) -> None:
+    """Whoever counts most is asked for everything, unless the plan says who."""
+    heard = hear(url, "ambient")
+    assert (heard.reporter, dict(heard.rates)) == ("waypoint", {"waypoint": pytest.approx(10, rel=0.05)})
+    assert [str(one) for one in heard.callers] == ["productpage-v1.default"]
+    assert heard.probed == ()
+    plain = hear(url, "ambient", analysis={"reporter": "source"})
+    assert (plain.reporter, [one.code for one in plain.probed]) == ("source", ["NoSeries"])
+    assert hear(url, "reviews").reporter == "source"
 
 
 def test_native_histograms_alone_are_told_from_none(url: str) -> None:
@@ -265,7 +275,8 @@ class Partly:
     """Answers as the other does, except to queries with a word in them."""
 
     def __init__(self, other: Prometheus, refused: Mapping[str, str]) -> None:
-        self.choose, self.probe, self._other, self._refused = other.choose, other.probe, other, refused
+        self.choose, self.probe, self.reporters = other.choose, other.probe, other.reporters
+        self._other, self._refused = other, refused
         self.asked = 0
 
     def ask(self, sought: Sought, query: str, deadline: float) -> Answer:

@@ -211,6 +211,24 @@ def test_a_waypoint_that_reports_alone_is_no_caller() -> None:
     assert names(replace(WELL, reporters=frozenset({"waypoint", "source", "destination"}))) == []
 
 
+def test_a_waypoint_is_measured_as_callers_are() -> None:
+    """Its pods count nothing of their own, and that is how it is in ambient mode."""
+    measured = replace(WELL, reporter="waypoint", reporters=frozenset({"waypoint"}), rates=(("waypoint", 150.0),))
+    assert names(replace(measured, pods=None)) == []
+
+
+def test_what_the_other_reporter_counts_is_told() -> None:
+    """A gateway goes past the waypoint: what it sends is moved, and not measured."""
+    rates = (("source", 50.0), ("waypoint", 100.0))
+    [one] = found(replace(WELL, reporter="waypoint", rates=rates))
+    assert (one.code, one.level) == ("CountedElsewhere", "warning")
+    assert "50 of 150 requests a second" in one.sentence
+    assert one.sentence.endswith("measured by what a waypoint counts")
+    [one] = found(replace(WELL, rates=(("source", 100.0), ("waypoint", 1.0))))
+    assert (one.code, one.level) == ("CountedElsewhere", "info")
+    assert one.sentence.endswith("measured by what the callers' own proxies count")
+
+
 @pytest.mark.parametrize(
     ("label", "level"),
     [("response_code", "error"), ("destination_workload_namespace", "error"), ("response_flags", "warning")],

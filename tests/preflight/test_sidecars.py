@@ -253,7 +253,31 @@ def test_ambient_mode_without_a_waypoint_moves_nothing(town: Town) -> None:
     finding = town.cured(sidecars, "AmbientWithoutWaypoint")
     assert finding.level == "error"
     assert finding.where == "Service default/reviews"
-    assert town.codes(sidecars) == ["AmbientUnmeasured"]
+    [unread] = town.found(sidecars)
+    assert (unread.code, unread.level) == ("AmbientUnmeasured", "error")
+    assert "whose counts Prometheus does not have" in unread.sentence
+
+
+def test_ambient_mode_behind_a_waypoint_that_is_measured_is_well(town: Town) -> None:
+    """It carries out the weights and counts for its callers; which is all that a run needs."""
+    ambient(town)
+    town.heard = Heard()
+    town.cured(sidecars, "AmbientWithoutWaypoint")
+    town.heard = Heard(
+        callers=(Caller("productpage-v1", "default", 50.0),), reporters=frozenset({"waypoint"}), reporter="waypoint"
+    )
+    assert town.found(sidecars) == []
+
+
+def test_a_waypoint_beside_callers_that_the_run_is_measured_by_is_told(town: Town) -> None:
+    """Its requests are moved and not measured."""
+    ambient(town)
+    town.heard = Heard(callers=(Caller("istio-ingressgateway", "istio-system", 50.0),))
+    town.cured(sidecars, "AmbientWithoutWaypoint")
+    town.heard = replace(town.heard, reporters=frozenset({"waypoint", "source"}))
+    [finding] = town.found(sidecars)
+    assert (finding.code, finding.level) == ("AmbientUnmeasured", "warning")
+    assert "counts fewer requests than the callers' proxies" in finding.sentence
 
 
 def test_ambient_mode_behind_a_gateway_is_measured_there(town: Town) -> None:

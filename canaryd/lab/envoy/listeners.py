@@ -119,13 +119,15 @@ def outbound(
     peer: Peer | None,
     *,
     gateway: bool = False,
+    waypoint: bool = False,
     tcp: bool = True,
     tracing: Json | None = None,
 ) -> Json:
     """
     A port of a proxy, that follows the route table of that name in `file`.
 
-    Without `peer` there is no proxy: what is sent there is not measured.
+    Without `peer` there is no proxy: what is sent there is not measured. With `waypoint` it is the waypoint's, for the
+    requests of `peer`, which is in ambient mode.
     """
     manager = http_connection_manager(
         stat_prefix=OUTBOUND,
@@ -135,7 +137,7 @@ def outbound(
             extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
             router(),
         ],
-        access_log=at_source(peer, gateway=gateway) if peer else [],
+        access_log=at_source(peer, gateway=gateway, waypoint=waypoint) if peer else [],
         # an open-loop client keeps its connections for the whole run
         common_http_protocol_options={"idle_timeout": "3600s"},
         normalize_path=True,

@@ -101,12 +101,17 @@ def untold() -> Json:
     return {"request_headers_to_remove": [_source_header(label) for label in PEER_LABELS]}
 
 
-def at_source(peer: Peer, *, gateway: bool) -> list[Json]:
-    """The loggers of a client's proxy. A gateway does not take the Host header for the service's name."""
-    otherwise = () if gateway else ("%REQ(:AUTHORITY)%",)
+def at_source(peer: Peer, *, gateway: bool, waypoint: bool = False) -> list[Json]:
+    """
+    The loggers of a client's proxy. A gateway does not take the Host header for the service's name.
+
+    With `waypoint` it is the waypoint that the client's requests go through, and counts as one: who calls is the client
+    (istio_stats.cc, populatePeerInfo, ServerGateway; istio/proxy#5472).
+    """
+    otherwise = () if gateway or waypoint else ("%REQ(:AUTHORITY)%",)
     return _loggers(
         {
-            "reporter": "source",
+            "reporter": "waypoint" if waypoint else "source",
             **peer.labels("source"),
             "source_principal": "%UPSTREAM_LOCAL_URI_SAN%",
             "destination_workload": _of_host("workload"),

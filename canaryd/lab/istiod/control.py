@@ -62,6 +62,7 @@ KINDS = (
 STEERING = {"VirtualService", "HTTPRoute"}  # they choose among clusters and make none
 ISTIO_PROXY = "istio-proxy"
 TEMPLATES = "inject.istio.io/templates"
+DATAPLANE = "istio.io/dataplane-mode"
 
 
 def _endpoint(pod: Json, port: int) -> Json:
@@ -411,7 +412,8 @@ class ControlPlane:
     def _outbound(self, seat: _Seat, table: str, *, tcp: bool) -> dict[str, Json]:
         name = _outbound_name(seat, table) if tcp else _own_way(key_of(seat.proxy), port_of(table))
         peer = _peer_of(seat.proxy) if seat.peer else None
-        key = (name, table, peer)
+        waypoint = self._is_ambient(seat.proxy)
+        key = (name, table, peer, waypoint)
         if key not in self._built:
             own = _table_name(seat.proxy, table)
             gateway = seat.proxy.kind == GATEWAY
@@ -421,10 +423,21 @@ class ControlPlane:
                 self._envoy.routes_file(own),
                 peer,
                 gateway=gateway,
+                waypoint=waypoint,
                 tcp=tcp,
                 tracing=self._tracing_of(seat.proxy) if peer else None,
             )
         return {name: self._built[key]}
+
+    def _is_ambient(self, proxy: Proxy) -> bool:
+        """
+        Whether a client is in ambient mode: its requests are then routed, and counted, by a waypoint.
+
+        The lab has no ztunnel: each such client meets the waypoint of the service at once, in plain text.
+        """
+        home = next((one for one in self._objects["Namespace"] if one["metadata"]["name"] == proxy.namespace), {})
+        mode = proxy.labels.get(DATAPLANE) or (labels_of(home) if home else {}).get(DATAPLANE)
+        return mode == "ambient" and proxy.kind != GATEWAY
 
     def _streams(self, seat: _Seat) -> dict[str, Json]:
         """A listener for each place where connections are passed on whole."""

@@ -62,7 +62,7 @@ def measured(url: str, plan: Plan, workloads: Sequence[str], *, seconds: float =
     host = fully_qualified(plan.spec.target.host, plan.namespace)
     analysis = plan.spec.analysis
     scrape = analysis.scrape.total_seconds()
-    sought = analysis.sought((host,), plan.namespace, tuple(workloads), (), plan.namespace)
+    sought = analysis.sought((host,), plan.namespace, tuple(workloads), (), asker=plan.namespace, called=plan.called)
     cell = max(PAST_CELL, 4 * scrape)
     found = Prometheus(url, timeout=20.0).history(sought, past_windows(time.time() - 2 * scrape, seconds, cell, None))
     cells = [each for each in found if isinstance(each, Cell)]
