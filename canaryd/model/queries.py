@@ -19,7 +19,7 @@ from canaryd.model.duration import render_duration, render_seconds
 from canaryd.model.expression import Fault
 from canaryd.model.problem import Problem
 from canaryd.model.reading import shown
-from canaryd.model.traffic import EVERYTHING, NOTHING
+from canaryd.model.traffic import EVERYTHING, NOTHING, Version
 from canaryd.model.variables import VARIABLES, WINDOW, Known
 
 if TYPE_CHECKING:
@@ -149,10 +149,13 @@ def _in_the_plan(plan: Plan, place: int, key: str, query: str) -> Iterator[Probl
     try:
         of_canary = variables.filled(query, known_of(canary, window))
         of_stable = variables.filled(query, known_of(stable, window))
+        span = expression.read(of_canary).span
+    except Fault as fault:
+        yield Problem(path, shown(of_canary), f"a query in PromQL's grammar with its variables put in: {fault}")
+        return
     except ValueError as error:
         yield Problem(path, shown(query), f"variables that the plan's target has; {error}")
         return
-    span = expression.read(of_canary).span
     if span > window.total_seconds() * (1 + 1e-9):
         yield Problem(
             path,
@@ -172,12 +175,8 @@ def _examples(plan: Plan) -> tuple[Names, Names]:
     """Stable and canary as they may be called."""
     target = plan.spec.target
     canary = target.version(target.canary)
-    stable = target.version(target.stable) if target.stable else None
-    of_stable = Names(
-        ("stable",),
-        plan.namespace,
-        stable.subset if stable else "stable" if canary.subset else "",
-        (stable.host if stable else canary.host) or "host",
-        ("1",),
-    )
+    # Where the plan does not say who stable is, it is another subset of the canary's host, or another host.
+    unsaid = Version(canary.host, "stable") if canary.subset else Version(f"not-{canary.host}", "")
+    stable = target.version(target.stable) if target.stable else unsaid
+    of_stable = Names(("stable",), plan.namespace, stable.subset, stable.host, ("1",))
     return of_stable, Names(("canary",), plan.namespace, canary.subset, canary.host, ("2",))

@@ -146,6 +146,7 @@ def test_the_place_of_a_fault_is_that_in_the_plan_s_own_text() -> None:
         ('sum(q{w="${workload}[5m]"}) # [5m]', 0),
         ('rate(q{w="${workload}"}[5m])', 300),
         ('max_over_time(rate(q{w="${workload}"}[1m])[1m:15s])', 120),
+        ('max_over_time(max_over_time(q{w="${workload}"}[1m:15s])[1m:15s])', 120),
         ('max_over_time(q{w="${workload}"}[ 1h:1m ])', 3600),
         ('q{w="${workload}"} - q{w="${workload}"} offset 5m', 300),
         ('avg(q{w="${workload}"}) - max(avg_over_time(r[2m]))', 120),
@@ -173,6 +174,26 @@ def test_a_comparison_asks_two_questions(query: str) -> None:
 @pytest.mark.parametrize("name", ["workload", "subset", "podTemplateHash"])
 def test_the_sides_differ_by_any_of_their_names(name: str) -> None:
     assert read_plan(json.dumps(plan_with(query=f'sum(q{{x="${{{name}}}"}})', compare="stable")))
+
+
+@pytest.mark.parametrize("stable", [{"host": "shop-old"}, None])
+def test_two_hosts_differ_by_their_hosts_and_have_no_subset(stable: dict | None) -> None:
+    """A version may be a Service of its own; whoever is stable is another one then."""
+    content = plan_with(query='sum(q{h="${host}"})', compare="stable")
+    target = {"virtualService": "shop", "host": "shop", "canary": {"host": "shop-new"}}
+    content["spec"]["target"] = target | ({"stable": stable} if stable else {})
+    assert read_plan(json.dumps(content))
+    content["spec"]["analysis"]["checks"][1]["query"] = 'sum(q{s="${subset}"})'
+    with pytest.raises(Refused, match="variables that the plan's target has; the side has no subset"):
+        read_plan(json.dumps(content))
+
+
+def test_a_query_that_grows_too_long_with_its_names_is_said() -> None:
+    """It is read once more with them put in, for that is what is asked."""
+    content = plan_with(query=f'sum(q{{a="{"x" * 3950}",h="${{host}}"}})', atMost=1)
+    content["spec"]["target"]["host"] = "h" * 200
+    with pytest.raises(Refused, match="with its variables put in: a query of at most 4,000 characters"):
+        read_plan(json.dumps(content))
 
 
 def test_a_policy_s_query_is_read_too() -> None:
