@@ -78,12 +78,6 @@ _LEFT: tuple[tuple[Path, str, str, Any], ...] = (
         ABSENT,
     ),
     (
-        (*CANARY, "trafficRouting", "managedRoutes"),
-        "canaryd puts no routes of its own into a VirtualService",
-        "weights move all users alike",
-        [],
-    ),
-    (
         (*CANARY, "trafficRouting", "maxTrafficWeight"),
         "weights are percent; with Istio Argo Rollouts took them for percent, too",
         "",
@@ -92,7 +86,10 @@ _LEFT: tuple[tuple[Path, str, str, Any], ...] = (
 )
 _STEPS = {
     "setCanaryScale": (FAINT, "scale the canary's Deployment for all the traffic before the run begins"),
-    "setHeaderRoute": ("canaryd has no step that is for some users only", "weights move all users alike"),
+    "setHeaderRoute": (
+        "a plan has matched requests at a step before the weights only, for beside one nothing could be compared",
+        "a step with a match before the first weight",
+    ),
     "setMirrorRoute": ("canaryd has no step that mirrors", "the first weight is the first traffic: begin it low"),
     "experiment": (
         "canaryd makes no pods for a comparison",
@@ -132,6 +129,11 @@ class _Reader:
         for path, why, instead, default in _LEFT:
             self.ledger.left(path, why, instead, default=default)
         self._other_routers()
+        self.draft.return_to("stable's Deployment", "the canary's")
+        self.draft.note(
+            "where Argo Rollouts made the new pods the stable ones and shifted back, the run waits until stable's "
+            "Deployment runs the same, and shifts back then (afterPromotion: return); you roll it out"
+        )
         self.draft.note(
             "a Rollout is a workload, too: before the plan there have to be two Deployments, and no Rollout any more. "
             "docs/import.md has the order in which traffic never stops"
@@ -272,9 +274,9 @@ class _Reader:
             if "setWeight" in step:
                 _finish(current, baked)
                 weight, baked = figure(number(step["setWeight"]) or Decimal(0)), timedelta(0)
-                if weight <= 0 or (draft.steps and weight <= draft.steps[-1]["weight"]):
-                    why = "a run begins at 0 %" if weight == 0 and not draft.steps else "weights rise in a plan"
-                    said = ledger.idle if weight == 0 and not draft.steps else ledger.left
+                if weight <= draft.weight:
+                    why = "a run begins at 0 %" if weight == draft.weight == 0 else "weights rise in a plan"
+                    said = ledger.idle if weight == draft.weight == 0 else ledger.left
                     said((*path, "setWeight"), why)
                     current = None
                 elif weight >= 100:
@@ -290,25 +292,48 @@ class _Reader:
                 draft.note(
                     "an analysis between two steps is in force during every step of the plan, from the first weight on"
                 )
+            if "setHeaderRoute" in step:
+                _finish(current, baked)
+                current, baked = self._matched((*path, "setHeaderRoute"), current), timedelta(0)
             for key, (why, instead) in _STEPS.items():
                 ledger.left((*path, key), why, instead)
         _finish(current, baked)
-        if not draft.steps:
-            for weight in (5, 25, 50):
-                draft.step(weight)
-            draft.remark(("spec", "steps"), "the Rollout has no weights; these are canaryd's usual ones")
-            draft.note("the Rollout has no weights: the steps are 5, 25 and 50 %")
-            return
         for place, step in enumerate(draft.steps):
             if "bake" not in step:
                 step["bake"] = duration(AT_ONCE)
                 gate = "held only by a person" if "gate" in step else "left at once"
                 draft.remark(("spec", "steps", place), f"{gate} in the Rollout; a weight is measured for a while here")
+                share = f"the weight {step['weight']} %" if "weight" in step else "the step with the match"
                 draft.note(
-                    f"the weight {step['weight']} % was {gate}: it bakes {duration(AT_ONCE)} in the plan, which only "
-                    "goes on when it has measured"
+                    f"{share} was {gate}: it bakes {duration(AT_ONCE)} in the plan, which only goes on when it has "
+                    "measured"
                 )
+        if not draft.weight:
+            draft.usual_weights("Rollout")
         draft.rise_to_proof()
+
+    def _matched(self, path: Path, current: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The step that a header route before the weights is; ``current`` where it is none."""
+        ledger, draft = self.ledger, self.draft
+        if not ledger.items(*path, "match"):
+            ledger.idle(path, "a match ends with its step")
+            return current
+        if draft.steps:
+            return current
+        ways = []
+        for one in ledger.items(*path, "match"):
+            value = one.get("headerValue") if isinstance(one, Mapping) else None
+            if not isinstance(value, Mapping):
+                return current
+            kept = {key: str(text) for key, text in value.items() if text}
+            ways.append({"headers": {str(one.get("headerName", "")).lower(): kept}})
+        made = draft.matched(ways)
+        if isinstance(made, str):
+            ledger.left(path, made)
+            return current
+        ledger.carried(path, "spec.steps.0.match")
+        draft.note("a header route stayed during the weights; here these requests are divided as all others are then")
+        return made
 
     def _pause(self, path: Path, current: dict[str, Any] | None, *, ended: bool) -> timedelta:
         """How much a pause adds to the bake; one without an end becomes the step's gate."""
@@ -338,6 +363,9 @@ class _Reader:
         return length
 
     def _other_routers(self) -> None:
+        self.ledger.idle(
+            (*CANARY, "trafficRouting", "managedRoutes"), "only names the routes of the steps, each of which is said"
+        )
         for key in self.ledger.mapping(*CANARY, "trafficRouting"):
             if key not in ("istio", "managedRoutes", "maxTrafficWeight"):
                 self.ledger.left(

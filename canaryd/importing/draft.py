@@ -17,6 +17,7 @@ from canaryd.importing.units import duration, label
 from canaryd.importing.writing import written
 from canaryd.mesh.route import resolve
 from canaryd.model.check import Check
+from canaryd.model.match import Match
 from canaryd.model.plan import LAST_COMPARATIVE, Plan, plan_of, read_plan
 from canaryd.model.queries import of_query
 from canaryd.model.reading import problems_of
@@ -26,7 +27,7 @@ COMPARED = (
     {"name": "latency", "metric": "latency", "compare": "stable"},
 )
 """What every plan gets: without a comparison with stable no promotion can be proven."""
-STEP = ("weight", "bake", "gate")
+STEP = ("match", "weight", "bake", "gate")
 """The keys of a step, in the order of the model plans."""
 TRACKING = ("kubectl.kubernetes.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/")
 TRACKED = ("argocd.argoproj.io/", "app.kubernetes.io/managed-by", "helm.sh/", "rollout.argoproj.io/")
@@ -77,11 +78,38 @@ class Draft:
         """Say something above a part of the plan."""
         self.remarks[path] = "\n".join(filter(None, (self.remarks.get(path, ""), sentence)))
 
-    def step(self, weight: float, bake: timedelta | None = None, **more: Any) -> dict[str, Any]:
-        """Add a step."""
-        added = {"weight": weight, **({"bake": duration(bake)} if bake else {}), **more}
-        self.steps.append(added)
-        return added
+    @property
+    def weight(self) -> float:
+        """The weight of the last step, 0 where there is none yet."""
+        return float(self.steps[-1].get("weight", 0)) if self.steps else 0
+
+    def step(self, weight: float, bake: timedelta | None = None) -> dict[str, Any]:
+        """Add a step with a weight."""
+        return self._add({"weight": weight, **({"bake": duration(bake)} if bake else {})})
+
+    def matched(self, ways: list[dict[str, Any]], bake: timedelta | None = None) -> dict[str, Any] | str:
+        """Add a step for the requests that one of ``ways`` matches; where the plan would refuse one: why."""
+        try:
+            for way in ways:
+                Match.model_validate(way)
+        except ValidationError as error:
+            return "; ".join(problem.expected for problem in problems_of(error, Match))
+        self.note(
+            "matched requests are other people's than stable's: at that step nothing is compared, the objectives "
+            "judge, and it takes analysis.minRequests of them to pass"
+        )
+        return self._add({"match": ways, **({"bake": duration(bake)} if bake else {})})
+
+    def usual_weights(self, kind: str, bake: timedelta | None = None) -> None:
+        """canaryd's usual weights, where the source has none."""
+        self.remark(("spec", "steps", len(self.steps)), f"the {kind} has no weights; these are canaryd's usual ones")
+        self.note(f"the {kind} has no weights: the steps are 5, 25 and 50 %")
+        for weight in (5, 25, 50):
+            self.step(weight, bake)
+
+    def _add(self, step: dict[str, Any]) -> dict[str, Any]:
+        self.steps.append(step)
+        return step
 
     def check(self, name: str, **keys: Any) -> str:
         """Add a check under a name of its own. Where the plan would refuse it: why, and nothing is added."""
@@ -96,10 +124,18 @@ class Draft:
         self.checks.append(made)
         return ""
 
+    def return_to(self, stable: str, canary: str) -> None:
+        """Both tools leave all the traffic with stable at the end; a plan does so where it says it."""
+        self.more["afterPromotion"] = "return"
+        self.remark(
+            ("spec", "afterPromotion"),
+            f"{canary} has all the traffic, until {stable} runs the same and gets it back: docs/return.md",
+        )
+
     def rise_to_proof(self) -> None:
         """Promotion is proven at 50 % or more: where the last step is below, one is added."""
         last = self.steps[-1]
-        if last["weight"] >= LAST_COMPARATIVE.canary / 1000:
+        if self.weight >= LAST_COMPARATIVE.canary / 1000:
             return
         self.steps.append({"weight": 50, **({"bake": last["bake"]} if "bake" in last else {})})
         self.remark(

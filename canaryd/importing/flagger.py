@@ -171,23 +171,14 @@ class _Reader:
     def _steps(self) -> None:
         ledger, draft = self.ledger, self.draft
         bake = self._bake()
+        self._matched(bake)
         for weight in self._weights():
             draft.step(weight, bake)
-        if not draft.steps:
-            for weight in (5, 25, 50):
-                draft.step(weight, bake)
-            draft.remark(("spec", "steps"), "Flagger's Canary has no weights; these are canaryd's usual ones")
-            draft.note("the Canary has no weights: the steps are 5, 25 and 50 %")
-        else:
-            draft.rise_to_proof()
+        if not draft.weight:
+            draft.usual_weights("Canary", bake)
+        draft.rise_to_proof()
         for key in ("stepWeight", "stepWeights", "maxWeight", "interval"):
             ledger.carried((*self.where, key), "spec.steps")
-        ledger.left(
-            (*self.where, "match"),
-            "canaryd has no step that is for some users only",
-            "weights move all users alike; keep such a route for the canary in an entry of its own",
-            default=[],
-        )
         ledger.left(
             (*self.where, "iterations"),
             "a plan has weights, and how long each is measured",
@@ -196,13 +187,42 @@ class _Reader:
         )
         ledger.left(
             (*self.where, "stepWeightPromotion"),
-            f"canaryd shifts to {self.canary} and stays there; it copies no template to the primary",
-            "the next plan has the two the other way round",
+            "the way back to the primary is one write, once it runs the same",
+            "nothing: what is shifted back is no new version",
         )
+        draft.return_to(f"{self.deployment}-primary", self.deployment)
         draft.note(
-            f"promoted is: {self.canary} has all the traffic, and keeps it. Flagger would copy the template to "
-            f"{self.deployment}-primary and shift back. {self.deployment} has to bear all of it"
+            f"where Flagger copied the template to {self.deployment}-primary and shifted back, the run waits until "
+            f"{self.deployment}-primary runs the same, and shifts back then (afterPromotion: return); you roll it out. "
+            f"Until then {self.deployment} bears all the traffic"
         )
+
+    def _matched(self, bake: timedelta) -> None:
+        """Flagger's A/B test is a first step for matched requests."""
+        ledger, where = self.ledger, (*self.where, "match")
+        rounds = number(self._analysis("iterations")) or Decimal(0)
+        ways, paths = [], []
+        for place, way in enumerate(self._analysis("match", default=[])):
+            if rounds <= 0:
+                ledger.left((*where, place), "Flagger weighed only these requests, and a plan weighs all alike")
+                continue
+            found = _headers(way)
+            if found is None:
+                ledger.left((*where, place), "a plan matches by headers and cookies only", "put it into a header")
+                continue
+            ways.append({"headers": found})
+            paths.append((*where, place))
+        why = self.draft.matched(ways, bake * int(rounds)) if ways else ""
+        for path in paths:
+            if isinstance(why, str):
+                ledger.left(path, why)
+            else:
+                ledger.carried(path, "spec.steps.0.match")
+        if ways and not isinstance(why, str):
+            ledger.carried((*self.where, "iterations"), "spec.steps.0.bake")
+            self.draft.note(
+                "Flagger promoted from the matched requests alone; here the weights follow, where promotion is proven"
+            )
 
     def _bake(self) -> timedelta:
         interval = span(self._analysis("interval")) or INTERVAL
@@ -249,8 +269,8 @@ class _Reader:
         self.ledger.left(
             (*self.where, "threshold"),
             "canaryd counts no failed checks: a canary fails on evidence of harm, at a bound that holds over the "
-            "whole run (analysis.alpha), and at once on a hardLimit",
-            "nothing; hardLimit beside an objective is for what must not wait",
+            "whole run (analysis.alpha)",
+            "none is needed; analysis.maxHarmed caps the requests that a run may harm, a hardLimit fails at once",
         )
         for place, metric in enumerate(self._analysis("metrics", default=[])):
             path = (*self.where, "metrics", place)
@@ -482,6 +502,20 @@ class _Reader:
             "canaryd has no session affinity: at each weight a user may meet both versions",
             "stay with Flagger for what needs it",
         )
+
+
+def _headers(way: Any) -> dict[str, Any] | None:
+    """The headers of a match as a plan has them; None where it asks for anything else, too."""
+    if not isinstance(way, Mapping) or set(way) != {"headers"} or not isinstance(way["headers"], Mapping):
+        return None
+    found = {}
+    for name, value in way["headers"].items():
+        if not isinstance(value, Mapping) or len(value) != 1:
+            return None
+        [(kind, text)] = value.items()
+        known = {"regex": f".*{re.escape(str(text))}"} if kind == "suffix" else {str(kind): str(text)}
+        found[str(name).lower()] = known
+    return found or None
 
 
 def _only_a_name(ledger: Ledger) -> None:

@@ -44,6 +44,8 @@ spec:
   steps:
     - {weight: 5, bake: 10m}
     - {weight: 55, bake: 15m}
+  # the canary's has all the traffic, until stable's Deployment runs the same and gets it back: docs/return.md
+  afterPromotion: return
 """
     )
     assert "preflight will refuse" not in said(found)
@@ -91,13 +93,30 @@ def test_a_pause_without_an_end_is_a_gate_that_goes_on_holding() -> None:
 
 def test_what_a_plan_has_no_step_for_is_said() -> None:
     found = one(example("routes"))
-    assert [step["weight"] for step in found.content["spec"]["steps"]] == [25, 75]
     where = "spec.strategy.canary.steps"
-    lost = [f"{where}.0.setHeaderRoute", f"{where}.1.setMirrorRoute", f"{where}.2.pause", f"{where}.6.setWeight"]
-    assert [fate(found, path) for path in [*lost, f"{where}.7.plugin"]] == ["left out"] * 5
+    lost = [f"{where}.1.setMirrorRoute", f"{where}.6.setWeight", f"{where}.7.plugin"]
+    assert [fate(found, path) for path in lost] == ["left out"] * 3
     assert fate(found, "spec.strategy.canary.trafficRouting.istio.virtualServices.1.routes") == "left out"
     assert fate(found, "spec.strategy.canary.trafficRouting.plugins") == "left out"
     assert fate(one(example("experiment")), f"{where}.0.experiment.templates") == "left out"
+
+
+def test_a_header_route_before_the_weights_is_a_step_of_its_own() -> None:
+    """It takes the pause after it; one in between the weights has no place in a plan."""
+    found = one(example("routes"))
+    assert found.content["spec"]["steps"] == [
+        {"match": [{"headers": {"x-insider": {"exact": "yes"}}}], "bake": "5m"},
+        {"weight": 25, "bake": "5m"},
+        {"weight": 75, "bake": "1h30m"},
+    ]
+    assert fate(found, "spec.strategy.canary.steps.0.setHeaderRoute") == "carried"
+    assert fate(found, "spec.strategy.canary.steps.5.setHeaderRoute") == "idle"
+    route = {"setHeaderRoute": {"name": "a", "match": [{"headerName": "X-A", "headerValue": {"prefix": "b"}}]}}
+    late = one(argo([{"setWeight": 50}, route]))
+    assert fate(late, "spec.strategy.canary.steps.1.setHeaderRoute") == "left out"
+    alone = content(argo([route, {"pause": {}}]))["steps"]
+    assert alone[0] == {"match": [{"headers": {"x-a": {"prefix": "b"}}}], "bake": "1m", "gate": GATE}
+    assert [step["weight"] for step in alone[1:]] == [5, 25, 50]
 
 
 def test_a_hundred_percent_is_the_promotion() -> None:

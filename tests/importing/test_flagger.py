@@ -46,6 +46,8 @@ spec:
       - {name: latency, metric: latency, compare: stable}
       - {name: request-success-rate, metric: error-rate, atMost: 1%}
       - {name: request-duration, metric: latency, within: 500ms, atLeast: 99%}
+  # podinfo has all the traffic, until podinfo-primary runs the same and gets it back: docs/return.md
+  afterPromotion: return
 """
     )
     assert [lost.path for lost in found.lost] == [
@@ -169,7 +171,6 @@ def test_a_person_still_confirms_the_promotion() -> None:
 @pytest.mark.parametrize(
     ("name", "lost"),
     [
-        ("ab", ["spec.analysis.match", "spec.analysis.iterations", "spec.analysis.threshold"]),
         (
             "affinity",
             [
@@ -186,6 +187,35 @@ def test_a_person_still_confirms_the_promotion() -> None:
 def test_what_canaryd_lacks_is_said(name: str, lost: list[str]) -> None:
     found = one(example(name))
     assert [fate(found, path) for path in lost] == ["left out"] * len(lost)
+
+
+def test_an_ab_test_is_a_step_for_the_matched_and_then_the_weights() -> None:
+    """As long as the test was; no weight beside it, and promotion is proven on everybody's requests."""
+    found = one(example("ab"))
+    assert found.content["spec"]["steps"] == [
+        {
+            "match": [
+                {"headers": {"x-canary": {"exact": "insider"}}},
+                {"headers": {"cookie": {"regex": "^(.*?;)?(canary=always)(;.*)?$"}}},
+            ],
+            "bake": "10m",
+        },
+        {"weight": 5, "bake": "1m"},
+        {"weight": 25, "bake": "1m"},
+        {"weight": 50, "bake": "1m"},
+    ]
+    assert [fate(found, f"spec.analysis.{key}") for key in ("match.0", "match.1", "iterations")] == ["carried"] * 3
+
+
+@pytest.mark.parametrize(
+    "way", [{"headers": {"a": {"exact": "b"}}, "sourceLabels": {"c": "d"}}, {"queryParams": {}}, {"headers": {"a": {}}}]
+)
+def test_half_a_match_is_none(way: dict[str, Any]) -> None:
+    """Without its other half it would send more people to the canary."""
+    found = one(flagger({"iterations": 5, "match": [way, {"headers": {"X": {"suffix": ".b"}}}]}))
+    assert fate(found, "spec.analysis.match.0") == "left out"
+    assert found.content["spec"]["steps"][0]["match"] == [{"headers": {"x": {"regex": r".*\.b"}}}]
+    assert "match" not in one(flagger({"iterations": 5, "match": [way]})).content["spec"]["steps"][0]
 
 
 def test_what_stays_in_the_objects_is_not_lost() -> None:

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -160,14 +160,18 @@ class Takeover:
         counts = self.lab.counts()
         assert (counts.failed, counts.of("unknown").answered) == (0, 0), counts
 
-    def run(self) -> str:
-        """The plan, carried out; how it ended."""
+    def run(self, meanwhile: Sequence[str]) -> str:
+        """The plan, carried out; how it ended. Once the run waits for stable's Deployment, ``meanwhile`` is typed."""
         words = ["run", str(self.file), "--kubeconfig", str(self.lab.kubeconfig)]
         words += ["--prometheus", self.lab.prometheus_url, "--state", str(self.folder / "state")]
         with (self.folder / "said").open("w") as said:
             running = subprocess.Popen([sys.executable, "-m", "canaryd", *words], stdout=said, stderr=subprocess.STDOUT)
             try:
-                code: int | str = running.wait(100)
+                wait_for(lambda: "returning at 100 %" in (self.folder / "said").read_text(), "the way back", 80)
+                self.flows()
+                for command in meanwhile:
+                    self.type(command)
+                code: int | str = running.wait(60)
             except subprocess.TimeoutExpired:
                 code = "still running"
             finally:
@@ -260,9 +264,9 @@ def test_flagger_lets_go_and_no_request_is_lost(tmp_path: Path) -> None:
         person.flows()
         assert person.codes() == set()
         assert person.lab.weights() == {"podinfo-primary": 100, "podinfo-canary": 0}
-        ended = person.run()
+        ended = person.run(commands("flagger-returning"))
         assert ended.startswith("0 "), ended
-        assert person.lab.weights() == {"podinfo-primary": 0, "podinfo-canary": 100}
+        assert person.lab.weights() == {"podinfo-primary": 100, "podinfo-canary": 0}
         person.flows()
 
 
@@ -336,6 +340,7 @@ def test_argo_rollouts_lets_go_and_no_request_is_lost(tmp_path: Path) -> None:
     with takeover(tmp_path, rollout, *made) as person:
         for version in ("v1", "v2"):
             new = deployment(f"reviews-{version}", "shop", {"app": "reviews", "version": version}, 2)
+            new["spec"]["template"]["spec"]["containers"][0]["image"] = f"reviews:{version[1:]}"
             (tmp_path / f"reviews-{version}.yaml").write_text(yaml.safe_dump(new), encoding="utf-8")
         person.apply(definition("argoproj.io", "Rollout", "rollouts"))
         person.apply(rollout)
@@ -366,7 +371,9 @@ def test_argo_rollouts_lets_go_and_no_request_is_lost(tmp_path: Path) -> None:
             person.type(command)
         person.flows()
         assert person.codes() == set()
-        assert sorted(person.lab.weights().values()) == [0, 100]
-        ended = person.run()
+        rest = person.lab.weights()
+        assert sorted(rest.values()) == [0, 100]
+        ended = person.run(commands("argo-returning"))
         assert ended.startswith("0 "), ended
+        assert person.lab.weights() == rest
         person.flows()
