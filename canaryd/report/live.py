@@ -243,8 +243,8 @@ def _of_this_split(run: Run, evidence: Evidence) -> bool:
 def _share(run: Run) -> Text:
     """The share of traffic that the canary had, beside the one that it should have had."""
     cells = [cell for cell in measured(run) if run.segments and cell.segment == run.segment.index][-RECENT:]
-    canary = sum(cell.canary.requests for cell in cells)
-    both = canary + sum(cell.stable.requests for cell in cells)
+    canary = sum(cell.all_canary for cell in cells)
+    both = canary + sum(cell.all_stable for cell in cells)
     if not both:
         return Text("nothing observed yet at this weight")
     cells_words = "cell" if len(cells) == 1 else f"{len(cells)} cells"

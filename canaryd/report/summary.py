@@ -120,7 +120,7 @@ def _served(counts: Iterable[Counts]) -> Served:
 
 def _detection(run: Run) -> Detection | None:
     """When harm was seen and answered; None for a run that nothing was found against, or whose canary met nobody."""
-    exposed = next((cell.start for cell in measured(run) if cell.canary.requests > 0), None)
+    exposed = next((cell.start for cell in measured(run) if cell.all_canary > 0), None)
     if run.latch is None or exposed is None:
         return None
     hold = bounds_of(run).hold_bound

@@ -579,6 +579,11 @@ class Script:
         target = self.plan.spec.target
         return _called(target.version(target.stable)) if target.stable else bookinfo.VERSIONS[0]
 
+    @property
+    def books(self) -> tuple[str, str]:
+        """Stable and canary as their pods name themselves to clients: a Service of one version is named for it."""
+        return self.stable.removeprefix(f"{bookinfo.SERVICE}-"), self.canary.removeprefix(f"{bookinfo.SERVICE}-")
+
 
 def _called(version: Version) -> str:
     return name_of({"host": version.host, "subset": version.subset})

@@ -415,7 +415,7 @@ def _weights_seen(lab: Lab, canary: str) -> Iterator[list[Weighed]]:
 
 def _harm(script: Script, before: Counts, after: Counts) -> dict[str, int]:
     """What the clients met at the canary."""
-    stable, canary = (_since(before.of(version), after.of(version)) for version in (script.stable, script.canary))
+    stable, canary = (_since(before.of(version), after.of(version)) for version in script.books)
     slow = _slow(canary, 2 * stable.quantile(0.999))
     return {"canary": canary.answered, "canary_failed": canary.failed, "harmed": canary.failed + slow}
 
