@@ -268,7 +268,7 @@ def test_the_one_that_measures_the_plan_is_asked(url: str) -> None:
     heard = Hearing(Sources(Settings(prometheus=Source(url=closed_url()), prometheuses=named))).hear(
         plan(), route("reviews")
     )
-    assert heard.of().rate == pytest.approx(100, rel=0.01)
+    assert heard.of().rate == pytest.approx(100, rel=0.2)  # what was remembered grows old
 
 
 class Partly:
@@ -298,7 +298,7 @@ def test_a_query_without_a_whole_answer_costs_only_what_it_would_have_told(url: 
         AT_THE_PODS: "too slow",
     }
     assert (heard.histograms, heard.pods) == ((), None)
-    assert heard.of().rate == pytest.approx(100, rel=0.01)
+    assert heard.of().rate == pytest.approx(100, rel=0.2)  # what was remembered grows old
     assert partly.asked <= 9
 
 
