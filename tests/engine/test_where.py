@@ -28,7 +28,9 @@ def _quiet() -> Iterator[None]:
 
 def paying(*, failing: float, **analysis: Any) -> World:
     """A world in which four payments a second are among thousands of requests; the canary fails so much of them."""
-    world = World(plan=small_plan(analysis=analysis, steps=[{"weight": 10, "bake": "40s"}, {"weight": 50, "bake": "6s"}]))
+    world = World(
+        plan=small_plan(analysis=analysis, steps=[{"weight": 10, "bake": "40s"}, {"weight": 50, "bake": "6s"}])
+    )
     counters = world.metrics._book
 
     def book(sought: Sought, window: Window) -> Book:
