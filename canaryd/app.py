@@ -19,7 +19,7 @@ from uuid import uuid4
 import structlog
 
 from canaryd.cluster.shelf import Shelf
-from canaryd.engine import admission
+from canaryd.engine import admission, undoing
 from canaryd.engine.admission import Begun
 from canaryd.engine.collector import Collector
 from canaryd.engine.ports import Clock, Journal, Mesh, Metrics, Preflight, Store
@@ -32,6 +32,7 @@ from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.sources import Sources
 from canaryd.model.finding import Finding
 from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Command, Run
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
@@ -177,6 +178,28 @@ class Canaryd:
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)
         return begun
+
+    def undo(self, uid: str, command: Command, *, name: str = "") -> Run:
+        """
+        Begin the run that takes back what run ``uid`` has promoted, named ``name``, or by chance.
+
+        Raises Refused, and Rejected when another process carries it out.
+        """
+        world = self._world
+        if self._mode == "observe":
+            raise Refused([Problem("mode", "observe", "a canaryd that may write: it only observes")])
+        with world.store.beginning() if isinstance(world.store, FolderStore) else self._beginning:
+            record = undoing.undo(uid, command, mesh=world.mesh, store=world.store, clock=world.clock, name=name)
+            self.carry_out(record.run)
+        return record.run
+
+    def asked(self, run: Run) -> tuple[Command, ...]:
+        """What people have asked of the run that it has not answered yet. Raises what the store raises."""
+        return tuple(one for one in self._world.store.commands(run.uid) if one.id not in run.obeyed)
+
+    def answered(self, uid: str, command: Command) -> Run:
+        """Note in a run that has ended that ``command`` was answered; the run then."""
+        return undoing.obeyed(uid, command, self._world.store)
 
     def abort_if_reverted(self, plan: Plan, run: Run) -> str:
         """Abort ``run`` where ``plan`` by now asks for the release that was settled before it; the reason, or none."""

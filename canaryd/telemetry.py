@@ -484,7 +484,7 @@ def _reason(run: Run) -> str:
     """What kind of thing latched ``run``, out of a bounded set: never the reason's text."""
     latch, evidence = run.latch, run.evidence
     if latch is None or latch.kind != "fail":
-        return "person" if latch and latch.kind == "abort" else "limit-of-hold"
+        return "person" if latch and latch.kind in ("abort", "undo") else "limit-of-hold"
     if evidence is None or not evidence.failure:
         return "canary-not-ready"
     if evidence.harm < evidence.harm_bound:

@@ -30,6 +30,7 @@ DEADLINE = 300.0
 
 MACHINE = "tests/test_machine.py"
 RETURNING = "tests/test_machine_returning.py"
+UNDOING = "tests/engine/test_undoing.py"
 ENGINE = "tests/engine/test_reconciler.py"
 DEATHS = "tests/engine/test_deaths.py"
 STORE = "tests/contracts/test_store.py"
@@ -115,6 +116,10 @@ def following(name: str, old: str, new: str) -> Plant:
 
 def plans(name: str, old: str, new: str) -> Plant:
     return Plant(name, "canaryd/controller/plans.py", old, new, (PLANS,))
+
+
+def undoing(name: str, old: str, new: str) -> Plant:
+    return Plant(name, "canaryd/engine/undoing.py", old, new, (UNDOING,))
 
 
 def orphans(name: str, old: str, new: str) -> Plant:
@@ -476,6 +481,15 @@ PLANTS = (
     machine("the new stable holds who waits for it", "    if run.phase is Phase.RETURNING:\n        return None\n    if run.stable_pin", "    if run.stable_pin", RETURNING),
     machine("the canary's next image takes all traffic", "    if run.returned:\n        return None  # it has", "    if run.phase is Phase.RETURNING:\n        return None  # it has", RETURNING),
     machine("it fails when stable does not come", "            return Decision(held_for(run, seen, \"not-returned\", late))\n", "            return Decision(held_for(run, seen, \"not-returned\", late, limit, \"rollback\"))\n", RETURNING),
+    # undo
+    Plant("an undone release is begun again", "canaryd/engine/admission.py", " and run.uid not in undone:", ":", (UNDOING,)),
+    undoing("undone though the former version is another", "    if pin is None or pin.differs_from(stable):\n", "    if False:\n"),
+    undoing("undone beyond its window", "    if since > within.total_seconds():\n", "    if False:\n"),
+    undoing("undone over what others did since", "    if mesh.split != run.split:\n", "    if False:\n"),
+    undoing("undone to a stable with too few pods", "    if stable.ready < sides.canary.desired:\n", "    if False:\n"),
+    undoing("force lets the impossible pass", "if one.grave or not command.force", "if not command.force"),
+    undoing("a return is undone", "    elif run.returned:\n", "    elif False:\n"),
+    machine("an undo whose save was lost is not adopted", ", \"undo\": \"undo\"}", "}", UNDOING),
     Plant("values of env are told", "canaryd/mesh/templates.py", "hashlib.sha256(repr(value).encode()).hexdigest()[:SHORT]", "repr(value)", ("tests/mesh/test_templates.py",)),
     Plant("two digests are one image", "canaryd/mesh/templates.py", "_digest(have) != _digest(want) or not", "not", ("tests/mesh/test_templates.py",)),
     machine("promoted though callers do not meet it", "    if run.present and run.present.astray:\n", "    if False:\n"),

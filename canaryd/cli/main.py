@@ -387,6 +387,40 @@ def abort(
 
 
 @app.command()
+def undo(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan's name, or the name of its last run.")],
+    reason: Reason = "",
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Go back even though it was promoted long ago, others moved the weights, or the former version is not "
+            "what it was.",
+        ),
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """
+    Take back the release promoted last: all traffic to the former version, at once.
+
+    Nothing is judged. Within undoWithin of the plan, while the former version is still there as it was. Of a run that
+    has not ended: canaryd abort. In a cluster it is asked of the CanaryRun (docs/return.md). Exit codes: 0 undone,
+    13 refused, 1 internal error.
+    """
+    from canaryd.cli.output import explained
+    from canaryd.cli.undo import undo as carry_out
+    from canaryd.settings import read_settings
+
+    with explained():
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
+    with explained(f"undo {plan}"):
+        raise typer.Exit(carry_out(plan, reason, settings, force=force))
+
+
+@app.command()
 def approve(run: Which, reason: Reason = "", state: State = None, config: Config = None) -> None:
     """Open the gate that a run waits at."""
     _ask("approve", run, reason, state, config)

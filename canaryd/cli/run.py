@@ -42,6 +42,7 @@ EXITS = {
     Outcome.FAILED: Exit.ROLLED_BACK,
     Outcome.ABORTED: Exit.ABORTED,
     Outcome.INCONCLUSIVE: Exit.INCONCLUSIVE,
+    Outcome.UNDONE: Exit.ABORTED,
 }
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK = 0.25

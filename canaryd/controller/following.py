@@ -65,7 +65,7 @@ def follow(
         return _in_flight(plan, current, runs, turned_down)
     release = plan.spec.release
     if former := settled_by(plan, runs):
-        return Following(Course.REST, former, f"release {release!r} was settled by run {former.uid}")
+        return Following(Course.REST, former, _settled(former))
     if release == settled:
         return Following(Course.REST, last, f"release {release!r} was settled before; its run is not kept any more")
     if release == turned_down:
@@ -73,6 +73,17 @@ def follow(
             Course.TURN_DOWN, last, f"release {release!r} came while another was in flight, and is not run"
         )
     return Following(Course.BEGIN, last)
+
+
+def _settled(run: Run) -> str:
+    """What is in force after ``run``, which settled the release that is asked for."""
+    release = run.plan.spec.release
+    if not run.undoes:
+        return f"release {release!r} was settled by run {run.uid}"
+    return (
+        f"release {release!r}, promoted by run {run.undoes}, was {run.reason}: {run.route.stable} has the traffic; "
+        "a new spec.release begins the next run"
+    )
 
 
 def deleted(runs: Sequence[Run]) -> Following:

@@ -27,7 +27,7 @@ from canaryd.kube import Missing
 from canaryd.model.plan import Plan
 from canaryd.model.policy import plan_of
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.run import Run
+from canaryd.model.run import Command, Run
 
 Object = dict[str, Any]
 Policies = Callable[[], Mapping[str, Mapping[str, Any]]]
@@ -90,7 +90,8 @@ class Plans:
 
     ``show`` is given where each plan stands after a look. ``settle`` notes in a plan (namespace, name) the release that
     was run to its end, or whose run was deleted. ``tidy`` deletes a run that has ended and is older than the
-    ``history`` that is kept. ``forget`` is told the key of a plan that is gone with its last run. ``mode`` is the
+    ``history`` that is kept. ``forget`` is told the key of a plan that is gone with its last run.
+    ``not_undone`` is told which run's promotion is not undone though a person asked for it, and why. ``mode`` is the
     process's. ``unreadable`` gives runs whose record cannot be read (the key of the plan, the run's name, why): while
     a plan has one, nothing of it begins.
     """
@@ -106,6 +107,7 @@ class Plans:
         settle: Callable[[str, str, str], None] = lambda *_: None,
         tidy: Callable[[Run], None] = lambda _: None,
         forget: Callable[[str], None] = lambda _: None,
+        not_undone: Callable[[Run, str], None] = lambda *_: None,
         mode: Literal["active", "observe"] = "active",
         history: int = HISTORY,
         first_wait: float = FIRST_WAIT,
@@ -119,6 +121,7 @@ class Plans:
         self._settle = settle
         self._tidy = tidy
         self._forget = forget
+        self._not_undone = not_undone
         self._mode: Literal["active", "observe"] = mode
         self._history = history
         self._first_wait = first_wait
@@ -201,6 +204,10 @@ class Plans:
             desk.strangers.add(uid)
             self._scheduler.add(f"{namespace}/{plan}", RESYNC)
 
+    def asked(self, namespace: str, plan: str) -> None:
+        """Somebody has asked something of one of the plan's runs: where it has ended, that is for the plan to hear."""
+        self._scheduler.wake(f"{namespace}/{plan}")
+
     def drain(self, why: str) -> None:
         """Begin nothing any more, and roll back what runs; an empty ``why`` ends that."""
         if why == self._draining:
@@ -239,6 +246,8 @@ class Plans:
                     self._desks.pop(key, None)
                 self._forget(key)
             return
+        self._undo(key, desk, runs)
+        runs = self._kept(desk)
         try:
             plan = plan_of(_content(found), f"CanaryPlan {key}", self._policies()).in_mode(self._mode)
         except Refused as refused:
@@ -252,6 +261,36 @@ class Plans:
         settled = "" if plan.observes else self._settled(found, desk, runs)
         following = follow(plan, runs, turned_down=desk.turned_down, settled=settled, draining=self._draining)
         self._show(self._done(key, desk, Standing(found, plan, following)))
+
+    def _undo(self, key: str, desk: _Desk, runs: list[Run]) -> None:
+        """
+        Take back what the last run has promoted, where a person asks for that; asked in vain it is answered as well.
+
+        A later run that undoes is itself the answer, so that a death between the two writes does nothing twice.
+        """
+        last = runs[-1] if runs else None
+        if last is None or not is_over(last) or self._draining:
+            return
+        try:
+            for command in (one for one in self._canaryd.asked(last) if one.verb == "undo"):
+                self._answer(desk, last, command)
+        except CanarydError as error:
+            log.warning("undo.not_carried_out", run=last.uid, error=str(error))
+            self._scheduler.wake(key, FIRST_WAIT)
+
+    def _answer(self, desk: _Desk, last: Run, command: Command) -> None:
+        try:
+            run = self._canaryd.undo(last.uid, command, name=undo_name(last, command))
+        except Refused as refused:
+            if refused.transient:
+                raise
+            why = "; ".join(str(refused).splitlines())
+            log.warning("undo.refused", run=last.uid, by=command.by, why=why)
+            self._not_undone(last, why)
+        else:
+            log.warning("undo.begun", run=run.uid, undoes=last.uid, by=command.by)
+            desk.runs.setdefault(run.uid, run)
+        desk.runs[last.uid] = self._canaryd.answered(last.uid, command)
 
     @staticmethod
     def _meet(desk: _Desk, found: Object) -> None:
@@ -404,6 +443,12 @@ def run_name(found: Object, plan: Plan, runs: Iterable[Run]) -> str:
     last = max(runs, key=lambda run: run.created, default=None)
     seed = [found["metadata"].get("uid"), plan.spec.release, last.uid if last else ""]
     return f"{plan.name}-{hashlib.sha256(json.dumps(seed).encode()).hexdigest()[:8]}"
+
+
+def undo_name(run: Run, command: Command) -> str:
+    """What the run is called that carries out an undo: the same for everybody who would begin it."""
+    seed = [run.uid, command.id]
+    return f"{run.plan.name}-undo-{hashlib.sha256(json.dumps(seed).encode()).hexdigest()[:8]}"
 
 
 def key_of(plan: Plan) -> str:

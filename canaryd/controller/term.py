@@ -101,6 +101,7 @@ class Term:
             settle=self._settle,
             tidy=self._tidy,
             forget=self._forget,
+            not_undone=self._not_undone,
             mode=settings.mode,
             history=settings.run_history,
         )
@@ -180,6 +181,7 @@ class Term:
             self.plans.appeared(namespace, _plan_of(change.object), name)
         elif not _status_only(change):
             self.canaryd.wake(name)
+            self.plans.asked(namespace, _plan_of(change.object))
 
     def _nearby(self, kind: Kind, change: Change) -> None:
         """Something around the routes of runs has changed: who would see it looks now, and not when it is due."""
@@ -215,6 +217,14 @@ class Term:
         self.plans.changed(run.plan.namespace, run.plan.name)
         if why and (found := self._caches.runs.get(run.plan.namespace, run.uid)):
             self._events.tell(reference(found), "TrafficNotAsDecided", why, warning=True)
+
+    def _not_undone(self, run: Run, why: str) -> None:
+        about = (
+            self._caches.runs.get(run.plan.namespace, run.uid),
+            self._caches.plans.get(run.plan.namespace, run.plan.name),
+        )
+        for found in filter(None, about):
+            self._events.tell(reference(found), "UndoRefused", why, warning=True)
 
     def _break_glass(self, run: Run) -> str:
         found = self._caches.routes.get(run.route.namespace, run.route.virtual_service)

@@ -217,15 +217,16 @@ def settled_by(plan: Plan, runs: Sequence[Run]) -> Run | None:
     The run among the ended ``runs`` (of one plan, the oldest first) that settled the release of ``plan``, if one did.
 
     A release that was tried since and taken back changes nothing about it, so that a ``git revert`` starts nothing;
-    one that was promoted since does: to go back to what was there before is a release.
+    one that was promoted since does: to go back to what was there before is a release. A promotion that was undone
+    was none.
     """
-    release = plan.spec.release
+    release, undone = plan.spec.release, {run.undoes for run in runs if run.outcome is Outcome.UNDONE}
     for run in reversed(runs):
         if not _over(run) or not _settles(run, plan):
             continue
         if run.plan.spec.release == release:
             return run
-        if run.outcome is Outcome.PROMOTED:
+        if run.outcome is Outcome.PROMOTED and run.uid not in undone:
             return None
     return None
 

@@ -33,7 +33,7 @@ __all__ = ["Standing", "decide", "standing"]
 UNREADY_FOR = 1.0
 """Seconds between two observations without a ready canary endpoint that amount to a dead canary."""
 
-LATCHES: dict[str, LatchKind] = {"fail": "fail", "abort": "abort", "inconclusive": "inconclusive"}
+LATCHES: dict[str, LatchKind] = {"fail": "fail", "abort": "abort", "inconclusive": "inconclusive", "undo": "undo"}
 
 
 def decide(run: Run, seen: Observation) -> Decision:
@@ -129,6 +129,8 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
             told.append(
                 Event(Told.COMMAND_VOID, f"{command.verb} was meant for step {command.step + 1}; it has passed")
             )
+        elif command.verb == "undo":
+            told.append(Event(Told.COMMAND_VOID, "undo is for a promotion that has ended; this run can be aborted"))
         elif command.verb == "approve" and run.phase is Phase.RETURNING:
             run = replace(run, returned_by=": ".join(filter(None, (_by(command), command.reason))))
         elif command.verb == "approve":

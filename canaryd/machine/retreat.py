@@ -11,7 +11,12 @@ from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.run import Outcome, Phase, Run
 from canaryd.model.traffic import NOTHING, Sides, Sighting
 
-OUTCOMES = {"fail": Outcome.FAILED, "abort": Outcome.ABORTED, "inconclusive": Outcome.INCONCLUSIVE}
+OUTCOMES = {
+    "fail": Outcome.FAILED,
+    "abort": Outcome.ABORTED,
+    "inconclusive": Outcome.INCONCLUSIVE,
+    "undo": Outcome.UNDONE,
+}
 
 
 def roll_back(run: Run, seen: Observation) -> Decision:

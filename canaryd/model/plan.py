@@ -426,6 +426,8 @@ class Spec(Part):
     after_promotion: Literal["keep", "return"] = "keep"
     """``keep``: the canary has all the traffic at the end. ``return``: the run waits until stable's Deployment runs
     what the canary runs, and gives stable all the traffic back; for versions that are fixed roles in Git."""
+    undo_within: PositiveDuration = timedelta(hours=24)
+    """How long after a promotion it can be undone by one command, without judging anything again."""
     returning: Returning = Returning()
     """With ``afterPromotion: return``: how long it waits, and what may differ."""
     accept_unproven: str = ""

@@ -50,9 +50,10 @@ class Outcome(StrEnum):
     FAILED = "failed"
     ABORTED = "aborted"
     INCONCLUSIVE = "inconclusive"
+    UNDONE = "undone"
 
 
-LatchKind = Literal["fail", "abort", "inconclusive"]
+LatchKind = Literal["fail", "abort", "inconclusive", "undo"]
 HoldKind = Literal["no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back", "not-returned"]
 Then = Literal["rollback", "hold"]
 
@@ -90,11 +91,12 @@ class Command:
     What a person asks of a run; obeyed once.
 
     ``step`` is the step it was meant for, None for any; a command for another step than the current one is void.
-    ``force`` lets an abort go through though stable has no ready endpoint.
+    ``force`` lets an abort, or an undo, go through though stable has no ready endpoint. ``undo`` is asked of a run that
+    has promoted and ended, and is obeyed by another run.
     """
 
     id: str
-    verb: Literal["abort", "approve", "resume", "promote"]
+    verb: Literal["abort", "approve", "resume", "promote", "undo"]
     reason: str = ""
     by: str = ""
     step: int | None = None
@@ -141,6 +143,7 @@ class Run:
     ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
     ``returning_since`` is when the run began to wait for stable to run what the canary runs; ``returned_by`` is whose
     word sends the traffic back although the two differ, and why.
+    ``undoes`` is the run whose promotion this one takes back; empty for every other.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -183,6 +186,7 @@ class Run:
     harmed: Harmed = NOBODY
     returning_since: float | None = None
     returned_by: str = ""
+    undoes: str = ""
 
     @property
     def final(self) -> bool:
@@ -305,7 +309,7 @@ class Record:
     version: int = 0
 
 
-def command_line(run: Run, verb: Literal["approve", "resume", "abort"]) -> str:
+def command_line(run: Run, verb: Literal["approve", "resume", "abort", "undo"]) -> str:
     """
     What a person types to give ``run`` the command ``verb``; their name goes in the place of NAME.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from canaryd.model.run import Hold, Outcome, Phase, Run
+from canaryd.model.run import Hold, Outcome, Phase, Run, command_line
 from canaryd.report.outlook import elapsed, follows, moment, standing
 
 
@@ -96,6 +96,9 @@ def _options(run: Run) -> Iterator[str]:
     name = run.plan.name
     if run.final:
         yield _after_the_end(run)
+        if run.outcome is Outcome.PROMOTED and run.ended is not None and not (run.returned or run.plan.observes):
+            until = moment(run.ended + run.plan.spec.undo_within.total_seconds())
+            yield f"Take it back, until {until}, while {run.route.stable} is as it was: {command_line(run, 'undo')}"
         return
     if run.hold:
         yield from _about(run, run.hold)
@@ -148,6 +151,10 @@ def _after_the_end(run: Run) -> str:
         return "Let canaryd move the weights itself: take `mode: observe` out of the plan, or out of the settings."
     if run.returned:
         return f"Nothing: the next release begins from here, once {run.route.canary} runs it and the plan names it."
+    if run.outcome is Outcome.UNDONE:
+        return (
+            f"Find out what is wrong with {run.route.canary}, then give the plan a new release: that starts a new run."
+        )
     if run.outcome is Outcome.PROMOTED:
         return "Make the weights permanent in Git, if the VirtualService comes from there."
     return f"Repair {run.route.canary}, then give the plan a new release: that starts a new run."

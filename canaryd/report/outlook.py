@@ -21,6 +21,7 @@ ENDINGS = {
     Outcome.FAILED: "rolled back",
     Outcome.ABORTED: "aborted and rolled back",
     Outcome.INCONCLUSIVE: "rolled back as inconclusive",
+    Outcome.UNDONE: "undone",
 }
 
 

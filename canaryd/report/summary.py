@@ -161,6 +161,7 @@ _STYLES = {
     Outcome.FAILED: "red",
     Outcome.ABORTED: "red",
     Outcome.INCONCLUSIVE: "yellow",
+    Outcome.UNDONE: "yellow",
 }
 
 

@@ -267,8 +267,9 @@ def _run_spec() -> Object:
             required=("verb",),
             verb={
                 "type": "string",
-                "enum": ["approve", "resume", "promote", "abort"],
-                "description": "What to do: open the gate, go on after a hold, promote without proof, or roll back.",
+                "enum": ["approve", "resume", "promote", "abort", "undo"],
+                "description": "What to do: open the gate, go on after a hold, promote without proof, "
+                "roll back; or, of a run that has promoted and ended, take that back.",
             },
             step={
                 "type": "integer",
@@ -290,13 +291,21 @@ def _run_spec() -> Object:
         route=route,
         created=_time("When the run began."),
         split={"type": "number", "minimum": 0, "maximum": 100, "description": "The canary's share then, in percent."},
+        undoes=_struct(
+            "Where this run takes back what another has promoted: which, and who asked for it.",
+            required=("run", "why"),
+            run=_text("The other run."),
+            why=_text("Who asked for it, and why."),
+            force=command["force"],
+        ),
         abort=abort,
         commands=commands,
     )
     former = "oldSelf.commands"
     spec["x-kubernetes-validations"] = [
         _rule(
-            " && ".join(f"self.{key} == oldSelf.{key}" for key in ("plan", "route", "created", "split")),
+            " && ".join(f"self.{key} == oldSelf.{key}" for key in ("plan", "route", "created", "split"))
+            + " && has(self.undoes) == has(oldSelf.undoes) && (!has(self.undoes) || self.undoes == oldSelf.undoes)",
             "a run's plan is fixed when it begins: change the CanaryPlan, or abort this run with spec.abort",
         ),
         _rule(

@@ -78,6 +78,7 @@ def run_object(run: Run) -> Object:
             },
             "created": time_text(run.created),
             "split": _percent(run.started_from),
+            **_undoes(run),
             "commands": [],  # so that one patch, add to /spec/commands/-, is right for the first command and all later
         },
     }
@@ -114,6 +115,9 @@ def begun(found: Mapping[str, Any]) -> Run:
             segments=(Segment(0, 0, split, created),),
             waiting="about to start",
         )
+        if undoes := spec.get("undoes"):
+            latch = Latch("undo", undoes["why"], created, bool(undoes.get("force")))
+            run = replace(run, undoes=undoes["run"], latch=latch)
         made = seconds_of(meta["creationTimestamp"]) if meta.get("creationTimestamp") else created
         if status.get("outcome") and status.get("ended"):
             return _ended(run, Outcome(status["outcome"]), seconds_of(status["ended"]), str(status.get("why", "")))
@@ -125,6 +129,13 @@ def begun(found: Mapping[str, Any]) -> Run:
         return run
     why = "restored from a backup without its record: what became of the run since is not known"
     return replace(run, latch=Latch("abort", why, made), waiting=why)
+
+
+def _undoes(run: Run) -> Object:
+    """What a run that undoes is to know of it before it has a record; nothing for every other."""
+    if not run.undoes or run.latch is None:
+        return {}
+    return {"undoes": {"run": run.undoes, "why": run.latch.reason, "force": run.latch.forced}}
 
 
 def _ended(run: Run, outcome: Outcome, ended: float, why: str) -> Run:

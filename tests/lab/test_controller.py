@@ -276,6 +276,38 @@ def test_the_seeds_reviews_at_half_and_half_under_strict_mutual_tls_are_promoted
         lab.cluster.remove("PeerAuthentication", "istio-system", "default")
 
 
+def test_a_promotion_is_undone_by_one_patch_and_the_clients_are_back_at_once(cluster: Cluster) -> None:
+    """The controller is killed as it is asked; Prometheus hangs, for nothing is measured. One write, one answer."""
+    lab = cluster.lab
+    cluster.apply(plan())
+    assert cluster.ends()["phase"] == "promoted"
+    name, before = cluster.runs()[0]["metadata"]["name"], lab.virtual_service()
+    os.kill(lab.prometheus.pid, signal.SIGSTOP)
+    value = {"verb": "undo", "by": "anna", "reason": "the basket is empty"}
+    with weights_seen(lab) as weights:
+        patch = json.dumps([{"op": "add", "path": "/spec/commands/-", "value": value}])
+        cluster.kubectl("patch", "canaryrun", name, "--type=json", "-p", patch)
+        cluster.controller.kill()
+        cluster.until(lambda: lab.weights().get("v1") == 100, "the former version", 40)
+        assert silent(lab, "v3", time.time(), 2.0) < 1.0
+        cluster.until(lambda: len(cluster.runs()) == 2, "the run that undoes")
+        status = cluster.ends()
+    assert (status["outcome"], status["why"]) == ("undone", "undone by anna: the basket is empty")
+    assert [weight for _, weight in weights] == [0]
+    until = time.time()
+    time.sleep(2.5)
+    assert share(lab.load, "v1", until, time.time()) == 1.0
+    now = lab.virtual_service()
+    assert now is not None
+    assert before is not None
+    assert {key: now["spec"][key] for key in now["spec"] if key != "http"} == {
+        key: before["spec"][key] for key in before["spec"] if key != "http"
+    }
+    cluster.apply(plan(watch="3s"))
+    time.sleep(3.0)
+    assert len(cluster.runs()) == 2, "the plan still asks for what was undone"
+
+
 def test_an_abort_needs_no_prometheus(cluster: Cluster) -> None:
     """It hangs, so that every query waits; within two seconds nobody meets the canary any more."""
     lab = cluster.lab
