@@ -28,6 +28,7 @@ from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
 from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
+from canaryd.mesh.several import Several
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.sources import Sources
 from canaryd.model.finding import Finding
@@ -65,7 +66,9 @@ class World:
 def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal, shelf: Shelf | None = None) -> World:
     """The adapters of a controller, whose runs live in the cluster itself; ``shelf`` is what its runs look at."""
     clock, sources = SystemClock(), Sources(settings)
-    return World(IstioMesh(kube, shelf), sources, store, journal, clock, _examiner(kube, sources, settings, clock))
+    return World(
+        Several(IstioMesh(kube, shelf)), sources, store, journal, clock, _examiner(kube, sources, settings, clock)
+    )
 
 
 def world(settings: Settings) -> World:
@@ -73,7 +76,7 @@ def world(settings: Settings) -> World:
     kube, clock = connect(settings.kubeconfig, settings.context, timeout=settings.timeout), SystemClock()
     sources = Sources(settings)
     return World(
-        mesh=IstioMesh(kube),
+        mesh=Several(IstioMesh(kube)),
         metrics=sources,
         store=FolderStore(settings.state),
         journal=FolderJournal(settings.state),

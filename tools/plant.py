@@ -28,7 +28,7 @@ COPIED = ("canaryd", "tests", "tools", "docs", "pyproject.toml", "README.md")
 AT_ONCE = 2
 DEADLINE = 300.0
 
-MACHINE = "tests/test_machine.py"
+MACHINE, SEVERAL = "tests/test_machine.py", "tests/test_machine_several.py"
 RETURNING = "tests/test_machine_returning.py"
 UNDOING = "tests/engine/test_undoing.py"
 ENGINE = "tests/engine/test_reconciler.py"
@@ -180,7 +180,7 @@ PLANTS = (
     reconciler("what would be written was written", "\"wrote\": \"\" if run.plan.observes else marker,", "\"wrote\": marker,", OBSERVING),
     reconciler("cells are expected at the wanted split", "            cells = as_measured(cells, mesh)\n", "            pass\n", OBSERVING),
     observing("an entry that is gone is made up", "split = None if mesh.split is None and run.exposed else run.split", "split = run.split"),
-    observing("others' weights are drift", "return replace(mesh, split=split, highest=split, marker=_marker(run), match=run.match)", "return replace(mesh, marker=_marker(run))"),
+    observing("others' weights are drift", "return replace(mesh, split=split, highest=split, marker=_marker(run), match=run.match, parts=())", "return replace(mesh, marker=_marker(run))"),
     observing("a rollback waits for a mesh that cannot be read", " if run.seq > 0 and not run.exposed else mesh", " if False else mesh"),
     observing("a sentence grows at each tick", "    said = _SAID.sub(\"\", run.waiting)\n", "    said = run.waiting\n"),
     Plant("the process's mode is ignored", "canaryd/engine/admission.py", "    plan = plan.in_mode(mode)\n    records", "    records", (OBSERVING,)),
@@ -286,7 +286,7 @@ PLANTS = (
     # rule 7: nothing blocks a rollback
     machine("no way back ignored", "    if why := no_way_back(run, seen):\n", "    if False and (why := \"\"):\n"),
     machine("retreat in flight taken for granted", "    return not run.exposed and run.arrived_at is not None\n", "    return True\n"),
-    machine("final without settle", ">= run.settle:\n", ">= 0:\n"),
+    machine("final without settle", "(run.arrived_at or seen.now) >= run.settle:\n", "(run.arrived_at or seen.now) >= 0:\n"),
     Plant("retreat guarded by resourceVersion", "canaryd/mesh/weights.py", "    if guard is Guard.OBJECT:\n        return guarded", "    if guard:\n        return guarded", (WEIGHTS,)),
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),
@@ -598,6 +598,15 @@ PLANTS = (
     Plant("entries in front are believed by their names", "canaryd/mesh/matching.py", "if not (same and ours and found.index < behind.index):", "if False:", (MATCHING,)),
     judge("other people are compared", "verdict", "if check.compare and cell.matched:", "if False:", "tests/judge/test_matched.py"),
     judge("a match that nobody fits counts", "verdict", "if since is None and cell.settled and cell.all_canary > 0:", "if since is None and cell.settled:", "tests/judge/test_matched.py"),
+    # several objects
+    machine("arrived when one object has it", "return found.pop() if len(found) == 1 else Standing.PARTLY", "return Standing.ARRIVED if Standing.ARRIVED in found else found.pop()", SEVERAL),
+    machine("an advance that reached some is undone", "return Decision(waits, Write(\"canary\", _marker(run, mesh, run.seq, run.at)))", "return written(waits, seen, NOTHING)", SEVERAL),
+    machine("what some objects have is a bake", "replace(run.segment, ours=False, matched=True)", "run.segment", SEVERAL),
+    machine("objects that differ are compared", "arrived=True, alike=mesh.split is not None)", "arrived=True)", SEVERAL),
+    machine("nothing is measured while some objects have it", "if where is Standing.PARTLY and not run.partly:", "if False:", SEVERAL),
+    Plant("one object's failure keeps the others", "canaryd/mesh/several.py", "            except CanarydError as error:\n                return error\n", "            except ValueError:\n                return None\n", ("tests/mesh/test_several.py",)),
+    Plant("an advance is written again to those that have it", "canaryd/mesh/several.py", "if found.marker is None or (found.marker.run, found.marker.seq) != (marker.run, marker.seq):", "if True:", ("tests/mesh/test_several.py",)),
+    Plant("what moves along is another way", "canaryd/mesh/admission.py", "whole = replace(route, also=tuple(_beside(plan, route, around)))", "whole = route", ("tests/mesh/test_several.py",)),
 )  # fmt: skip
 
 

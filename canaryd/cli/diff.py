@@ -13,6 +13,7 @@ import yaml
 
 from canaryd.cli.exits import Exit
 from canaryd.kube import connect
+from canaryd.mesh.several import Several
 from canaryd.mesh.virtualservice import IstioMesh, Rehearsal
 from canaryd.model.plan import Plan
 from canaryd.settings import Settings
@@ -24,7 +25,7 @@ COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 def show_diff(plan: Plan, settings: Settings, *, output: Literal["diff", "yaml", "json"]) -> Exit:
     """Print every write of ``plan``; what the process ends with."""
-    mesh = IstioMesh(connect(settings.kubeconfig, settings.context, timeout=settings.timeout))
+    mesh = Several(IstioMesh(connect(settings.kubeconfig, settings.context, timeout=settings.timeout)))
     rehearsals = mesh.rehearse(plan)
     if output == "diff":
         for each in rehearsals:

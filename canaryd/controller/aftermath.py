@@ -14,6 +14,7 @@ import structlog
 
 from canaryd.mesh.orphans import decided
 from canaryd.model.run import Run
+from canaryd.model.traffic import Route
 
 Object = dict[str, Any]
 log = structlog.get_logger()
@@ -30,18 +31,22 @@ class Aftermath:
         self._ended = ended
         self._show = show
         self._known: dict[str, str] = {}
+        self._parts: dict[str, dict[str, str]] = {}
 
     def changed(self, namespace: str, name: str, virtual_service: Object | None) -> None:
         """The VirtualService is now ``virtual_service``, None where it was deleted."""
         for run in self._ended():
-            if (run.route.namespace, run.route.virtual_service) == (namespace, name):
-                self.look(run, virtual_service)
+            for part in run.route.parts:
+                if part.lies_in(namespace, name):
+                    self.look(run, part, virtual_service)
 
-    def look(self, run: Run, virtual_service: Object | None) -> None:
-        """Compare, and show it where it is news."""
+    def look(self, run: Run, part: Route, virtual_service: Object | None) -> None:
+        """Compare the object of one part of the run's route, and show what is known of all where it is news."""
         if run.plan.spec.mode == "observe" or not run.seq:
             return  # nothing was ever decided about this traffic
-        why = decided(virtual_service, run.route, run.split) if virtual_service else f"{run.route} is gone"
+        known = self._parts.setdefault(run.uid, {})
+        known[str(part)] = decided(virtual_service, part, run.split) if virtual_service else f"{part} is gone"
+        why = "; ".join(filter(None, known.values()))
         if self._known.get(run.uid) == why:
             return
         if why or self._known.get(run.uid):

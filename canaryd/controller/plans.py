@@ -162,7 +162,7 @@ class Plans:
         """The VirtualService changed: a run on it looks at once, and a plan that was refused for it tries again."""
         for key, desk in list(self._desks.items()):
             for run in list(desk.runs.values()):
-                if not is_over(run) and (run.route.namespace, run.route.virtual_service) == (namespace, name):
+                if not is_over(run) and run.route.lies_in(namespace, name):
                     self._canaryd.wake(run.uid)
             if desk.refused and key.startswith(f"{namespace}/"):
                 desk.again = 0.0

@@ -141,7 +141,8 @@ class Term:
             open_.callback(self._folder.stop)
         for run in self.plans.last_runs():
             telemetry.observed(run, (), time.time())
-            self._aftermath.look(run, self._caches.routes.get(run.route.namespace, run.route.virtual_service))
+            for route in run.route.parts:
+                self._aftermath.look(run, route, self._caches.routes.get(route.namespace, route.virtual_service))
 
     def drain(self, why: str) -> None:
         """Begin nothing any more, and roll back what runs; an empty ``why`` ends that."""
@@ -227,8 +228,10 @@ class Term:
             self._events.tell(reference(found), "UndoRefused", why, warning=True)
 
     def _break_glass(self, run: Run) -> str:
-        found = self._caches.routes.get(run.route.namespace, run.route.virtual_service)
-        return break_glass(found, run.route) if found and not run.released else ""
+        if run.released:
+            return ""
+        found = [(self._caches.routes.get(part.namespace, part.virtual_service), part) for part in run.route.parts]
+        return " && ".join(filter(None, (break_glass(one, part) for one, part in found if one)))
 
     def _show(self, standing: Standing) -> None:
         meta, run = standing.text["metadata"], standing.following.run

@@ -21,7 +21,7 @@ from canaryd.model.finding import Finding, accepted, as_finding, as_problem, in_
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Outcome, Record, Run, command_line
-from canaryd.model.traffic import NOTHING, Admission, Entry
+from canaryd.model.traffic import NOTHING, Admission, Route
 
 RECENTLY = (300.0, 60.0)
 """Seconds of traffic before the start that say what the plan can prove; the shorter where the longer are not known."""
@@ -291,10 +291,9 @@ def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> It
     """
     route = admission.route
     for run in (record.run for record in records):
-        there = (run.route.namespace, run.route.virtual_service) == (route.namespace, route.virtual_service)
-        if str(run.plan) == str(plan) or not there or run.final or run.arrived_at is not None:
+        if str(run.plan) == str(plan) or run.final or run.arrived_at is not None:
             continue
-        if plan.observes or run.plan.observes or not _share(run.route.entries, route.entries):
+        if plan.observes or run.plan.observes or not _share(run.route, route):
             continue
         yield Problem(
             path=str(route),
@@ -307,9 +306,17 @@ def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> It
         )
 
 
-def _share(some: Iterable[Entry], others: Iterable[Entry]) -> bool:
+def _share(some: Route, other: Route) -> bool:
     """Whether an entry is in both: by its name, or, where it has none, by its place."""
-    return bool({one.name or one.index for one in some} & {one.name or one.index for one in others})
+    places = (
+        {
+            (part.namespace, part.virtual_service, entry.name or entry.index)
+            for part in route.parts
+            for entry in part.entries
+        }
+        for route in (some, other)
+    )
+    return not next(places).isdisjoint(next(places))
 
 
 def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:

@@ -30,9 +30,9 @@ def as_wanted(run: Run, mesh: Sighting | Unseen) -> Sighting | Unseen:
         return Sighting(NOTHING, _marker(run)) if run.seq > 0 and not run.exposed else mesh
     if run.seq == 0:
         split = None if mesh.split is None else run.started_from
-        return replace(mesh, split=split, highest=split, marker=None, match="")
+        return replace(mesh, split=split, highest=split, marker=None, match="", parts=())
     split = None if mesh.split is None and run.exposed else run.split
-    return replace(mesh, split=split, highest=split, marker=_marker(run), match=run.match)
+    return replace(mesh, split=split, highest=split, marker=_marker(run), match=run.match, parts=())
 
 
 def _marker(run: Run) -> Marker | None:

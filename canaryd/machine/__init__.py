@@ -19,9 +19,9 @@ from canaryd.machine.changes import after_drift, canary_changed, drifted, stable
 from canaryd.machine.noticing import noted
 from canaryd.machine.retreat import roll_back
 from canaryd.machine.returning import but_stable_changed, sent_again, sent_back_by_others
-from canaryd.machine.standing import Standing, standing
+from canaryd.machine.standing import Standing, newest, standing
 from canaryd.machine.steps import PROGRESS
-from canaryd.machine.writes import DRIFT, RESTART, RETURN, held_for, with_segment, written_again
+from canaryd.machine.writes import DRIFT, RESTART, RETURN, held_for, sent_to_the_rest, with_segment, written_again
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
 from canaryd.model.run import Command, Latch, LatchKind, Phase, Run
@@ -73,7 +73,7 @@ def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
     """
     if isinstance(seen.mesh, Unseen) or standing(run, seen.mesh) is not Standing.AHEAD:
         return run
-    marker = seen.mesh.marker
+    marker = newest(run, seen.mesh)
     if marker is None or marker.split > run.split or marker.match not in ("", run.match):
         return run
     told.append(Event(Told.ADOPTED, f"the mesh holds our write {marker.seq} ({marker.split}); its save was lost"))
@@ -92,10 +92,22 @@ def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:
 
 
 def _see_arrival(run: Run, seen: Observation) -> Run:
-    """Note when our last write was first seen in the mesh; from then on its segment has traffic."""
+    """
+    Note when our last write was first seen in the mesh; from then on its segment has traffic.
+
+    Where some of several objects have it, the canary has traffic as well, from other people than stable has it from:
+    such a segment is no bake and compares nothing, and another begins when all have it.
+    """
     if run.seq == 0 or run.arrived_at is not None or isinstance(seen.mesh, Unseen):
         return run
-    return replace(run, arrived_at=seen.now) if standing(run, seen.mesh) is Standing.ARRIVED else run
+    where = standing(run, seen.mesh)
+    if where is Standing.PARTLY and not run.partly:
+        return replace(run, partly=True, segments=(*run.segments[:-1], replace(run.segment, ours=False, matched=True)))
+    if where is not Standing.ARRIVED:
+        return run
+    if run.partly:
+        return with_segment(run, run.split, seen.now, seq=run.seq, arrived=True)
+    return replace(run, arrived_at=seen.now)
 
 
 def _take_evidence(run: Run, seen: Observation, told: list[Event], *, anew: bool) -> Run:
@@ -148,7 +160,7 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
 
 def _can_resume(run: Run, seen: Observation) -> bool:
     """A resume that cannot be carried out in this tick is obeyed in a later one."""
-    return isinstance(seen.mesh, Sighting) and standing(run, seen.mesh) is not Standing.LOST
+    return isinstance(seen.mesh, Sighting) and standing(run, seen.mesh) not in (Standing.LOST, Standing.PARTLY)
 
 
 def _by(command: Command) -> str:
@@ -201,7 +213,9 @@ def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
     if isinstance(seen.mesh, Unseen):
         return _unseen(run, seen, seen.mesh)
     where = standing(run, seen.mesh)
-    if where is Standing.LOST:
+    if where is Standing.PARTLY and run.exposed:
+        return sent_to_the_rest(run, seen, seen.mesh)
+    if where in (Standing.LOST, Standing.PARTLY):
         return sent_again(run, seen) if run.returned else written_again(run, seen)
     if where is not Standing.ARRIVED:
         return sent_back_by_others(run, seen, seen.mesh) or drifted(run, seen, seen.mesh, resumed=resumed)

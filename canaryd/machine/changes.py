@@ -7,10 +7,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.machine.retreat import no_way_back, roll_back, stuck
+from canaryd.machine.standing import Standing, standing
 from canaryd.machine.writes import DRIFT, RESTART, held_for, shifted_to, with_segment, written
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.run import Hold, Latch, Phase, Pin, Run, command_line
-from canaryd.model.traffic import NOTHING, Sighting
+from canaryd.model.traffic import NOTHING, Route, Sighting
 
 
 def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> Decision:
@@ -21,7 +22,7 @@ def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> De
     if policy == "abort":
         return roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
     writable = run.seq > 0 and not mesh.stable_missing
-    if mesh.split is not None and writable and (resumed or policy == "reassert"):
+    if mesh.readable and writable and (resumed or policy == "reassert"):
         sent = written(run, seen, run.split, run.match)
         return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
     wider = bool(mesh.match) and mesh.match != run.match
@@ -33,31 +34,45 @@ def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> De
         held = held_for(sent.run, seen, "drift", why, sticky=True)
         return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
     held = held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why)
-    if mesh.split is not None and writable:
+    if mesh.readable and writable:
         held = replace(held, waiting=f"{why}; to set it again: {command_line(run, 'resume')}")
     return Decision(held, events=event)
 
 
 def _drift(run: Run, mesh: Sighting) -> str:
+    told = [
+        _drift_in(run, route, part)
+        for route, part in zip(run.route.parts, mesh.parts or (mesh,), strict=True)
+        if standing(run, part) is Standing.DRIFT
+    ]
+    return "; ".join(told) or _drift_in(run, run.route, mesh)
+
+
+def _drift_in(run: Run, route: Route, mesh: Sighting) -> str:
+    """What is not as the run wrote it, in one object."""
     if mesh.split is None:
-        return f"{run.route} no longer has the entry as the run began it: {mesh.why}"
+        return f"{route} no longer has the entry as the run began it: {mesh.why}"
     if mesh.marker is not None and mesh.marker.run != run.uid:
-        return f"{run.route} carries the marker of another run, {mesh.marker.run}"
+        return f"{route} carries the marker of another run, {mesh.marker.run}"
     if mesh.match != run.match:
         found = (
             "took canaryd's entries for the step's match out of" if not mesh.match else "changed canaryd's entries in"
         )
-        return f"somebody {found} {run.route}"
+        return f"somebody {found} {route}"
     if mesh.split != run.split:
-        return f"somebody set the canary to {mesh.split} in {run.route}; the run wants {run.split}"
-    return f"somebody took canaryd's marker out of {run.route}"
+        return f"somebody set the canary to {mesh.split} in {route}; the run wants {run.split}"
+    return f"somebody took canaryd's marker out of {route}"
 
 
 def _under_foreign_split(run: Run, seen: Observation, mesh: Sighting) -> Run:
     """What is measured under a split that is not ours is evidence of harm, and never a bake."""
-    if mesh.split is None or not run.segments or (run.segment.split == mesh.split and not run.segment.ours):
+    if not mesh.readable or not run.segments:
         return run
-    return with_segment(run, mesh.split, seen.now, seq=run.seq, ours=False, arrived=True)
+    # Where several objects differ, some people meet the canary more than others do: nothing can be compared.
+    split = mesh.most if mesh.split is None else mesh.split
+    if run.segment.split == split and not run.segment.ours:
+        return run
+    return with_segment(run, split, seen.now, seq=run.seq, ours=False, arrived=True, alike=mesh.split is not None)
 
 
 def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> Decision:

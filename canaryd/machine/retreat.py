@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from canaryd.machine.standing import newest
 from canaryd.machine.writes import held_for, written
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.run import Outcome, Phase, Run
@@ -31,7 +32,7 @@ def roll_back(run: Run, seen: Observation) -> Decision:
         if isinstance(seen.mesh, Unseen) and not seen.mesh.gone:
             waiting = f"about to end; it is not known whether the mesh has a marker of this run: {seen.mesh.why}"
             return Decision(replace(run, hold=None, waiting=waiting), events=events)
-        marker = seen.mesh.marker if isinstance(seen.mesh, Sighting) else None
+        marker = newest(run, seen.mesh) if isinstance(seen.mesh, Sighting) else None
         if marker is None or marker.run != run.uid:
             return _rolled_back(run, seen, events)
     elif _at_nothing(run, seen) and seen.now - (run.arrived_at or seen.now) >= run.settle:

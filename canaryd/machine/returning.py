@@ -66,7 +66,7 @@ def sent_again(run: Run, seen: Observation) -> Decision:
 
 def sent_back_by_others(run: Run, seen: Observation, mesh: Sighting) -> Decision | None:
     """Git, or a hand, has given stable everything while we waited: where we would do so now, that is what we do."""
-    foreign = mesh.marker is not None and mesh.marker.run != run.uid
+    foreign = any(part.marker is not None and part.marker.run != run.uid for part in mesh.parts or (mesh,))
     if run.phase is not Phase.RETURNING or run.returned or mesh.split != NOTHING or foreign or _not_yet(run, seen):
         return None
     return _sent_back(run, seen)

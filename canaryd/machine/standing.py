@@ -7,7 +7,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from canaryd.model.run import Run
-from canaryd.model.traffic import Sighting
+from canaryd.model.traffic import Marker, Sighting
 
 
 class Standing(Enum):
@@ -19,12 +19,20 @@ class Standing(Enum):
     """They are what we wrote before that; the last write has never been seen."""
     AHEAD = auto()
     """The marker is ours, and newer than what we know of."""
+    PARTLY = auto()
+    """Some of several objects are what we wrote last, the others what we wrote before."""
     DRIFT = auto()
     """Anything else: somebody else wrote."""
 
 
 def standing(run: Run, seen: Sighting) -> Standing:
     """Compare what the mesh shows with what ``run`` wrote last, never with what it showed before."""
+    if seen.parts:
+        found = {standing(run, part) for part in seen.parts}
+        for graver in (Standing.AHEAD, Standing.DRIFT):
+            if graver in found:
+                return graver
+        return found.pop() if len(found) == 1 else Standing.PARTLY
     marker = seen.marker
     if marker is None or marker.run != run.uid:
         untouched = marker is None and seen.split == run.started_from and not seen.match
@@ -40,6 +48,12 @@ def standing(run: Run, seen: Sighting) -> Standing:
         return Standing.ARRIVED if wanted else Standing.DRIFT
     # An older marker once the newer one was seen: somebody has put an old state of the object back.
     return Standing.LOST if run.arrived_at is None else Standing.DRIFT
+
+
+def newest(run: Run, seen: Sighting) -> Marker | None:
+    """The marker that was written last, of this run's if there is one."""
+    markers = [one.marker for one in seen.parts or (seen,) if one.marker is not None]
+    return max(markers, key=lambda marker: (marker.run == run.uid, marker.seq), default=None)
 
 
 def _never_arrived(run: Run) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from canaryd.machine.standing import Standing, standing
+from canaryd.machine.standing import Standing, newest, standing
 from canaryd.model.cells import Segment
 from canaryd.model.decision import Decision, Event, Observation, Told, Write
 from canaryd.model.run import Hold, HoldKind, Phase, Run, Then
@@ -59,24 +59,29 @@ def written(
 ) -> Decision:
     """The next write, of ``split`` and the audience ``match``: a new sequence, and a segment whose grid starts now."""
     mesh = seen.mesh if isinstance(seen.mesh, Sighting) else Sighting(None, None)
-    theirs = mesh.marker.seq if mesh.marker and mesh.marker.run == run.uid else 0
-    marker = Marker(
-        run=run.uid,
-        seq=max(run.seq, theirs) + 1,
-        split=split,
-        was=mesh.split if mesh.split is not None else run.split,
-        stable=run.route.stable,
-        canary=run.route.canary,
-        at=seen.now,
-        match=match,
-        latch=latch,
-        reason=reason[:300],
-        born=run.created,
-        kept=run.kept,
-    )
+    last = newest(run, mesh)
+    theirs = last.seq if last and last.run == run.uid else 0
+    marker = _marker(run, mesh, max(run.seq, theirs) + 1, seen.now)
+    marker = replace(marker, split=split, match=match, latch=latch, reason=reason[:300])
     down = (split == NOTHING and not match) or split < mesh.most
     opened = with_segment(replace(_as_seen(run, mesh), match=match), split, seen.now, seq=marker.seq)
     return Decision(replace(opened, split=split), Write("stable" if down else "canary", marker))
+
+
+def _marker(run: Run, mesh: Sighting, seq: int, at: float) -> Marker:
+    """The marker of what ``run`` wants now."""
+    return Marker(
+        run=run.uid,
+        seq=seq,
+        split=run.split,
+        was=mesh.split if mesh.split is not None else run.split,
+        stable=run.route.stable,
+        canary=run.route.canary,
+        at=at,
+        match=run.match,
+        born=run.created,
+        kept=run.kept,
+    )
 
 
 def written_again(run: Run, seen: Observation) -> Decision:
@@ -88,10 +93,36 @@ def written_again(run: Run, seen: Observation) -> Decision:
     return replace(sent, run=replace(sent.run, waiting=f"sending {run.share} again: {why}"))
 
 
-def with_segment(run: Run, split: Split, origin: float, *, seq: int, ours: bool = True, arrived: bool = False) -> Run:
-    """``run`` with a new segment."""
-    segment = Segment(len(run.segments), seq, split, origin, ours, matched=bool(run.match))
-    return replace(run, seq=seq, at=origin, segments=(*run.segments, segment), arrived_at=origin if arrived else None)
+def sent_to_the_rest(run: Run, seen: Observation, mesh: Sighting) -> Decision:
+    """
+    An advance that has reached some of several objects: the same write again, for the others.
+
+    It is never undone: either all come to have it, or, where that takes too long, the run retreats.
+    """
+    arrived = sum(standing(run, part) is Standing.ARRIVED for part in mesh.parts)
+    why = f"{arrived} of {len(mesh.parts)} objects have {run.share}, sending it to the others again"
+    why += f": {seen.refusal}" if seen.refusal else ""
+    waits = replace(run, waiting=why)
+    if seen.now - run.at >= run.settle:
+        limit = run.plan.spec.on_inconclusive
+        waits = held_for(run, seen, "inconclusive", why, limit.hold, limit.then)
+    return Decision(waits, Write("canary", _marker(run, mesh, run.seq, run.at)))
+
+
+def with_segment(
+    run: Run,
+    split: Split,
+    origin: float,
+    *,
+    seq: int,
+    ours: bool = True,
+    arrived: bool = False,
+    alike: bool = True,
+) -> Run:
+    """``run`` with a new segment; not ``alike`` where the canary answers other people than stable does."""
+    segment = Segment(len(run.segments), seq, split, origin, ours, matched=bool(run.match) or not alike)
+    segments = (*run.segments, segment)
+    return replace(run, seq=seq, at=origin, segments=segments, arrived_at=origin if arrived else None, partly=False)
 
 
 def _as_seen(run: Run, mesh: Sighting) -> Run:
@@ -103,7 +134,7 @@ def _as_seen(run: Run, mesh: Sighting) -> Run:
     """
     if standing(run, mesh) is not Standing.LOST:
         return run
-    marker = mesh.marker
+    marker = newest(run, mesh)
     arrived = marker.seq if marker else 0
     measured, until = run.done or (0, 0.0)
     kept = tuple(segment for segment in run.segments if segment.seq <= arrived or segment.index <= measured)

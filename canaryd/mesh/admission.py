@@ -69,7 +69,8 @@ def admission(plan: Plan, virtual_service: Object, around: Surroundings) -> Admi
     if route is None:
         raise Refused([*problems, *(() if plan.observes else forgiven)])
     listed = _with(virtual_service, around.virtual_services)
-    population = population_problems(route, listed, _over_both(plan, route, around))
+    whole = replace(route, also=tuple(_beside(plan, route, around)))
+    population = population_problems(whole, listed, _over_both(plan, route, around))
     if compares(plan):
         problems += population
     else:
@@ -109,6 +110,16 @@ def _over_both(plan: Plan, route: Route, around: Surroundings) -> str:
     sides = (selection_of(version, route.namespace, around)[0] for version in (route.stable, route.canary))
     over = any(selector and one.namespace == home and selector <= one.labels.items() for one in sides)
     return plan.called if over else ""
+
+
+def _beside(plan: Plan, route: Route, around: Surroundings) -> Iterator[Route]:
+    """The routes in the plan's other objects: ways to both versions that move along."""
+    for other in plan.parts[1:]:
+        for found in around.virtual_services:
+            if _identity(found) == (route.namespace, other.spec.target.virtual_service):
+                also = resolve(found, other).route
+                if also is not None:
+                    yield also
 
 
 def _with(virtual_service: Object, listed: Sequence[Object]) -> list[Object]:

@@ -428,11 +428,11 @@ def other_ways(route: Route, virtual_services: Iterable[Object], over: str = "")
 def _ways(route: Route, virtual_service: Object, over: str) -> Iterator[Way]:
     meta = virtual_service["metadata"]
     namespace = str(meta.get("namespace") or route.namespace)
-    home = (namespace, meta["name"]) == (route.namespace, route.virtual_service)
+    ours = [part for part in route.parts if (part.namespace, part.virtual_service) == (namespace, meta["name"])]
     label = f"VirtualService {namespace}/{meta['name']}"
     for entry in http_entries(virtual_service):
         where = f"{label} {entry}"
-        if not (home and entry.entry in route.entries):
+        if not any(entry.entry in part.entries for part in ours):
             for found in entry.destinations:
                 if entry.receives(found) and _reaches(route, found.version, namespace, over):
                     yield Way(where, f"a destination {found}")
@@ -481,9 +481,10 @@ def _remedy(way: Way, route: Route) -> str:
     alone = "or judge by objectives alone, without compare: stable"
     if way.mirrors:
         return f"take the mirror out while the run lasts, {alone}"
-    if way.where.startswith(f"{route} http["):
+    if any(way.where.startswith(f"{part} http[") for part in route.parts):
         return f"list it in target.routes, by its name, so that it moves along, {alone}"
-    return f"take it out while the run lasts, {alone}"
+    beside = "let its VirtualService move along (target.also), " if f" {route.namespace}/" in way.where else ""
+    return f"{beside}take it out while the run lasts, {alone}"
 
 
 def compares(plan: Plan) -> bool:

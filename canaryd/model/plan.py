@@ -85,6 +85,15 @@ class Side(Part):
         return self
 
 
+class Beside(Part):
+    """One more VirtualService in the plan's namespace in which the two versions move along."""
+
+    virtual_service: Text
+    """Its name."""
+    routes: tuple[Text, ...] = ()
+    """Names of its http entries to move; may be left out when exactly one entry fits."""
+
+
 class Target(Part):
     """The object whose weights move, and the two versions in it."""
 
@@ -98,9 +107,15 @@ class Target(Part):
     """The present version; when left out it is who holds all the traffic."""
     routes: tuple[Text, ...] = ()
     """Names of the http entries to move together; may be left out when exactly one entry fits."""
+    also: Annotated[tuple[Beside, ...], Field(max_length=8)] = ()
+    """Further VirtualServices that move along, such as the one of the gateway beside that of the mesh."""
 
     @model_validator(mode="after")
     def _two_versions(self) -> Self:
+        names = [self.virtual_service, *(one.virtual_service for one in self.also)]
+        for place, name in enumerate(names[1:]):
+            if name in names[: place + 1]:
+                raise ValueError(f"also.{place}.virtualService: each VirtualService once (list its routes), got {name}")
         if self.stable is not None and self.version(self.stable) == self.version(self.canary):
             raise ValueError(f"canary: another version than stable, got {self.version(self.canary)} for both")
         return self
@@ -504,6 +519,20 @@ class Plan(Part):
     def called(self) -> str:
         """The host that clients call, in full."""
         return fully_qualified(self.spec.target.host, self.namespace)
+
+    @property
+    def parts(self) -> tuple[Plan, ...]:
+        """The plan as it is for each of its objects, which then is the target; the others move along."""
+        target = self.spec.target
+        places = (Beside(virtual_service=target.virtual_service, routes=target.routes), *target.also)
+        return tuple(
+            self._at(target.model_copy(update={"virtual_service": one.virtual_service, "routes": one.routes,
+                                               "also": tuple(each for each in places if each is not one)}))
+            for one in places
+        )  # fmt: skip
+
+    def _at(self, target: Target) -> Plan:
+        return self.model_copy(update={"spec": self.spec.model_copy(update={"target": target})})
 
     @property
     def accepted(self) -> dict[str, str]:

@@ -133,7 +133,8 @@ class Run:
 
     ``split`` is what we want, and ``match`` the audience that goes to the canary beside it (see
     :mod:`canaryd.model.match`); ``seq`` counts our writes and ``at`` is the Unix time of the last one's intent;
-    ``arrived_at`` is when the mesh was first seen to hold it, None until then. ``segments`` is the history of splits,
+    ``arrived_at`` is when the mesh was first seen to hold it, None until then; ``partly`` says that some of several
+    objects hold it by now. ``segments`` is the history of splits,
     ``cells`` what was evaluated under them, in order; ``judged`` is the judge's state after the last cell, None when it
     has to begin anew at segment ``judged_from``; ``past`` is what it then learns of stable first. ``unready_since`` is
     when the canary was first seen without a ready endpoint, None while it has one.
@@ -161,6 +162,7 @@ class Run:
     seq: int = 0
     at: float = 0.0
     arrived_at: float | None = None
+    partly: bool = False
     segments: tuple[Segment, ...] = ()
     cells: tuple[Cell | Gap, ...] = ()
     judged: JudgeState | None = None
@@ -295,7 +297,7 @@ class Run:
         segments = self.segments
         if not segments:
             return iter(())
-        if self.arrived_at is None and self.segment.seq > 0:
+        if self.arrived_at is None and not self.partly and self.segment.seq > 0:
             until, segments = min(until, self.segment.origin), segments[:-1]
         analysis = self.plan.spec.analysis
         return due_windows(segments, self.done, until, analysis.cell.total_seconds(), self.settle)

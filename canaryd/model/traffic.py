@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -89,7 +89,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Route:
     """
-    What a run moves: entries of one VirtualService, and the two versions in each of them.
+    What a run moves: entries of one VirtualService, and the two versions in each of them; ``also`` in other objects.
 
     ``plan`` is the plan's name, which names our annotation. Hosts are as the VirtualService writes them; short names
     mean a service in ``namespace``, the VirtualService's own.
@@ -101,9 +101,22 @@ class Route:
     entries: tuple[Entry, ...]
     stable: Version
     canary: Version
+    also: tuple[Route, ...] = ()
 
     def __str__(self) -> str:
+        if self.also:
+            names = [f"{part.namespace}/{part.virtual_service}" for part in self.parts]
+            return f"VirtualServices {', '.join(names[:-1])} and {names[-1]}"
         return f"VirtualService {self.namespace}/{self.virtual_service}"
+
+    @property
+    def parts(self) -> tuple[Route, ...]:
+        """The same object by object, this one first."""
+        return (replace(self, also=()), *self.also) if self.also else (self,)
+
+    def lies_in(self, namespace: str, name: str) -> bool:
+        """Whether some of it is in that VirtualService."""
+        return any((part.namespace, part.virtual_service) == (namespace, name) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +209,8 @@ class Sighting:
     any entry gives the canary, for where they amount to no split. ``marker`` is the annotation, if any.
     ``stable_missing`` is true where an entry has lost its stable destination: then no rollback can be done by weights.
     ``match`` is the audience for which entries of ours stand in front: as the marker says where they are as we wrote
-    them, OTHERWISE where they are not.
+    them, OTHERWISE where they are not. ``parts`` are the sightings of each object where a route lies in several; the
+    other fields then say what they amount to together: ``split`` is None where they differ.
     """
 
     split: Split | None
@@ -206,6 +220,12 @@ class Sighting:
     stable_missing: bool = False
     highest: Split | None = None
     match: str = ""
+    parts: tuple[Sighting, ...] = ()
+
+    @property
+    def readable(self) -> bool:
+        """Whether every object's weights amount to a split, be they different ones."""
+        return self.split is not None or (bool(self.parts) and all(part.split is not None for part in self.parts))
 
     @property
     def most(self) -> Split:

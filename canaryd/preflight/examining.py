@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from canaryd.errors import CanarydError
@@ -22,6 +23,10 @@ class Ears(Protocol):
 
     def hear(self, plan: Plan, route: Route, sides: Sides | None = None) -> Heard:
         """Raises nothing: a Prometheus that does not answer is a finding."""
+
+
+ELSEWHERE = frozenset({"CallersInMeshNotReached", "GatewayNotReached"})
+"""Callers that one object means nothing to may be those of another, where a route lies in several."""
 
 
 class Preflight:
@@ -48,8 +53,21 @@ class Preflight:
         """
         What is to be said of ``plan`` beyond what admission says, what stops it first. Raises nothing.
 
-        ``admitted`` is admission's answer; without one the route is found as well as can be.
+        ``admitted`` is admission's answer; without one the route is found as well as can be. A route in several objects
+        is looked at object by object.
         """
+        parts = admitted.route.parts if admitted else ()
+        each = [replace(admitted, route=part) for part in parts] if admitted else [None] * len(plan.parts)
+        found = [self._examined(part, of) for part, of in zip(plan.parts, each, strict=True)]
+        kept = [
+            one
+            for findings in found
+            for one in findings
+            if one.code not in ELSEWHERE or all(any(one.code == other.code for other in rest) for rest in found)
+        ]
+        return in_order(dict.fromkeys(kept))
+
+    def _examined(self, plan: Plan, admitted: Admission | None) -> tuple[Finding, ...]:
         sides = admitted.sides if admitted else None
         try:
             seen = survey(
@@ -62,4 +80,4 @@ class Preflight:
             )
         except CanarydError as error:
             return (codes.KUBERNETES_AWAY.at("the Kubernetes API", f"{error} (check with: kubectl cluster-info)"),)
-        return in_order(checked(seen))
+        return tuple(checked(seen))

@@ -9,6 +9,7 @@ What a schema cannot say is said in CEL; what CEL cannot afford is said by the c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import yaml
@@ -242,16 +243,20 @@ def _parts_in(annotation: Any) -> Iterator[type[Part]]:
 
 
 def _run_spec() -> Object:
-    route = _struct(
-        "What the run moves: entries of one VirtualService, and the two versions in each of them.",
-        required=("virtualService", "entries", "stable", "canary"),
-        virtualService=_text("Its name, in the run's namespace."),
-        entries=_list(
+    place: Object = {
+        "virtualService": _text("Its name, in the run's namespace."),
+        "entries": _list(
             "The http entries, by name, or by place where they have none.",
             _struct("", required=("index",), index=_integer("The place, from 0."), name=_text("The name.")),
         ),
-        stable=_version("The present version."),
-        canary=_version("The new version."),
+        "stable": _version("The present version."),
+        "canary": _version("The new version."),
+    }
+    route = _struct(
+        "What the run moves: entries of one VirtualService, and the two versions in each of them.",
+        required=tuple(place),
+        **place,
+        also=_list("Further VirtualServices that move along.", _struct("", required=tuple(place), **deepcopy(place))),
     )
     command: Object = {
         "id": _text("Makes it one command however often it is read. When left out: its place in the list.", 128),

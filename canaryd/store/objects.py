@@ -57,6 +57,29 @@ _UNNEEDED = re.compile(r"\d+(?:[.,]\d+)*")
 # CanaryRun: the beginning, and what people ask
 
 
+def _place(route: Route) -> Object:
+    """One object of a route: which entries, between which versions."""
+    return {
+        "virtualService": route.virtual_service,
+        "entries": [_without_blanks(index=entry.index, name=entry.name) for entry in route.entries],
+        "stable": _without_blanks(host=route.stable.host, subset=route.stable.subset),
+        "canary": _without_blanks(host=route.canary.host, subset=route.canary.subset),
+    }
+
+
+def _route(plan: Plan, found: Object) -> Route:
+    """The route that :func:`_place` wrote, with the objects that move along."""
+    return Route(
+        plan.namespace,
+        found["virtualService"],
+        plan.name,
+        tuple(Entry(one["index"], one.get("name", "")) for one in found["entries"]),
+        _version(found["stable"]),
+        _version(found["canary"]),
+        tuple(_route(plan, one) for one in found.get("also") or ()),
+    )
+
+
 def run_object(run: Run) -> Object:
     """The CanaryRun of a run that begins."""
     route = run.route
@@ -70,12 +93,7 @@ def run_object(run: Run) -> Object:
         },
         "spec": {
             "plan": run.plan.model_dump(mode="json", by_alias=True, exclude_none=True),
-            "route": {
-                "virtualService": route.virtual_service,
-                "entries": [_without_blanks(index=entry.index, name=entry.name) for entry in route.entries],
-                "stable": _without_blanks(host=route.stable.host, subset=route.stable.subset),
-                "canary": _without_blanks(host=route.canary.host, subset=route.canary.subset),
-            },
+            "route": _place(route) | ({"also": [_place(part) for part in route.also]} if route.also else {}),
             "created": time_text(run.created),
             "split": _percent(run.started_from),
             **_undoes(run),
@@ -95,19 +113,12 @@ def begun(found: Mapping[str, Any]) -> Run:
     name = f"CanaryRun {meta.get('namespace')}/{meta['name']}"
     try:
         plan = Plan.model_validate(spec["plan"])
-        route = spec["route"]
+        route = _route(plan, spec["route"])
         created, split = seconds_of(spec["created"]), Split.percent(spec["split"])
         run = Run(
             uid=meta["name"],
             plan=plan,
-            route=Route(
-                plan.namespace,
-                route["virtualService"],
-                plan.name,
-                tuple(Entry(one["index"], one.get("name", "")) for one in route["entries"]),
-                _version(route["stable"]),
-                _version(route["canary"]),
-            ),
+            route=route,
             created=created,
             kept="canaryrun",
             split=split,
