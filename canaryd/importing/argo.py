@@ -118,13 +118,7 @@ class _Reader:
     def read(self) -> Imported:
         self._refuse()
         self._target()
-        self.templates.read((*CANARY, "analysis"))
-        self.ledger.left(
-            (*CANARY, "analysis", "startingStep"),
-            "every check is in force from the first step",
-            "",
-            default=0,
-        )
+        self._background()
         self._steps()
         for path, why, instead, default in _LEFT:
             self.ledger.left(path, why, instead, default=default)
@@ -261,6 +255,23 @@ class _Reader:
         )
         return {"host": stable, "stable": {"host": stable}, "canary": {"host": canary}}
 
+    def _background(self) -> None:
+        """The analysis beside the steps, from the weight at which it started."""
+        begun = number(self.ledger.at(*CANARY, "analysis", "startingStep")) or Decimal(0)
+        weights = [
+            (place, number(step["setWeight"]) or Decimal(0))
+            for place, step in enumerate(self.ledger.items(*CANARY, "steps"))
+            if isinstance(step, Mapping) and "setWeight" in step
+        ]
+        former = [weight for place, weight in weights if place <= begun]
+        start = former[-1] if former else next((weight for _, weight in weights), Decimal(0))
+        keys = {"weights": {"from": figure(start)}} if begun > 0 and 0 < start < 100 else {}
+        self.templates.read((*CANARY, "analysis"), keys)
+        where: Path = (*CANARY, "analysis", "startingStep")
+        if keys:
+            self.ledger.carried(where, "spec.analysis.checks, as weights")
+        self.ledger.left(where, "every check is in force from the first step", default=0)
+
     def _steps(self) -> None:
         """Gather what follows each ``setWeight`` into its step."""
         ledger, draft = self.ledger, self.draft
@@ -288,10 +299,11 @@ class _Reader:
             if "pause" in step:
                 baked += self._pause((*path, "pause"), current, ended=ended)
             if "analysis" in step:
-                baked += self.templates.read((*path, "analysis"))
-                draft.note(
-                    "an analysis between two steps is in force during every step of the plan, from the first weight on"
-                )
+                at = (current or {}).get("weight")
+                keys = {"weights": {"from": at, "to": at}} if at else {}
+                baked += self.templates.read((*path, "analysis"), keys)
+                if not keys:
+                    draft.note("an analysis that stood at no weight is in force during every step of the plan")
             if "setHeaderRoute" in step:
                 _finish(current, baked)
                 current, baked = self._matched((*path, "setHeaderRoute"), current), timedelta(0)

@@ -39,11 +39,12 @@ class Asked:
     What a condition asks of the value.
 
     ``without_data``: what was said about a measurement without a value, such as ``len(result) == 0 ||``; empty where
-    nothing was.
+    nothing was. ``empty_is_good``: no more than that a query that finds nothing is good.
     """
 
     bounds: tuple[Bound, ...]
     without_data: str = ""
+    empty_is_good: bool = False
 
 
 def success(condition: str) -> Asked | None:
@@ -73,7 +74,9 @@ def _asked(condition: str, *, otherwise: str, negated: bool = False) -> Asked | 
             return None
     if joints == {otherwise} and (len(bounds) != 1 or not said):
         return None
-    return Asked(tuple(bounds), f" {''.join(joints)} ".join(said)) if bounds else None
+    empty = _THERE if negated else _EMPTY
+    only = joints == {otherwise} and all(empty.fullmatch(_unwrapped(clause)) for clause in said)
+    return Asked(tuple(bounds), f" {''.join(joints)} ".join(said), only) if bounds else None
 
 
 def _unwrapped(clause: str) -> str:

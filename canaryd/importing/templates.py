@@ -10,7 +10,7 @@ Sources: Argo Rollouts, pkg/apis/rollouts/v1alpha1/analysis_types.go; docs/featu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,8 @@ from canaryd.importing.ledger import ABSENT, Ledger, Path
 from canaryd.importing.queries import filled, window
 from canaryd.importing.units import figure, number, plain, span
 
+Keys = Mapping[str, Any]
+"""Keys of a plan's check that come from where its template is asked, such as ``weights``."""
 DEEPEST = 8
 """Templates that name templates."""
 _COUNTS = {
@@ -30,6 +32,7 @@ _COUNTS = {
     "consecutiveErrorLimit": 4,
     "consecutiveSuccessLimit": 0,
 }
+HASH = "${podTemplateHash}"
 _LABEL = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
@@ -40,12 +43,13 @@ class Templates:
         self.draft, self.given, self.ledger = draft, given, draft.ledger
         self._read: dict[tuple[str, tuple[tuple[str, str], ...]], timedelta] = {}
 
-    def read(self, path: Path) -> timedelta:
+    def read(self, path: Path, keys: Keys | None = None) -> timedelta:
         """
-        Add the checks of the analysis at ``path``; how long its measurements take, where they come to an end.
+        Add the checks of the analysis at ``path``, with ``keys``; how long its measurements take, where they end.
         """
         ledger = self.ledger
         arguments, unknown = self._arguments(path)
+        dry = _dry(ledger, (*path, "dryRun"))
         longest = timedelta(0)
         for place, reference in enumerate(ledger.items(*path, "templates")):
             where = (*path, "templates", place)
@@ -55,15 +59,9 @@ class Templates:
             if template is None:
                 ledger.left(where, "its template was not given", self._how(name, wide=wide))
                 continue
-            took = self._template(template, arguments, unknown, 0)
+            took = self._template(template, arguments, unknown, keys or {}, dry)
             ledger.carried(where, "spec.analysis.checks")
             longest = max(longest, took)
-        ledger.left(
-            (*path, "dryRun"),
-            "every check of a plan decides",
-            "take what is only to be watched out of the checks",
-            default=[],
-        )
         ledger.idle((*path, "measurementRetention"), "the journal keeps every cell")
         ledger.idle((*path, "analysisRunMetadata"), "there is no AnalysisRun")
         return longest
@@ -89,6 +87,9 @@ class Templates:
             if argument.get("value") is not None:
                 known[name] = str(argument["value"])
                 self.ledger.carried(where, "spec.analysis.checks, in the queries")
+            elif isinstance(source, Mapping) and source.get("podTemplateHashValue") == "Latest":
+                known[name] = HASH
+                self.ledger.carried(where, "spec.analysis.checks, in the queries")
             elif isinstance(source, Mapping) and isinstance(source.get("fieldRef"), Mapping):
                 field = str(source["fieldRef"].get("fieldPath"))
                 found = self._field(field)
@@ -101,7 +102,7 @@ class Templates:
             else:
                 kind = next(iter(source), "nothing") if isinstance(source, Mapping) else "nothing"
                 unknown[name] = (
-                    "a pod template hash, which a plan has no name for: it has ${workload}"
+                    "stable's pod template hash: a query of a plan that is held to a bound is asked about the canary"
                     if kind == "podTemplateHashValue"
                     else f"a value from {kind}"
                 )
@@ -115,10 +116,16 @@ class Templates:
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
     def _template(
-        self, content: Mapping[str, Any], given: Mapping[str, str], unknown: Mapping[str, str], depth: int
+        self,
+        content: Mapping[str, Any],
+        given: Mapping[str, str],
+        unknown: Mapping[str, str],
+        keys: Keys,
+        dry: Sequence[re.Pattern[str]],
+        depth: int = 0,
     ) -> timedelta:
         read = Ledger(content)
-        key = (read.source, tuple(sorted(given.items())))
+        key = (read.source, (*sorted(given.items()), ("", f"{keys} {dry}")))
         if key in self._read:
             return self._read[key]
         self._read[key] = timedelta(0)
@@ -138,10 +145,12 @@ class Templates:
             else:
                 missing.setdefault(name, "an argument of which nobody says the value")
                 read.idle(where, "the Rollout says its value")
+        dry = [*dry, *_dry(read, ("spec", "dryRun"))]
         longest = timedelta(0)
         for place, metric in enumerate(read.items("spec", "metrics")):
             if isinstance(metric, Mapping):
-                longest = max(longest, _Metric(self.draft, read, ("spec", "metrics", place), arguments, missing).read())
+                metrics = _Metric(self.draft, read, ("spec", "metrics", place), arguments, missing)
+                longest = max(longest, metrics.read(keys, dry))
         for place, reference in enumerate(read.items("spec", "templates")):
             where = ("spec", "templates", place)
             name = str(reference.get("templateName") or "") if isinstance(reference, Mapping) else ""
@@ -150,14 +159,26 @@ class Templates:
             if template is None:
                 read.left(where, "its template was not given", self._how(name, wide=wide))
             else:
-                longest = max(longest, self._template(template, arguments, missing, depth + 1))
+                longest = max(longest, self._template(template, arguments, missing, keys, dry, depth + 1))
                 read.carried(where, "spec.analysis.checks")
-        read.left(("spec", "dryRun"), "every check of a plan decides", "take it out of the checks", default=[])
         read.idle(("spec", "measurementRetention"), "the journal keeps every cell")
         read.only_there()
         read.idle(("metadata",), "who the template is; a plan has its checks in itself")
         self._read[key] = longest
         return longest
+
+
+def _dry(ledger: Ledger, path: Path) -> list[re.Pattern[str]]:
+    """The names of metrics that only report, as Argo Rollouts matches them."""
+    found = []
+    for place, one in enumerate(ledger.items(*path)):
+        try:
+            found.append(re.compile(str(one.get("metricName")) if isinstance(one, Mapping) else "("))
+        except re.error:
+            ledger.left((*path, place), "not a regular expression", "reportOnly: true at the checks that are meant")
+        else:
+            ledger.carried((*path, place), "spec.analysis.checks, as reportOnly")
+    return found
 
 
 class _Metric:
@@ -169,8 +190,9 @@ class _Metric:
         self.missing = {f"args.{name}": why for name, why in missing.items()}
         self.name = str(read.at(*path, "name", default=f"metric-{path[-1]}"))
 
-    def read(self) -> timedelta:
+    def read(self, keys: Keys, dry: Sequence[re.Pattern[str]]) -> timedelta:
         ledger, path = self.ledger, self.path
+        more = {**keys, **({"reportOnly": True} if any(one.search(self.name) for one in dry) else {})}
         if why := self._measured_elsewhere():
             ledger.left(path, *why)
             return timedelta(0)
@@ -181,14 +203,25 @@ class _Metric:
                 path, f"its query asks for what a plan does not know: {known}", "write it as a check with a query"
             )
             return timedelta(0)
+        text = text.replace(f"{self.draft.ledger.name}-{HASH}", f"${{workload}}-{HASH}")
+        if HASH in text and "rollouts" in text:
+            ledger.left(path, "its query asks for a label of Argo Rollouts' own", "a label that your pods have, too")
+            return timedelta(0)
         asked = self._asked()
         if asked is None:
             return timedelta(0)
+        if asked.empty_is_good and all(bound.kind == "atMost" and bound.number >= 0 for bound in asked.bounds):
+            more["onEmpty"] = "zero"
+        elif asked.without_data:
+            self.draft.note(
+                f"{self.name}: {asked.without_data} is not in the plan: what has no value is no measurement here, "
+                "neither good nor bad, and the step does not pass while there is none"
+            )
         several = len(asked.bounds) > 1
         for bound in asked.bounds:
             called = f"{self.name}-{'min' if bound.kind == 'atLeast' else 'max'}" if several else self.name
             limit: dict[str, Any] = {bound.kind: figure(bound.number)}
-            why_not = self.draft.check(called, metric="promql", query=text, **limit, **window(text))
+            why_not = self.draft.check(called, metric="promql", query=text, **limit, **window(text), **more)
             if why_not:
                 ledger.left(path, why_not, "write it as a check with a query")
                 return timedelta(0)
@@ -198,7 +231,7 @@ class _Metric:
                 )
         for key in ("name", "provider", "interval", "count"):
             self._said(key)
-        if "${workload}" not in text:
+        if "${workload}" not in text and HASH not in text:
             self.draft.note(
                 f"{self.name}: its query is asked as it is. What it counts has to be the canary's: with ${{workload}} "
                 "in place of a name it is the canary's Deployment, whatever that is called"
@@ -239,11 +272,6 @@ class _Metric:
                 (*path, other),
                 "an objective has one bound; between the two Argo Rollouts paused for a person",
                 f"the check's bound is that of the {key}; write the other if it is the one that matters",
-            )
-        if asked.without_data:
-            self.draft.note(
-                f"{self.name}: {asked.without_data} is not in the plan: what has no value is no measurement here, "
-                "neither good nor bad, and the step does not pass while there is none"
             )
         return asked
 

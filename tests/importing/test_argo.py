@@ -140,7 +140,11 @@ def test_templates_are_checks_with_their_arguments_filled_in() -> None:
     found = one(example("analysis"))
     spec = found.content["spec"]
     checks = {check["name"]: check for check in spec["analysis"]["checks"]}
-    assert list(checks) == ["errors", "latency", "success-rate", "errors-2"]
+    assert list(checks) == ["errors", "latency", "success-rate", "restarts", "errors-2"]
+    assert checks["success-rate"]["weights"] == {"from": 60}, "startingStep 2 is where 60 % is set"
+    assert checks["errors-2"]["weights"] == {"from": 20, "to": 20}, "it stood at 20 %"
+    assert checks["errors-2"]["onEmpty"] == "zero", "len(result) == 0 was good"
+    assert checks["restarts"]["query"] == 'sum(restarts{pod=~"${workload}-${podTemplateHash}-.*"})'
     assert checks["success-rate"]["atLeast"] == 0.95
     assert checks["success-rate"]["window"] == "5m"
     wanted = 'destination_service=~"guestbook-canary.shop.svc.cluster.local",region="eu",response_code!~"5.*"}[5m]'
@@ -151,11 +155,40 @@ def test_templates_are_checks_with_their_arguments_filled_in() -> None:
 
 def test_what_of_a_template_cannot_be_a_check_is_said() -> None:
     found = said(one(example("analysis")))
-    assert "a pod template hash, which a plan has no name for" in found
     assert "measured by web, and canaryd asks only Prometheus" in found
-    assert "len(result) == 0 is not in the plan" in found
     assert "failureCondition" in found
     assert "exactly 0.05 is within the objective here, and was not there" in found
+
+
+def test_what_has_no_value_is_no_measurement() -> None:
+    """Zero would be bad where there has to be at least something."""
+    found = one(argo(analysis=BACKGROUND), template(successCondition="len(result) == 0 || result[0] >= 0.95"))
+    assert "len(result) == 0 is not in the plan" in said(found)
+    assert "onEmpty" not in found.content["spec"]["analysis"]["checks"][2]
+
+
+@pytest.mark.parametrize("where", ["Rollout", "AnalysisTemplate"])
+def test_a_dry_run_only_reports(where: str) -> None:
+    dry = [{"metricName": "rat.*"}]
+    made = template()
+    made["spec"] |= {"dryRun": dry} if where == "AnalysisTemplate" else {}
+    found = one(argo(analysis={**BACKGROUND, **({"dryRun": dry} if where == "Rollout" else {})}), made)
+    assert found.content["spec"]["analysis"]["checks"][2]["reportOnly"] is True
+    assert (
+        "reportOnly"
+        not in content(argo(analysis={**BACKGROUND, "dryRun": [{"metricName": "other"}]}), template())["analysis"][
+            "checks"
+        ][2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "query"), [("Stable", "x{{args.h}}"), ("Latest", 'x{rollouts_pod_template_hash="{{args.h}}"}')]
+)
+def test_a_hash_that_is_not_the_canarys_is_said(kind: str, query: str) -> None:
+    arguments = [{"name": "h", "valueFrom": {"podTemplateHashValue": kind}}]
+    found = one(argo(analysis={**BACKGROUND, "args": arguments}), template(provider={"prometheus": {"query": query}}))
+    assert any(one.path == "spec.metrics.0" for one in found.lost)
 
 
 def test_a_template_that_was_not_given_is_asked_for() -> None:

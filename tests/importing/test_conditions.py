@@ -58,6 +58,22 @@ def test_what_has_to_hold_against_a_failure(condition: str, expected: list[tuple
     assert asked(failure(condition)) == expected
 
 
+@pytest.mark.parametrize(
+    ("found", "good"),
+    [
+        (success("len(result) == 0 || result[0] < 5"), True),
+        (success("isNaN(result[0]) || result[0] < 5"), False),
+        (success("len(result) > 0 && result[0] < 5"), False),
+        (success("result[0] < 5"), False),
+        (failure("len(result) > 0 && result[0] > 5"), True),
+        (failure("len(result) == 0 || result[0] > 5"), False),
+    ],
+)
+def test_whether_nothing_found_was_good(found: Asked | None, good: bool) -> None:
+    assert found is not None
+    assert found.empty_is_good == good
+
+
 SIGNS = {
     "<": lambda value, limit: value < limit,
     "<=": lambda value, limit: value <= limit,
