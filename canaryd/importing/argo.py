@@ -51,7 +51,7 @@ _LEFT: tuple[tuple[Path, str, str, Any], ...] = (
     (
         ("spec", "rollbackWindow"),
         "every release is measured, also one that was there before",
-        "the way back within a run needs no analysis: canaryd abort RUN",
+        "the way back needs no analysis: canaryd abort RUN, and canaryd undo PLAN after the promotion (undoWithin)",
         ABSENT,
     ),
     (("spec", "analysis"), "canaryd keeps a journal of each run", "docs/cluster.md says how long", ABSENT),
