@@ -159,6 +159,16 @@ def test_a_persons_word_stands_for_what_differs() -> None:
     assert any("ada: roles differ on purpose" in event.reason for event in stage.told if event.told is Told.RETURNING)
 
 
+def test_an_undo_is_nothing_for_a_run_in_flight() -> None:
+    """There is no promotion to take back yet; it is told, and nothing moves: least of all toward the canary."""
+    stage = Stage(says={"proven": False})
+    stage.baking(2)
+    stage.ask("undo", force=True)
+    stage.rest(120)
+    assert (stage.run.phase, stage.run.split, stage.run.latch) == (Phase.BAKING, percent(50), None)
+    assert any(event.told is Told.COMMAND_VOID and "can be aborted" in event.reason for event in stage.told)
+
+
 def test_an_approval_of_a_step_says_nothing_of_the_return() -> None:
     stage = Stage(plan=plan(after_promotion="return", gate_at=2))
     pods(stage, IMAGE)
