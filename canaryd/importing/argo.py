@@ -185,12 +185,20 @@ class _Reader:
         for key, kind in (("tlsRoutes", "tls"), ("tcpRoutes", "tcp")):
             for path in (first, *others):
                 ledger.left((*path, key), f"canaryd moves no weights of {kind} routes", "they stay as they are")
-        for path in others:
-            ledger.left(
-                path,
-                "a plan moves the weights of one VirtualService",
-                "a delegate that both share, or a plan for each",
-            )
+        if beside := [one for path in others if (one := self._beside(path))]:
+            draft.target["also"] = beside
+
+    def _beside(self, path: Path) -> dict[str, Any] | None:
+        """A further VirtualService that moves along; None where it is in another namespace."""
+        ledger = self.ledger
+        name, _, elsewhere = str(ledger.at(*path, "name")).partition(".")
+        if elsewhere and elsewhere != ledger.namespace:
+            ledger.left(path, f"it is in namespace {elsewhere}, and a plan moves what is in its own")
+            return None
+        routes = [str(route) for route in ledger.items(*path, "routes")]
+        for key in ("name", "routes"):
+            ledger.carried((*path, key), "spec.target.also")
+        return {"virtualService": name, **({"routes": routes} if routes else {})}
 
     def _subsets(self, virtual_service: Object | None) -> dict[str, Any] | None:
         """The two sides as subsets of one host, if the Rollout names a DestinationRule."""

@@ -96,7 +96,10 @@ def test_what_a_plan_has_no_step_for_is_said() -> None:
     where = "spec.strategy.canary.steps"
     lost = [f"{where}.1.setMirrorRoute", f"{where}.6.setWeight", f"{where}.7.plugin"]
     assert [fate(found, path) for path in lost] == ["left out"] * 3
-    assert fate(found, "spec.strategy.canary.trafficRouting.istio.virtualServices.1.routes") == "left out"
+    assert found.content["spec"]["target"]["also"] == [{"virtualService": "front-mesh", "routes": ["main"]}]
+    assert fate(found, "spec.strategy.canary.trafficRouting.istio.virtualServices.1.routes") == "carried"
+    elsewhere = one(example("routes").replace("name: front-mesh", "name: front-mesh.mesh"))
+    assert fate(elsewhere, "spec.strategy.canary.trafficRouting.istio.virtualServices.1") == "left out"
     assert fate(found, "spec.strategy.canary.trafficRouting.plugins") == "left out"
     assert fate(one(example("experiment")), f"{where}.0.experiment.templates") == "left out"
 
