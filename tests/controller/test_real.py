@@ -157,6 +157,28 @@ def test_a_gate_opens_for_the_approver_alone(stage: RealStage) -> None:
     assert stage.is_so("Promoted", stage.ends(process=process))
 
 
+def test_an_operator_takes_a_promotion_back(stage: RealStage) -> None:
+    """An approver may not. The admission policies let canaryd do it, and nobody changes what such a run is for."""
+    for name, role in (("olga", "canaryd-operator"), ("anna", "canaryd-approver")):
+        stage.installed.person(name, role)
+    process = stage.controller()
+    stage.apply(by="olga")
+    promoted = stage.ends(process=process)
+    assert stage.weights() == (0, 100)
+    undo = '{"commands":[{"verb":"undo","reason":"the basket is empty","by":"ME"}]}'
+    refused = stage.ask(undo, by="anna")
+    assert "to abort, resume, promote or undo needs the verb `operate`" in refused.stderr
+    said = stage.ask(undo, by="olga")
+    assert said.returncode == 0, said.stderr
+    run = stage.ends(2, process)
+    assert stage.weights() == (100, 0)
+    who = stage.installed.user("olga")
+    assert (run["status"]["outcome"], run["status"]["why"]) == ("undone", f"undone by {who}: the basket is empty")
+    assert run["spec"]["undoes"]["run"] == promoted["metadata"]["name"]
+    refused = stage.ask('{"undoes":null}', by="olga")
+    assert "a run's plan is fixed when it begins" in refused.stderr
+
+
 def test_an_operator_deletes_the_plan(stage: RealStage) -> None:
     """It is gone at once, and its run goes back."""
     stage.installed.person("olga", "canaryd-operator")
