@@ -293,7 +293,7 @@ def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> It
     for run in (record.run for record in records):
         if str(run.plan) == str(plan) or run.final or run.arrived_at is not None:
             continue
-        if plan.observes or run.plan.observes or not _share(run.route, route):
+        if plan.observes or run.plan.observes or not shares(run.route, route):
             continue
         yield Problem(
             path=str(route),
@@ -306,7 +306,7 @@ def _promised(plan: Plan, admission: Admission, records: Iterable[Record]) -> It
         )
 
 
-def _share(some: Route, other: Route) -> bool:
+def shares(some: Route, other: Route) -> bool:
     """Whether an entry is in both: by its name, or, where it has none, by its place."""
     places = (
         {

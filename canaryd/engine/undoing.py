@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
+from canaryd.engine.admission import shares
 from canaryd.engine.ports import Clock, Mesh, Store
 from canaryd.errors import CanarydError
 from canaryd.model.cells import Segment
@@ -76,7 +77,6 @@ def _never(run: Run, others: list[Run]) -> Iterator[_Objection]:
     """What no force can let pass, and is known from the runs alone."""
     path, release = f"run {run.uid}", f"release {run.plan.spec.release!r}"
     later = [one for one in others if str(one.plan) == str(run.plan) and one.created > run.created]
-    there = (run.route.namespace, run.route.virtual_service)
     if not (run.final and run.released):
         yield _grave(path, run.phase.value, "a run that has ended", "abort it", command_line(run, "abort"))
     elif run.plan.observes:
@@ -97,12 +97,12 @@ def _never(run: Run, others: list[Run]) -> Iterator[_Objection]:
         ends = "" if newest.final else f"; abort it: {command_line(newest, 'abort')}"
         yield _grave(path, f"run {newest.uid} came after it", f"the last run of plan {run.plan}", f"{release}{ends}")
     for other in others:
-        same = (other.route.namespace, other.route.virtual_service) == there
-        if same and not other.final and str(other.plan) != str(run.plan) and not other.plan.observes:
+        another = str(other.plan) != str(run.plan) and not (other.final or other.plan.observes)
+        if another and shares(other.route, run.route):
             yield _grave(
                 str(run.route),
                 f"being moved by plan {other.plan}, run {other.uid}",
-                "a route that no other run works on",
+                "entries that no other run works on",
                 "abort it",
                 command_line(other, "abort"),
             )

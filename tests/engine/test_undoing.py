@@ -238,6 +238,15 @@ def test_what_is_impossible_no_force_lets_pass(change: Callable[[World], None], 
     assert not any(record.run.undoes for record in world.store.records())
 
 
+def test_a_run_on_another_entry_of_the_object_is_in_nobodys_way() -> None:
+    world = promoted()
+    _beside_another_plan(world)
+    record = world.store.load("other-1")
+    elsewhere = replace(record.run.route, entries=(Entry(1, "elsewhere"),))
+    world.store.save(replace(record, run=replace(record.run, route=elsewhere)))
+    assert begun(world).undoes == "run-1"
+
+
 def test_what_was_undone_cannot_be_undone() -> None:
     world = promoted()
     begun(world)
