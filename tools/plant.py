@@ -490,7 +490,6 @@ PLANTS = (
     undoing("force lets the impossible pass", "if one.grave or not command.force", "if not command.force"),
     undoing("a return is undone", "    elif run.returned:\n", "    elif False:\n"),
     machine("an undo in flight promotes", "        elif command.verb == \"undo\":\n", "        elif False:\n", RETURNING),
-    machine("an undo whose save was lost is not adopted", ", \"undo\": \"undo\"}", "}", UNDOING),
     Plant("values of env are told", "canaryd/mesh/templates.py", "hashlib.sha256(repr(value).encode()).hexdigest()[:SHORT]", "repr(value)", ("tests/mesh/test_templates.py",)),
     Plant("two digests are one image", "canaryd/mesh/templates.py", "_digest(have) != _digest(want) or not", "not", ("tests/mesh/test_templates.py",)),
     machine("promoted though callers do not meet it", "    if run.present and run.present.astray:\n", "    if False:\n"),

@@ -33,7 +33,7 @@ __all__ = ["Standing", "decide", "standing"]
 UNREADY_FOR = 1.0
 """Seconds between two observations without a ready canary endpoint that amount to a dead canary."""
 
-LATCHES: dict[str, LatchKind] = {"fail": "fail", "abort": "abort", "inconclusive": "inconclusive", "undo": "undo"}
+LATCHES: dict[str, LatchKind] = {"fail": "fail", "abort": "abort", "inconclusive": "inconclusive"}
 
 
 def decide(run: Run, seen: Observation) -> Decision:

@@ -111,8 +111,8 @@ def test_asked_again_it_goes_on_with_the_one_that_is_not_over() -> None:
     assert len(world.store.records()) == 2
 
 
-def test_a_return_whose_save_was_lost_is_known_by_its_marker() -> None:
-    """A latched run is one again, with the same outcome."""
+def test_an_undo_whose_save_was_lost_is_known_by_its_marker() -> None:
+    """It was latched from its first moment, and the write that landed is adopted."""
     world = promoted()
     run = begun(world)
     seen = world.reconciler._observe(run)
