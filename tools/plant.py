@@ -607,6 +607,11 @@ PLANTS = (
     Plant("one object's failure keeps the others", "canaryd/mesh/several.py", "            except CanarydError as error:\n                return error\n", "            except ValueError:\n                return None\n", ("tests/mesh/test_several.py",)),
     Plant("an advance is written again to those that have it", "canaryd/mesh/several.py", "if found.marker is None or (found.marker.run, found.marker.seq) != (marker.run, marker.seq):", "if True:", ("tests/mesh/test_several.py",)),
     Plant("what moves along is another way", "canaryd/mesh/admission.py", "whole = replace(route, also=tuple(_beside(plan, route, around)))", "whole = route", ("tests/mesh/test_several.py",)),
+    # plans from other tools
+    Plant("what nobody knows of another tool's object is lost", "canaryd/importing/ledger.py", 'found[leaf] = Fate(self.source, dotted(leaf), shown(_discreet(value)), "unknown", UNKNOWN)', "pass", ("tests/importing/test_fields.py",)),
+    Plant("a low maximum is promoted unproven", "canaryd/importing/draft.py", "        if self.weight >= LAST_COMPARATIVE.canary / 1000:\n", '        self.more["acceptUnproven"] = "the other tool"\n        if True:\n', ("tests/importing/test_flagger.py",)),
+    Plant("half a match is carried", "canaryd/importing/flagger.py", 'if not isinstance(way, Mapping) or set(way) != {"headers"}', 'if not isinstance(way, Mapping) or "headers" not in way', ("tests/importing/test_flagger.py",)),
+    Plant("a strict bound of a failure is taken for its opposite", "canaryd/importing/conditions.py", "sign = _UNSAID[sign] if negated else sign", "sign = sign", ("tests/importing/test_conditions.py",)),
 )  # fmt: skip
 
 
