@@ -35,7 +35,8 @@ When = Literal["before", "after"]
 def place_of(cell: Cell | Gap) -> Window:
     """The window that a cell was asked for in; of a gap nobody needs to know what was before."""
     former = cell.former if isinstance(cell, Cell) else None
-    return Window(cell.segment, cell.start, cell.end, cell.split, cell.settled, former)
+    matched = isinstance(cell, Cell) and cell.matched
+    return Window(cell.segment, cell.start, cell.end, cell.split, cell.settled, former, matched)
 
 
 class Death(BaseException):

@@ -29,7 +29,8 @@ WAYS: tuple[tuple[Way, When], ...] = (
     ("fails", "after"),
     ("conflicts", "before"),
 )
-STORIES = {"healthy": 0.001, "faulty": 0.3}
+STORIES = {"healthy": 0.001, "faulty": 0.3, "matched": 0.001, "matched faulty": 0.3}
+WELL = ("healthy", "matched")
 CALLS: dict[str, int] = {}
 CAN_CONFLICT = {"store.save", "mesh.shift", "mesh.retreat", "mesh.release"}
 
@@ -42,17 +43,32 @@ def _quiet() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+def told(story: str, trap: Trap | None = None) -> World:
+    """A world for the story; in the matched ones people with a header meet the canary before anybody else."""
+    if not story.startswith("matched"):
+        return World(canary_errors=STORIES[story], trap=trap)
+    match = [{"headers": {"end-user": {"exact": "jason"}}}]
+    checks = [
+        {"name": "errors", "metric": "error-rate", "compare": "stable"},
+        {"name": "slo", "metric": "error-rate", "atMost": "5%"},
+    ]
+    steps = [{"match": match, "bake": "4s"}, {"weight": 50, "bake": "6s"}]
+    return World(canary_errors=STORIES[story], plan=small_plan(steps=steps, analysis={"checks": checks}), trap=trap)
+
+
 def uninterrupted(story: str) -> list[str]:
-    world = World(canary_errors=STORIES[story])
+    world = told(story)
     world.live()
     return world.trap.calls
 
 
 def check_ending(world: World, run: Run, story: str) -> None:
     """What must hold of every world, whatever happened in it."""
-    wanted = Outcome.PROMOTED if story == "healthy" else Outcome.FAILED
-    assert (run.outcome, run.latch is None) == (wanted, story == "healthy"), f"{run.phase}: {run.reason}"
-    assert world.split == (EVERYTHING if story == "healthy" else NOTHING)
+    wanted = Outcome.PROMOTED if story in WELL else Outcome.FAILED
+    assert (run.outcome, run.latch is None) == (wanted, story in WELL), f"{run.phase}: {run.reason}"
+    assert world.split == (EVERYTHING if story in WELL else NOTHING)
+    assert world.mesh.virtual_service is not None
+    assert len(world.mesh.virtual_service["spec"]["http"]) == 1  # whatever was put in front is gone
     check_traffic(world)
     check_cells(world, run)
 
@@ -87,7 +103,7 @@ def interrupted(story: str, shard: int) -> Iterator[tuple[World, str, Callable[[
         for way, when in WAYS:
             if way == "conflicts" and calls[n] not in CAN_CONFLICT:
                 continue
-            world = World(canary_errors=STORIES[story], trap=Trap(n, way, when))
+            world = told(story, Trap(n, way, when))
             yield world, f"{way} {when} call {n}, {calls[n]}", world.live
 
 
@@ -184,7 +200,7 @@ def returned(world: World) -> dict[str, Any]:
 def test_dying_at_every_third_tick_changes_no_ending() -> None:
     """One interruption is a trifle; this is a crash loop."""
     for story in STORIES:
-        world = World(canary_errors=STORIES[story])
+        world = told(story)
         ticks = itertools.count()
 
         def crash(world: World, ticks: itertools.count[int] = ticks) -> None:

@@ -24,6 +24,10 @@ SOME_DAY = 1e12
 """When everything has been counted."""
 
 
+MATCHED = 0.1
+"""The share of requests that a step's match takes."""
+
+
 class MemoryMetrics:
     """Counts from a Book. ``failing`` is raised instead of an answer; ``partial`` is what is warned of."""
 
@@ -39,7 +43,8 @@ class MemoryMetrics:
         """The counts of ``load``, split in each window as the window says, whatever its dial says of the share."""
 
         def book(sought: Sought, window: Window) -> Book:
-            history = [(at, replace(dial, share=window.split.share)) for at, dial in load.history]
+            share = MATCHED if window.matched else window.split.share
+            history = [(at, replace(dial, share=share)) for at, dial in load.history]
             return replace(load, history=history).book(sought.scrape_seconds)
 
         return cls(book)
