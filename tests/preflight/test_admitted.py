@@ -64,6 +64,11 @@ def both(*changes: Change) -> Change:
     return change
 
 
+def jason_first(town: Town) -> None:
+    """A plan whose first step is for one person."""
+    town.plan = plan(steps=[{"match": [{"headers": {"end-user": {"exact": "jason"}}}]}, {"weight": 50}])
+
+
 def marked(annotation: str, value: str = "x") -> Change:
     def change(town: Town) -> None:
         found = town.cluster.find("VirtualService", "default", "reviews")
@@ -138,6 +143,10 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "the entry injects faults": (
         "FaultInjected",
         routed(to("v1"), fault={"abort": {"httpStatus": 500, "percentage": {"value": 10}}}),
+    ),
+    "the entry asks for a step's header otherwise": (
+        "MatchConflict",
+        both(jason_first, routed(to("v1"), match=[{"headers": {"end-user": {"exact": "anna"}}}])),
     ),
     "an earlier entry takes all": (
         "EntryShadowed",
