@@ -22,16 +22,19 @@ from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission, undoing
 from canaryd.engine.admission import Begun
 from canaryd.engine.collector import Collector
-from canaryd.engine.ports import Clock, Journal, Mesh, Metrics, Preflight, Store
+from canaryd.engine.doorkeeper import Doorkeeper
+from canaryd.engine.ports import Alerts, Clock, Journal, Mesh, Metrics, Preflight, Store, Webhooks
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
+from canaryd.gates import Webhooks as Receivers
 from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
 from canaryd.mesh.several import Several
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.sources import Sources
 from canaryd.model.finding import Finding
+from canaryd.model.gate import Alert
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Command, Run
@@ -61,13 +64,22 @@ class World:
     journal: Journal
     clock: Clock
     preflight: Preflight | None = None
+    webhooks: Webhooks | None = None
+    alerts: Alerts | None = None
 
 
 def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal, shelf: Shelf | None = None) -> World:
     """The adapters of a controller, whose runs live in the cluster itself; ``shelf`` is what its runs look at."""
     clock, sources = SystemClock(), Sources(settings)
     return World(
-        Several(IstioMesh(kube, shelf)), sources, store, journal, clock, _examiner(kube, sources, settings, clock)
+        mesh=Several(IstioMesh(kube, shelf)),
+        metrics=sources,
+        store=store,
+        journal=journal,
+        clock=clock,
+        preflight=_examiner(kube, sources, settings, clock),
+        webhooks=Receivers(settings.webhooks),
+        alerts=sources,
     )
 
 
@@ -82,6 +94,8 @@ def world(settings: Settings) -> World:
         journal=FolderJournal(settings.state),
         clock=clock,
         preflight=_examiner(kube, sources, settings, clock),
+        webhooks=Receivers(settings.webhooks),
+        alerts=sources,
     )
 
 
@@ -94,14 +108,22 @@ def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:
     """Everything that speaks against beginning ``plan`` now, or is good to know; changes nothing."""
     found = world(settings)
     assert found.preflight is not None  # noqa: S101  # for the type checker: world() has one
-    return admission.look(plan, mesh=found.mesh, metrics=found.metrics, store=found.store, preflight=found.preflight)
+    return admission.look(
+        plan,
+        mesh=found.mesh,
+        metrics=found.metrics,
+        store=found.store,
+        preflight=found.preflight,
+        webhooks=found.webhooks,
+    )
 
 
 class Canaryd:
     """
     A running canaryd: runs begin in it, are ticked, and hear commands. Use it as a context manager.
 
-    Collectors, ticks and retreats each have threads of their own, so that none can starve another.
+    Collectors, ticks, retreats, and what is asked at gates and told of ends each have threads of their own, so that
+    none can starve another.
 
     ``may`` says, before each tick, whether this process is (still) the one to carry runs out. ``shown`` is given each
     run after its tick, on the tick's thread: it must not wait for anybody.
@@ -125,8 +147,23 @@ class Canaryd:
         self._store = Ears(world.store)
         self._scheduler = Scheduler(self._tick, workers=workers)
         self._collector = Collector(world.metrics, world.clock, self._collectors, self._scheduler.wake)
+        self._asking, self._telling = ThreadPoolExecutor(4, "ask"), ThreadPoolExecutor(2, "tell")
+        self._doorkeeper = Doorkeeper(
+            world.webhooks or Receivers({}),
+            world.alerts or Unasked(),
+            world.clock,
+            self._asking,
+            self._telling,
+            self._scheduler.wake,
+        )
         self._reconciler = Reconciler(
-            self._store, world.mesh, self._collector, world.journal, world.clock, self._retreats
+            self._store,
+            world.mesh,
+            self._collector,
+            world.journal,
+            world.clock,
+            self._retreats,
+            self._doorkeeper,
         )
         self._beginning = Lock()  # one at a time: two that look at one moment would both find an entry free
         self._runs: dict[str, Run] = {}
@@ -140,8 +177,11 @@ class Canaryd:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._collector.end()
+        self._doorkeeper.end()
         self._scheduler.stop()
         self._collectors.shutdown(cancel_futures=True)
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        self._telling.shutdown()  # an end that is being told is told once; nobody waits longer than a request may take
         self._retreats.shutdown()
         self._open.close()
 
@@ -177,6 +217,7 @@ class Canaryd:
                 mode=self._mode,
                 uid=uid,
                 prepared=prepared,
+                webhooks=world.webhooks,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)
@@ -240,6 +281,7 @@ class Canaryd:
         self._runs.pop(uid, None)
         self._store.forget(uid)
         self._collector.forget(uid)
+        self._doorkeeper.forget(uid)
         self._reconciler.forget(uid)
 
     def wake(self, uid: str, after: float = 0.0) -> None:
@@ -275,6 +317,7 @@ class Canaryd:
         self._shown(run)
         if run.final and run.released:
             self._store.forget(uid)
+            self._doorkeeper.forget(uid)
             self._scheduler.remove(uid)
         elif run.unready_since is not None and run.latch is None:
             self._scheduler.wake(uid, UNREADY_FOR)  # seen so twice, the canary is dead; the due time may be far
@@ -287,6 +330,13 @@ class Canaryd:
         """
         run = self._runs.get(uid)
         return run is not None and run.latch is not None and not run.final
+
+
+class Unasked:
+    """The alerts port where there is no Prometheus to ask: nothing is known, and nothing passes for silence."""
+
+    def firing(self, plan: Plan, alert: Alert) -> tuple[str, ...]:
+        raise Unavailable(f"there is no Prometheus to ask whether {' or '.join(alert.names)} fires for {plan}")
 
 
 class Ears:

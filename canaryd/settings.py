@@ -45,6 +45,18 @@ OURS = frozenset({"query", "time", "start", "end", "step", "timeout"})
 """Query parameters that canaryd sets itself."""
 SECRET = re.compile(r"auth|cookie|token|secret|passw|credential|api-?_?key|private-?_?key|assertion", re.IGNORECASE)
 """In the name of a header or parameter: its value is nothing for a settings file."""
+SIGNED = frozenset(
+    {
+        "content-type",
+        "content-length",
+        "host",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "canaryd-attempt",
+    }
+)
+"""Headers of a webhook's request that canaryd sets itself."""
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, 5.1: a field's name is a token."""
 
@@ -98,6 +110,13 @@ def _url(url: str) -> str:
     return url
 
 
+def _receiver(url: str) -> str:
+    parts = _parts(url, "https://change-board.example/canaryd")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("a URL without ?, # and password: what is secret belongs in headers")
+    return url
+
+
 Link = Annotated[str, AfterValidator(_link)]
 
 
@@ -112,6 +131,19 @@ Header = Annotated[
     Annotated[str, BeforeValidator(_text), Tag("<text>")] | Annotated[Kept, Tag("<kept>")],
     Discriminator(lambda value: "<kept>" if isinstance(value, Mapping | Kept) else "<text>"),
 ]
+
+
+def _plain_headers(headers: Mapping[str, str | Kept]) -> None:
+    """Raises ValueError where one of them cannot be a header, or has a secret written out."""
+    for name, value in headers.items():
+        if not HEADER.fullmatch(name):
+            raise ValueError("headers: names of letters, digits and hyphens")
+        if isinstance(value, str) and SECRET.search(name):
+            raise ValueError(
+                f"headers.{name}: from_env: VARIABLE or from_file: PATH, because a secret is nothing for this file"
+            )
+        if isinstance(value, str) and not (value.isascii() and value.isprintable() and value.strip() == value):
+            raise ValueError(f"headers.{name}: printable ASCII text")
 
 
 class Source(Fixed):
@@ -169,15 +201,7 @@ class Source(Fixed):
 
     @model_validator(mode="after")
     def _plain(self) -> Self:
-        for name, value in self.headers.items():
-            if not HEADER.fullmatch(name):
-                raise ValueError("headers: names of letters, digits and hyphens")
-            if isinstance(value, str) and SECRET.search(name):
-                raise ValueError(
-                    f"headers.{name}: from_env: VARIABLE or from_file: PATH, because a secret is nothing for this file"
-                )
-            if isinstance(value, str) and not (value.isascii() and value.isprintable() and value.strip() == value):
-                raise ValueError(f"headers.{name}: printable ASCII text")
+        _plain_headers(self.headers)
         for name in self.params:
             if name in OURS:
                 raise ValueError(f"params.{name}: another parameter, this one is canaryd's own")
@@ -190,6 +214,43 @@ class Source(Fixed):
         """The setting that has a meaning with TLS only; empty if there is none."""
         given = (("ca", self.ca), ("cert", self.cert), ("insecure_skip_verify", self.insecure_skip_verify))
         return next((name for name, value in given if value), "")
+
+
+class Webhook(Fixed):
+    """A receiver that gates may ask, and how it is reached. A plan names it, and can say nothing of all this."""
+
+    url: Annotated[str, AfterValidator(_receiver)]
+    """Where it answers; no redirect is followed."""
+    namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The namespaces whose plans may ask it; "*" for each there is."""
+    key: Kept
+    """The key that every request is signed with (HMAC-SHA-256); read anew for each."""
+    timeout: Annotated[float, Field(gt=0, le=15)] = 5.0
+    """Seconds that one request may take."""
+    every: Annotated[float, Field(ge=1, le=600)] = 15.0
+    """Seconds after which a receiver that said "not yet", or a no that is held for, is asked again."""
+    ca: Path | None = None
+    """A file (PEM) with the authorities that its certificate is trusted by, instead of the system's."""
+    headers: dict[str, Header] = {}  # pydantic copies it
+    """Headers that go with each request: text, ``from_env: NAME`` or ``from_file: PATH``."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.ca and urlsplit(self.url).scheme == "http":
+            raise ValueError("ca: a url with https, without which it has no use")
+        for name in self.headers:
+            if name.lower() in SIGNED:
+                raise ValueError(f"headers.{name}: another header, this one is canaryd's own")
+        return self
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        _plain_headers(self.headers)
+        return self
+
+    def allows(self, namespace: str) -> bool:
+        """Whether a plan of ``namespace`` may ask it."""
+        return EVERY in self.namespaces or namespace in self.namespaces
 
 
 class NamedSource(Source):
@@ -249,6 +310,8 @@ class Settings(BaseSettings):
     """The Prometheus that measures each plan which names no other: a URL, or a mapping."""
     prometheuses: dict[Name, Annotated[NamedSource, BeforeValidator(_from_url)]] = {}  # pydantic copies it
     """Further ones by name, each with the namespaces whose plans may be measured by it."""
+    webhooks: dict[Name, Webhook] = {}  # pydantic copies it
+    """The receivers that gates of plans may ask, by name."""
     kubeconfig: Path | None = None
     """A kubeconfig file; by default $KUBECONFIG, else the pod's own account, else ~/.kube/config."""
     context: str | None = None
@@ -337,6 +400,8 @@ def read_settings(file: Path | None = None, **said: Any) -> Settings:
 
 SEE = "see config/canaryd.yaml"
 ABOUT_SOURCES = "see config/canaryd.yaml and docs/prometheus.md"
+ABOUT_WEBHOOKS = "see config/canaryd.yaml and docs/gates.md"
+PARTS: dict[str, type[Fixed]] = {"prometheus": Source, "prometheuses": NamedSource, "webhooks": Webhook}
 _WORDS = {
     "model_type": "a mapping with url, or a URL",
     "string_type": "text",
@@ -349,31 +414,33 @@ def _problem(fault: Any) -> Problem:
     """What pydantic found, in our words, without a secret that somebody wrote where none belongs."""
     place = [str(part) for part in fault["loc"] if part not in ("<text>", "<kept>", "[key]")]
     message = fault["msg"].removeprefix("Value error, ")
-    if not place or place[0] not in ("prometheus", "prometheuses"):
+    if not place or place[0] not in ("prometheus", "prometheuses", "webhooks"):
         if fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and not place:
             path, _, message = message.partition(": ")
             return Problem(path, "", message, ABOUT_SOURCES)
         found = without_password(fault["input"]) if isinstance(fault["input"], str) else fault["input"]
         return Problem(".".join(place), repr(found), message, SEE)
+    about = ABOUT_WEBHOOKS if place[0] == "webhooks" else ABOUT_SOURCES
     if fault["type"] == "extra_forbidden":
-        part = Kept if "headers" in place[:-1] else NamedSource if place[0] == "prometheuses" else Source
+        part = Kept if {"headers", "key"} & set(place[:-1]) else PARTS[place[0]]
         close = get_close_matches(place[-1], part.model_fields, n=1)
-        remedy = f"did you mean {close[0]}?" if close else ABOUT_SOURCES
+        remedy = f"did you mean {close[0]}?" if close else about
         return Problem(".".join(place), "", "a setting that canaryd knows", remedy)
     if fault["type"] == "missing":
-        return Problem(".".join(place), "nothing", "a value", ABOUT_SOURCES)
+        return Problem(".".join(place), "nothing", "a value", about)
     message = _WORDS.get(fault["type"], message)
     below, found, sentence = message.partition(": ")
     if found and " " not in below:
         place, message = [*place, below], sentence
-    return Problem(".".join(place), _shown(place, fault["input"]), message, ABOUT_SOURCES)
+    return Problem(".".join(place), _shown(place, fault["input"]), message, about)
 
 
 def _shown(place: list[str], value: object) -> str:
     """``value`` where it cannot be a secret; otherwise nothing."""
     if place[-1] == "url" and isinstance(value, str):
         return without_password(value)
-    harmless = ("namespaces", "default_for", "insecure_skip_verify", "ca", "cert", "key")
+    harmless = {"namespaces", "default_for", "insecure_skip_verify", "ca", "cert", "timeout", "every"}
+    harmless |= set() if place[0] == "webhooks" else {"key"}
     return repr(value) if place[-1] in harmless and not isinstance(value, Mapping) else ""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from canaryd.machine import decide
+from canaryd.model.asking import Answer, Said
 from canaryd.model.cells import Cell, Counts, Gap, Segment, Window
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.evidence import Evidence, Reading
@@ -96,6 +97,7 @@ class Stage:
     mesh: Sighting = field(default_factory=lambda: Sighting(NOTHING, None))
     suspects: tuple[str, ...] = ()
     harmed: Harmed | None = None
+    answers: dict[str, tuple[Said, str]] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
     told: list[Event] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
@@ -135,6 +137,7 @@ class Stage:
             tuple(self.commands),
             suspects=self.suspects,
             harmed=self.harmed,
+            answers=self._answers(),
         )
 
     def tick(self, seconds: float = 5.0) -> Decision:
@@ -174,6 +177,15 @@ class Stage:
 
     def has_told(self, told: Told) -> bool:
         return any(event.told is told for event in self.told)
+
+    def _answers(self) -> tuple[Answer, ...]:
+        """What the questions of the gates ahead are answered, by a webhook's name or ``alert``, each in every tick."""
+        found = []
+        for term in self.run.terms:
+            known, name = self.run.condition(term), getattr(term.part, "name", term.kind)
+            if known and name in self.answers:
+                found.append(Answer(term.id, *self.answers[name], self.now, known.times + 1))
+        return tuple(found)
 
     def _cells(self) -> tuple[Cell | Gap, ...]:
         if self.blind or self.run.canary_pin is None:

@@ -22,6 +22,13 @@ from canaryd.model.run import Phase, Run
 from canaryd.model.traffic import EVERYTHING, NOTHING, OTHERWISE, Marker, Sides, Sighting, Split
 from tests.stage import Stage, percent, plan, side
 
+WEBHOOK = {"webhooks": [{"name": "board", "limit": "5m"}]}
+GATES: list[dict[str, Any]] = [
+    {},
+    {"start": WEBHOOK},
+    {"promotion": {**WEBHOOK, "alert": {"names": ["Down"], "whileFiring": "rollback"}}},
+    {"start": {"approve": {"limit": "5m", "otherwise": "hold"}}, "promotion": {"alert": {"names": ["Down"]}}},
+]
 PLANS = st.builds(
     plan,
     st.just(5),
@@ -29,6 +36,7 @@ PLANS = st.builds(
     st.just(50),
     gate_at=st.sampled_from([None, 0, 2]),
     match_first=st.booleans(),
+    gates=st.sampled_from(GATES),
     on_drift=st.sampled_from(["hold", "reassert", "abort"]),
     on_canary_change=st.sampled_from(["restart", "abort"]),
     on_no_data=st.sampled_from([{"hold": "2m", "then": "rollback"}, {"hold": "2m", "then": "hold"}]),
@@ -64,11 +72,13 @@ class Walk(RuleBasedStateMachine):
     def begin(self, of: Any, late: bool) -> None:
         self.stage = Stage(plan=of)
         if late and of.spec.after_promotion == "return":  # few walks would get there
+            self.stage.answers = {"board": ("yes", "because"), "alert": ("yes", "because")}
             self.stage.ask("approve")
             while self.stage.run.phase is not Phase.RETURNING:
                 if self.stage.run.hold:
-                    self.stage.ask("approve", step=self.stage.run.step)
+                    self.stage.ask("approve", step=self.stage.run.place)
                 self.stage.tick()
+        self.stage.answers = {}
         self.written: list[Split] = []
         self.failed = False
         self.aborted = False
@@ -149,6 +159,13 @@ class Walk(RuleBasedStateMachine):
     def somebody_asks(self, verb: str, step: int | None) -> None:
         self.stage.ask(verb, step=step, reason="because")
 
+    @rule(
+        board=st.sampled_from(["", "yes", "no", "later", "silent"]), alert=st.sampled_from(["", "yes", "no", "silent"])
+    )
+    def gates_are_answered(self, board: Any, alert: Any) -> None:
+        said = {"board": board, "alert": alert}
+        self.stage.answers = {name: (word, "because") for name, word in said.items() if word}
+
     @rule(force=st.booleans())
     def somebody_aborts(self, force: bool) -> None:
         self.stage.ask("abort", force=force)
@@ -211,10 +228,18 @@ class Walk(RuleBasedStateMachine):
         if rose and Told.PASSED in told:
             assert not self.stage.blind
             assert not self.stage.gap or decision.run.cells == before.cells
+        if rose and not decision.run.unproven:
+            self._gates(before, decision.run)
         if before.latch:
             assert decision.run.latch is not None
             assert decision.run.split <= before.split
             assert decision.write is None or _asked(decision.write.marker) == (NOTHING, "")
+
+    def _gates(self, before: Run, run: Run) -> None:
+        """No weight rises past a gate of which a condition was not answered with yes, saved with the run."""
+        for term in before.terms:
+            known = run.condition(term)
+            assert term.place in run.approved if term.kind == "approve" else known is not None and known.said == "yes"
 
     def _cells(self, run: Run) -> None:
         """Each cell belongs to one segment, in order, evaluated once, and contiguous within its segment."""

@@ -61,6 +61,12 @@ WEBHOOK = "tests/lab/test_webhook.py"
 SCHEMAS, GATEWAY_API = "tests/lab/test_kubernetes_istio.py", "tests/lab/test_gatewayapi.py"
 
 
+GATES, DOOR = "tests/test_machine_gates.py", "tests/engine/test_doorkeeper.py"
+RECEIVERS, SENT, FIRING = (
+    "tests/contracts/test_webhooks.py",
+    "tests/gates/test_webhooks.py",
+    "tests/contracts/test_alerts.py",
+)
 HARM, HARMED = "tests/test_machine_harm.py", "tests/judge/test_harmed.py"
 ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test_controller.py"
 FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
@@ -200,7 +206,7 @@ PLANTS = (
     following("a deleted plan leaves its run", '    return _ended(current, "the plan was deleted") if current else Following(Course.REST)\n', "    return Following(Course.REST)\n"),
     following("something begins while draining", "        return _ended(current, draining) if current else Following(Course.REST, last, draining)\n", "        return _ended(current, draining) if current else Following(Course.BEGIN, last)\n"),
     following("an ended run with its marker is over", "    return run.final and run.released\n", "    return run.final\n"),
-    Plant("two plans begin on one entry at one moment", "canaryd/engine/admission.py", "(*_promised(plan, admission, records), *looked.problems)", "looked.problems", ("tests/engine/test_admission.py",)),
+    Plant("two plans begin on one entry at one moment", "canaryd/engine/admission.py", "(*_promised(plan, admission, records), *looked.problems,", "(*looked.problems,", ("tests/engine/test_admission.py",)),
     Plant("a Lease is valid beyond its deadline", "canaryd/cluster/elector.py", "                and not self._stopping.is_set()\n                and self._clock() < self._renewed + self._deadline\n", "                and not self._stopping.is_set()\n", (ELECTOR,)),
     Plant("who leads no more ticks on", "canaryd/app.py", "        if not self._may() and not self._retreats_still(uid):\n            return\n", "", ("tests/test_app.py",)),
     Plant("a lost Lease ends a rollback", "canaryd/app.py", "        return run is not None and run.latch is not None and not run.final\n", "        return False\n", ("tests/test_app.py",)),
@@ -273,8 +279,7 @@ PLANTS = (
     machine("limit raises the weight", "hold.then != \"rollback\":\n        return None", "hold.then != \"never\":\n        return None"),
     machine("evidence ends a step in doubt", "return evidence.proven and not _doubt(run, seen)", "return evidence.proven"),
     machine("evidence ends a step at once", "baked * run.plan.spec.analysis.cell < step.least", "False"),
-    machine("gate not asked", "    if not run.last_step or _gated(run):\n        return _pass", "    if not run.last_step:\n        return _pass"),
-    machine("gate open at once", "    if _gated(run) and gate is not None:\n", "    if False and gate is not None:\n"),
+    machine("gate not asked", "    if waits := gates.kept(run, seen):\n        return waits\n    return _promote", "    return _promote"),
     machine("promoted without watching", "        return Decision(replace(run, waiting=f\"watching at 100 % for", "        pass\n    if False:\n        return Decision(replace(run, waiting=f\"watching at 100 % for"),
     machine("weight from outside the plan", "shifted_to(ahead, seen, ahead.current_step.weight,", "shifted_to(ahead, seen, Split(min(99_000, ahead.current_step.weight.canary * 2)),"),
     # rule 6: gaps and dead canaries
@@ -304,7 +309,7 @@ PLANTS = (
     machine("new canary image ignored", "if changed := canary_changed(run, seen):", "if False and (changed := canary_changed(run, seen)):"),
     machine("new stable image ignored", "if changed := stable_changed(run, seen):", "if False and (changed := stable_changed(run, seen)):"),
     machine("command obeyed twice", "command.id in run.obeyed or", "False or"),
-    machine("stale command obeyed", "command.step is not None and command.step != run.step", "False"),
+    machine("stale command obeyed", "command.step is not None and command.step != (run.place if command.verb == \"approve\" else run.step)", "False"),
     machine("final moves on", "    if run.final:\n        return", "    if run.final and run.released:\n        return"),
     # the shell
     Plant("wake during a tick lost", "canaryd/engine/scheduler.py", "                self._again.add(uid)\n", "", (SCHEDULER,)),
@@ -493,6 +498,39 @@ PLANTS = (
     Plant("values of env are told", "canaryd/mesh/templates.py", "hashlib.sha256(repr(value).encode()).hexdigest()[:SHORT]", "repr(value)", ("tests/mesh/test_templates.py",)),
     Plant("two digests are one image", "canaryd/mesh/templates.py", "_digest(have) != _digest(want) or not", "not", ("tests/mesh/test_templates.py",)),
     machine("promoted though callers do not meet it", "    if run.present and run.present.astray:\n", "    if False:\n"),
+    # gates: no answer is never a yes, an outage never a no, and nothing waits for them that goes back
+    machine("a gate without an answer opens", "    lacking = [term for term in run.terms if not run.holds(term, seen.now)]\n", "    lacking = [term for term in run.terms if (known := run.condition(term)) and known.said]\n", GATES),
+    machine("one condition of a gate is enough", "    if not lacking:\n", "    if len(lacking) < len(run.terms):\n", GATES),
+    machine("the step is not looked at again after its gate", "    if doubt := _doubt(run, seen):\n        limit = run.plan.spec.on_inconclusive\n        return Decision(held_for(run, seen, \"inconclusive\", doubt, limit.hold, limit.then))\n    if waits", "    if not run.hold and (doubt := _doubt(run, seen)):\n        limit = run.plan.spec.on_inconclusive\n        return Decision(held_for(run, seen, \"inconclusive\", doubt, limit.hold, limit.then))\n    if waits", GATES),
+    machine("a no waits for data", "    run = gates.refused(_latch_harm(run, seen), seen)\n", "    run = _latch_harm(run, seen)\n    run = run if seen.blind or isinstance(seen.mesh, Unseen) else gates.refused(run, seen)\n", GATES),
+    machine("a no is none", "        if known and known.said == \"no\" and term.on_no == \"rollback\":\n", "        if False:\n", GATES),
+    machine("a no rolls back whatever the plan says", "known.said == \"no\" and term.on_no == \"rollback\"", "known.said == \"no\"", GATES),
+    machine("a yes may be taken back", "        if isinstance(term.part, Webhook) and known.said == \"yes\":\n            continue\n", "", GATES),
+    machine("a start asks nobody", "    if waits := gates.kept(run, seen):\n        return waits\n    pinned", "    pinned", GATES),
+    machine("a limit that holds hides one that rolls back", "    grave = [end for end in ends if end[1].otherwise == \"rollback\"] or ends\n", "    grave = ends\n", GATES),
+    machine("an alert's limit counts from when the gate was reached", "        since = seen.now if lacks_anew else known.since\n", "        since = known.since\n", GATES),
+    machine("anybody may approve", "        if part.by and command.by not in part.by:\n", "        if False:\n", GATES),
+    machine("a new canary passes by the former one's gates", "        gates=(),\n        restarts=run.restarts + 1,\n", "", GATES),
+    Plant("silence keeps", "canaryd/model/run.py", "or now is None or now - known.at <= FRESH", "or True", (GATES,)),
+    Plant("the start's approval opens the first step", "canaryd/model/run.py", "        return START if self.phase is Phase.PENDING and start and start.approve else self.step\n", "        return self.step\n", (GATES,)),
+    Plant("the promotion's gate is forgotten", "canaryd/model/run.py", "self.plan.spec.gates.promotion if self.last_step else None", "None", (GATES,)),
+    Plant("who only observes asks", "canaryd/model/run.py", "if not (self.plan.observes and isinstance(term.part, Webhook))", "if True", (GATES,)),
+    Plant("each asking is another question", "canaryd/engine/doorkeeper.py", "self._webhooks.ask(run, term, condition)", "self._webhooks.ask(run, term.__class__(f\"{term.id}-{self._clock.now()}\", term.place, term.before, term.part), condition)", (DOOR,)),
+    Plant("a run on its way back still asks", "canaryd/engine/doorkeeper.py", "        if run.latch or run.hold is None or run.hold.kind != \"gate\" or", "        if", (DOOR,)),
+    Plant("a yes is asked for again", "canaryd/engine/doorkeeper.py", "term.id in self._busy or answered or", "term.id in self._busy or", (DOOR,)),
+    Plant("a saved yes is asked for again", "canaryd/engine/doorkeeper.py", " or (term.kind == \"webhook\" and run.holds(term)):\n", ":\n", (DOOR,)),
+    Plant("an outage is asked at each tick", "canaryd/engine/doorkeeper.py", "            return min(SOON * 2.0 ** min(silent - 1, 10), SELDOM)\n", "            return 0.0\n", (DOOR,)),
+    Plant("a tick waits for its receiver", "canaryd/engine/doorkeeper.py", "            self._asking.submit(self._put, run, term, condition)\n", "            self._put(run, term, condition)\n", (DOOR,)),
+    Plant("a bare 403 is a no", "canaryd/gates/answers.py", "    if status >= 400:\n", "    if status == 403:\n        return Reply(\"no\", why)\n    if status >= 400:\n", (RECEIVERS,)),
+    Plant("a page is a yes", "canaryd/gates/answers.py", "    if _is_page(headers, body):\n", "    if False:\n", (RECEIVERS,)),
+    Plant("an outage is a no", "canaryd/gates/answers.py", "    if status >= 500 or status < 200:\n", "    if False:\n", (RECEIVERS,)),
+    Plant("redirects are followed", "canaryd/gates/webhooks.py", "redirect=False", "redirect=True, retries=2", (RECEIVERS,)),
+    Plant("any namespace may ask", "canaryd/gates/webhooks.py", "        if name not in allowed:\n", "        if False:\n", (RECEIVERS,)),
+    Plant("the time is not signed", "canaryd/gates/signature.py", 'f"{identity}.{timestamp}.".encode() + body', "body", (SENT,)),
+    Plant("an answer may drip for ever", "canaryd/gates/webhooks.py", "                if time.monotonic() > deadline:\n", "                if False:\n", (SENT,)),
+    Plant("a token of ours is repeated", "canaryd/gates/webhooks.py", "_struck(reply.why, self._secrets(name))", "reply.why", (SENT,)),
+    Plant("an alert's name is a pattern", "canaryd/metrics/alerts.py", "promql.pattern(name) for name in", "name for name in", (FIRING,)),
+    Plant("a pending alert fires", "canaryd/metrics/alerts.py", "f'{STATE}=\"firing\"'", "f'{STATE}=~\".+\"'", (FIRING,)),
     # a cap on harmed requests
     machine("a cap decides nothing", "    if reason := _beyond_the_cap(run):\n", "    if False and (reason := \"\"):\n", HARM),
     machine("a cap forgets a run at 0 %", "    if run.latch:\n        return run\n    if reason := _beyond", "    if run.latch or run.split == NOTHING:\n        return run\n    if reason := _beyond", HARM),
@@ -575,7 +613,7 @@ PLANTS = (
     preflight("a partial answer is a whole one", "hearing", "        if answer.partial:\n", "        if answer.partial and not answer.rows:\n"),
     preflight("a rate over longer than there was anything", "questions", "    return max((int(row.labels[KIND]) for row in found), default=SPANS[-1])", "    return SPANS[0]", "hearing"),
     preflight("the mesh's own faults are a version's", "questions", "        if \"FI\" in row", "        if \"XX\" in row", "hearing"),
-    preflight("another source is asked than measures", "hearing", "plan.measured_by(source)", "plan.measured_by(\"\")", "hearing"),
+    preflight("another source is asked than measures", "hearing", "analysis = plan.measured_by(source)", "analysis = plan.measured_by(\"\")", "hearing"),
     preflight("a wider Telemetry overrides a nearer one", "overrides", "found[metric, tag] = its if change else None", "found.setdefault((metric, tag), its if change else None)", "prometheus"),
     preflight("an override at the pods blinds callers", "overrides", "\"CLIENT_AND_SERVER\", \"CLIENT\")", "\"CLIENT_AND_SERVER\", \"CLIENT\", \"SERVER\")", "prometheus"),
     preflight("durations that were missed are none", "prometheus", " and DURATIONS not in dict(heard.missed)", ""),

@@ -10,6 +10,7 @@ import typer
 
 from canaryd.app import command
 from canaryd.errors import Rejected
+from canaryd.model.asking import START
 from canaryd.model.run import Phase, Run
 from canaryd.report.explain import explain
 from canaryd.report.outlook import standing
@@ -37,7 +38,7 @@ def ask(verb: str, which: str, reason: str, settings: Settings, *, force: bool =
     run = find(which, store, settings)
     if why := _void(verb, run):
         raise Rejected(f"{verb} would do nothing: {why}")
-    step = None if verb == "abort" else run.step
+    step = None if verb == "abort" else run.place if verb == "approve" else run.step
     store.ask(run.uid, command(verb, reason=reason, by=who(), step=step, force=force))
     if store.attended(run.uid):
         typer.echo(f"{verb} is asked of run {run.uid}; it is obeyed at the run's next tick: canaryd explain {which}")
@@ -57,9 +58,12 @@ def _void(verb: str, run: Run) -> str:
         return f"run {run.uid} is rolling back ({run.latch.reason}), and that cannot be called back"
     if verb == "approve" and run.phase is Phase.RETURNING:
         return f"{run.route.stable} has all the traffic already" if run.returned else ""
-    if verb == "approve" and (run.current_step.gate is None or run.step in run.approved):
-        open_already = run.step in run.approved
-        return f"step {run.step + 1} at {run.split} {'is approved already' if open_already else 'has no gate'}"
+    if verb == "approve" and (not run.approves or run.place in run.approved):
+        open_already = run.place in run.approved
+        where = "the start" if run.place == START else f"step {run.step + 1} at {run.split}"
+        return f"{where} {'is approved already' if open_already else 'has no gate that asks for an approval'}"
+    if verb == "approve" and (names := next((one.by for one in run.approves if one.by and who() not in one.by), ())):
+        return f"the plan asks for the approval of {' or '.join(names)}, and you are {who()}"
     if verb == "resume" and not (run.hold and run.hold.kind == "drift"):
         return f"resume is for weights that somebody else changed; the run waits for this: {run.waiting}"
     if verb == "promote" and not (run.last_step and run.phase is Phase.BAKING):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import uuid4
 
-from canaryd.engine.ports import Clock, Mesh, Metrics, Preflight, Store
+from canaryd.engine.ports import Clock, Mesh, Metrics, Preflight, Store, Webhooks
 from canaryd.errors import CanarydError, Unavailable
 from canaryd.judge.futility import prospect
 from canaryd.model import codes
@@ -115,6 +115,7 @@ def begin(
     mode: Literal["active", "observe"] = "active",
     uid: str = "",
     prepared: Looked | None = None,
+    webhooks: Webhooks | None = None,
 ) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
@@ -144,7 +145,7 @@ def begin(
         raise Refused((*refused.problems, *others), refused.findings) from refused
     looked = prepared if prepared and prepared.admitted else None
     looked = looked or _looked(plan, admission, mesh, metrics, clock, preflight)
-    problems = (*_promised(plan, admission, records), *looked.problems)
+    problems = (*_promised(plan, admission, records), *looked.problems, *_barred(plan, webhooks))
     if problems := (*problems, *stopping(plan, looked.examined, problems)):
         raise Refused(problems)
     findings = in_order((*admission.findings, *looked.examined))
@@ -154,7 +155,15 @@ def begin(
     return Begun(store.save(Record(run)), resumed=False, remarks=remarks)
 
 
-def look(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, preflight: Preflight) -> tuple[Finding, ...]:
+def look(
+    plan: Plan,
+    *,
+    mesh: Mesh,
+    metrics: Metrics,
+    store: Store,
+    preflight: Preflight,
+    webhooks: Webhooks | None = None,
+) -> tuple[Finding, ...]:
     """
     Everything that :func:`begin` would find of ``plan`` now, the gravest first; begins nothing and changes nothing.
 
@@ -172,6 +181,7 @@ def look(plan: Plan, *, mesh: Mesh, metrics: Metrics, store: Store, preflight: P
         problems, beside = refused.problems, refused.findings
     except Unavailable as error:
         return (as_finding(_silent(error)),)
+    problems = (*problems, *_barred(plan, webhooks))
     known = {problem.code for problem in problems}
     examined = _examined(plan, admission, preflight)
     return in_order((*map(as_finding, problems), *beside, *(one for one in examined if one.code not in known)))
@@ -188,6 +198,11 @@ def _looked(
     sought = _sought(plan, admission, mesh)
     outlook = _outlook(plan, admission, sought, metrics, clock.now())
     return Looked(examined, outlook=outlook, settles=_settle_time(plan, sought, metrics), reporter=reporter)
+
+
+def _barred(plan: Plan, webhooks: Webhooks | None) -> tuple[Problem, ...]:
+    """Webhooks that the run could not ask; who only observes asks none."""
+    return () if plan.observes or webhooks is None else webhooks.problems(plan)
 
 
 def _examined(plan: Plan, admission: Admission | None, preflight: Preflight | None) -> tuple[Finding, ...]:

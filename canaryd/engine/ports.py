@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from canaryd.model.asking import Condition, Reply, Term
 from canaryd.model.cells import Cell, Gap, Pace, Sought, Window
 from canaryd.model.finding import Finding
+from canaryd.model.gate import Alert
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
-from canaryd.model.run import Command, Record
+from canaryd.model.run import Command, Record, Run
 from canaryd.model.traffic import Admission, Marker, Route, Sides, Sighting
 
 
@@ -82,6 +84,34 @@ class Metrics(Protocol):
 
     def probe(self, sought: Sought) -> tuple[Problem, ...]:
         """Why nothing could be measured here; empty when it can. Raises nothing."""
+
+
+class Webhooks(Protocol):
+    """Who outside of canaryd is asked at gates, or told of an end, by the names that the settings give them."""
+
+    def problems(self, plan: Plan) -> tuple[Problem, ...]:
+        """Why a run of ``plan`` could not ask the webhooks that it names; empty where it could. Raises nothing."""
+
+    def ask(self, run: Run, term: Term, condition: Condition) -> Reply:
+        """
+        What the receiver says to the question of ``term``, whose id goes along.
+
+        Whatever is not an answer is ``silent``. Raises Rejected where the run may not ask it (any more).
+        """
+
+    def tell(self, run: Run, name: str) -> Reply:
+        """Tell the receiver how ``run`` has ended; ``silent`` where it did not take it. Raises as :meth:`ask`."""
+
+
+class Alerts(Protocol):
+    """The alerts of the Prometheus by which a plan is measured."""
+
+    def firing(self, plan: Plan, alert: Alert) -> tuple[str, ...]:
+        """
+        Those of ``alert`` that fire now, each with its labels.
+
+        Raises Unavailable where that is not known (no answer, or a partial one), Rejected where it may not be asked.
+        """
 
 
 class Store(Protocol):

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
+from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict, Gone
@@ -54,7 +55,14 @@ class Reconciler:
     """Carries out ticks. One run has one tick at a time; the scheduler sees to that."""
 
     def __init__(
-        self, store: Store, mesh: Mesh, collector: Collector, journal: Journal, clock: Clock, retreats: Executor
+        self,
+        store: Store,
+        mesh: Mesh,
+        collector: Collector,
+        journal: Journal,
+        clock: Clock,
+        retreats: Executor,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         self._store = store
         self._mesh = mesh
@@ -62,6 +70,7 @@ class Reconciler:
         self._journal = journal
         self._clock = clock
         self._retreats = retreats
+        self._doorkeeper = doorkeeper
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
@@ -81,6 +90,9 @@ class Reconciler:
             self._tell(record.run, seen, decision)
             telemetry.observed(record.run, decision.events, seen.now)
             self._ask_for_cells(record.run)
+            if self._doorkeeper:
+                self._doorkeeper.ask(record.run)
+                self._doorkeeper.tell(record.run)
             self._look_for_suspects(record.run, seen.now)
         return record.run
 
@@ -113,6 +125,7 @@ class Reconciler:
             sides = replace(sides, unlike=None)  # what the versions differ in is news only where they are to be alike
         commands = self._commands(run.uid)
         cells, blind, past = self._collector.take(run)
+        answers = self._doorkeeper.take(run) if self._doorkeeper else ()
         if run.plan.observes:
             cells = as_measured(cells, mesh)
         judged, evidence, harmed = _weighed(run, past, cells)
@@ -121,7 +134,7 @@ class Reconciler:
         looked = self._suspects.get(run.uid)
         suspects = looked.found if looked and evidence and looked.of == _whose(evidence) else ()
         return Observation(
-            now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since, suspects, harmed
+            now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since, suspects, harmed, answers
         )
 
     def _look_for_suspects(self, run: Run, now: float) -> None:

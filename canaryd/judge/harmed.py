@@ -30,7 +30,7 @@ def harmed(sum_: Harmed, known: JudgeState, cell: Cell | Gap) -> Harmed:
         return sum_
     cell = unattributed.ours(guards.consistent(cell), known.history)
     stable, canary = cell.stable, cell.canary
-    if cell.split != NOTHING:
+    if cell.split != NOTHING or cell.matched:
         lacking = max(0.0, ENOUGH - stable.requests)
         rate = (stable.errors + lacking * sum_.rate) / (stable.requests + lacking)
         lost = max(0.0, unattributed.charged(cell) - unattributed.usual(cell, known.history))

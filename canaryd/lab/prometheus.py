@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -32,6 +33,7 @@ REMEDY = (
     "or copy an executable to {place}"
 )
 CANARYD_TARGETS = "canaryd.json"
+RULES = "rules.yml"
 PEER = ("workload", "workload_namespace", "app", "version", "canonical_service", "cluster")
 SERVICE = ("destination_service", "destination_service_name", "destination_service_namespace")
 PRINCIPALS = ("source_principal", "destination_principal")
@@ -52,6 +54,7 @@ class Prometheus:
         self._executable = find_or_fetch()
         self._child: Child | None = None
         self._port: int | None = None
+        self.set_rules()
 
     @property
     def url(self) -> str:
@@ -88,6 +91,14 @@ class Prometheus:
         fresh = self.directory / f"{CANARYD_TARGETS}.new"
         fresh.write_text(json.dumps(targets))
         fresh.rename(self.directory / CANARYD_TARGETS)  # Prometheus watches the folder
+
+    def set_rules(self, **expressions: str) -> None:
+        """Let an alert of each name fire while its PromQL expression has a value; the rules of before are gone."""
+        rules = [{"alert": name, "expr": expression} for name, expression in expressions.items()]
+        groups = [{"name": "lab", "interval": "1s", "rules": rules}] if rules else []
+        (self.directory / RULES).write_text(yaml.safe_dump({"groups": groups}))
+        if self.running:
+            os.kill(self.pid, signal.SIGHUP)  # reads its configuration again
 
     def query(self, promql: str) -> list[tuple[dict[str, str], float]]:
         """An instant query: the labels and value of each series. For the lab's own use; raises Unavailable."""
@@ -238,6 +249,7 @@ def _config(target: tuple[str, int], scrape_interval: float) -> dict[str, Any]:
             "scrape_timeout": f"{milliseconds * 9 // 10}ms",
             "evaluation_interval": f"{milliseconds}ms",
         },
+        "rule_files": [RULES],
         "scrape_configs": [
             {
                 "job_name": "envoy",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from canaryd.machine import gates
 from canaryd.machine.changes import after_drift, canary_changed, drifted, stable_changed, started_over
 from canaryd.machine.noticing import noted
 from canaryd.machine.retreat import roll_back
@@ -53,8 +54,9 @@ def decide(run: Run, seen: Observation) -> Decision:
         run, seen = adopted, replace(seen, cells=())
     run = _see_arrival(run, seen)
     run = _take_evidence(run, seen, told, anew=run.judged_from != former)
+    run = gates.heard(run, seen, told)
     run, resumed = _obey(run, seen, told)
-    run = _latch_harm(run, seen)
+    run = gates.refused(_latch_harm(run, seen), seen)
     answer = roll_back(run, seen) if run.latch else _go_on(run, seen, resumed=resumed)
     if answer.run.latch is None and (ran_out := _ran_out(answer.run, seen)):
         answer = roll_back(replace(run, latch=ran_out), seen)
@@ -137,7 +139,7 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
         run = replace(run, obeyed=(*run.obeyed, command.id))
         if command.verb == "abort":
             run = _aborted(run, command, seen)
-        elif command.step is not None and command.step != run.step:
+        elif command.step is not None and command.step != (run.place if command.verb == "approve" else run.step):
             told.append(
                 Event(Told.COMMAND_VOID, f"{command.verb} was meant for step {command.step + 1}; it has passed")
             )
@@ -146,7 +148,7 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
         elif command.verb == "approve" and run.phase is Phase.RETURNING:
             run = replace(run, returned_by=": ".join(filter(None, (_by(command), command.reason))))
         elif command.verb == "approve":
-            run = replace(run, approved=(*run.approved, run.step))
+            run = gates.approved(run, command, seen, told)
         elif command.verb == "resume" and run.hold and run.hold.kind == "drift":
             resumed = True
         elif command.verb == "resume":

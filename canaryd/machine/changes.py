@@ -127,6 +127,8 @@ def started_over(run: Run) -> Run:
         canary_pin=None,
         unready_since=None,
         approved=(),
+        gates=(),
+        restarts=run.restarts + 1,
         hold=None,
         blind_since=None,
         unproven="",

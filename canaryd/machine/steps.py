@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from canaryd.machine import gates
 from canaryd.machine.returning import go_back, watched
 from canaryd.machine.writes import held_for, shifted_to
 from canaryd.model.cells import Gap
@@ -16,7 +17,7 @@ from canaryd.model.duration import render_seconds
 from canaryd.model.evidence import Evidence
 from canaryd.model.finding import summary
 from canaryd.model.passing import finding, in_doubt, lack, objection, unproven_share
-from canaryd.model.run import Phase, Pin, Run, command_line
+from canaryd.model.run import Phase, Pin, Run
 from canaryd.model.traffic import EVERYTHING
 
 
@@ -31,6 +32,8 @@ def _begin(run: Run, seen: Observation) -> Decision:
         )
     if stable.ready == 0:
         return Decision(replace(run, waiting=f"waiting for stable to be ready: {stable.why or 'no ready pod'}"))
+    if waits := gates.kept(run, seen):
+        return waits
     pinned = replace(run, stable_pin=Pin.of(stable), canary_pin=Pin.of(canary), hold=None)
     started = Event(
         Told.STARTED, f"{run.plan} release {run.plan.spec.release}: {run.route.stable} -> {run.route.canary}"
@@ -58,12 +61,15 @@ def _bake(run: Run, seen: Observation) -> Decision:
         return waits
     if baked < needed and not _proven_early(run, seen, baked):
         return Decision(replace(run, hold=None, waiting=f"baking at {run.share}: {baked} of {needed} cells"))
-    if not _at_gate(run) and (doubt := _doubt(run, seen)):
+    # The step has passed and waits at its gate; whether it still passes is asked when the gate opens.
+    if run.hold and run.hold.kind == "gate" and (waits := gates.kept(run, seen)):
+        return waits
+    if doubt := _doubt(run, seen):
         limit = run.plan.spec.on_inconclusive
         return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
-    if not run.last_step or _gated(run):
-        return _pass(run, seen)
-    return _promote(run, seen, _proof(run))
+    if waits := gates.kept(run, seen):
+        return waits
+    return _promote(run, seen, _proof(run)) if run.last_step else _pass(run, seen)
 
 
 def _without_share(run: Run, seen: Observation) -> Decision | None:
@@ -108,11 +114,6 @@ def _blind(run: Run, seen: Observation, why: str) -> Decision:
 
 
 def _pass(run: Run, seen: Observation) -> Decision:
-    gate = run.current_step.gate
-    if _gated(run) and gate is not None:
-        limit = gate.approve
-        why = f"waiting for a person's approval at {run.share}: {command_line(run, 'approve')}"
-        return Decision(held_for(run, seen, "gate", why, limit.limit, limit.otherwise))
     passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.share}: {finding(run.evidence)}")
     ahead = replace(run, step=run.step + 1, hold=None)
     shift = shifted_to(ahead, seen, ahead.current_step.weight, Phase.SHIFTING, ahead.current_step.audience)
@@ -125,15 +126,6 @@ def _proven_early(run: Run, seen: Observation, baked: int) -> bool:
     if step.until != "evidence" or evidence is None or baked * run.plan.spec.analysis.cell < step.least:
         return False
     return evidence.proven and not _doubt(run, seen)
-
-
-def _at_gate(run: Run) -> bool:
-    """The step has passed and waits for a person; whether it still passes is asked when the person has come."""
-    return _gated(run) and run.hold is not None and run.hold.kind == "gate"
-
-
-def _gated(run: Run) -> bool:
-    return run.current_step.gate is not None and run.step not in run.approved
 
 
 def _promote(run: Run, seen: Observation, proof: str) -> Decision:

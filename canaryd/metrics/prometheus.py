@@ -29,10 +29,11 @@ from urllib3.exceptions import HTTPError
 
 from canaryd import telemetry
 from canaryd.errors import CanarydError, Rejected, Unavailable
-from canaryd.metrics import custom, parse, promql
+from canaryd.metrics import alerts, custom, parse, promql
 from canaryd.metrics.credentials import Credentials
 from canaryd.model import codes
 from canaryd.model.cells import Cell, Gap, Pace, Question, Sought, Value, Window
+from canaryd.model.gate import Alert
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.settings import Source, without_password
@@ -75,6 +76,7 @@ OF_TLS = (
 """OpenSSL's reasons, in lower case, and what to do about each; the first that fits."""
 HUNG_UP = ("alert", "eof occurred", "reset by peer", "broken pipe", "closed connection", "without response")
 """How it looks when a server does not take our certificate: with TLS 1.3 the alert may come, or be lost."""
+OF_RULES = REMEDIES | {404: "it keeps no rules, or not under this URL", 405: "it keeps no rules"}
 OF_A_CHECK = REMEDIES | {400: "it is the check's own; try it in Prometheus", 422: "it is the check's own"}
 
 
@@ -297,6 +299,20 @@ class Prometheus:
         found, _ = self._asked("label/__name__/values", since, deadline, method="GET")
         return tuple(str(name) for name in found) if isinstance(found, list) else ()
 
+    def firing(self, plan: Plan, alert: Alert) -> tuple[str, ...]:  # noqa: ARG002  # here there is one source
+        """Those of ``alert`` that fire now. Raises Unavailable where the answer is partial or none, or Rejected."""
+        answer = self._ask(alerts.query(alert), time.monotonic() + self._timeout)
+        if answer.partial:
+            raise self._unavailable(f"the answer is partial: {answer.partial}")
+        return alerts.shown(answer.rows)
+
+    def rules(self, plan: Plan) -> frozenset[str]:  # noqa: ARG002  # here there is one source
+        """The names of all alerts for which there is a rule. Raises Unavailable or Rejected."""
+        deadline = time.monotonic() + self._timeout
+        groups, _ = self._asked("rules", {"type": "alert"}, deadline, OF_RULES, method="GET")
+        with self._expecting():
+            return alerts.named_by(groups)
+
     def _skewed(self, deadline: float) -> Problem | None:
         before = self._clock()
         rows = self._ask("vector(time())", deadline).rows
@@ -438,7 +454,7 @@ class Prometheus:
             raise self._unavailable(f"the answer is not Prometheus's: {said}" + (f" ({LOGIN})" if page else ""))
         with self._expecting():
             data = reply["data"]
-            result = data if isinstance(data, list) else data["result"]
+            result = data if isinstance(data, list) else data["groups"] if "groups" in data else data["result"]
             if isinstance(data, dict) and data.get("resultType") == "scalar":
                 result = [{"metric": {}, "value": result}]
             warnings = [self._credentials.struck(str(warning)) for warning in reply.get("warnings") or ()]

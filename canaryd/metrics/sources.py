@@ -14,6 +14,7 @@ from canaryd.errors import CanarydError, Rejected
 from canaryd.metrics.prometheus import Answer, Prometheus
 from canaryd.model import codes
 from canaryd.model.cells import Cell, Gap, Pace, Sought, Window
+from canaryd.model.gate import Alert
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.settings import Settings
@@ -74,10 +75,21 @@ class Sources:
         """The metrics' names that the source of ``sought`` has of late. Raises Unavailable or Rejected."""
         return self._of(sought).names(sought, deadline)
 
+    def firing(self, plan: Plan, alert: Alert) -> tuple[str, ...]:
+        """The alerts that fire, by the source that measures ``plan``. Raises as :meth:`count`."""
+        return self._named_by(plan.spec.analysis.prometheus, plan.namespace).firing(plan, alert)
+
+    def rules(self, plan: Plan) -> frozenset[str]:
+        """The names of the alerts that the source which measures ``plan`` has rules for. Raises as :meth:`count`."""
+        return self._named_by(plan.spec.analysis.prometheus, plan.namespace).rules(plan)
+
     def _of(self, sought: Sought) -> Prometheus:
-        if sought.source and (problem := self._problem(sought.source, sought.asker)):
+        return self._named_by(sought.source, sought.asker)
+
+    def _named_by(self, source: str, asker: str) -> Prometheus:
+        if source and (problem := self._problem(source, asker)):
             raise Rejected(str(problem))
-        return self._adapters[sought.source]
+        return self._adapters[source]
 
     def _problem(self, name: str, namespace: str) -> Problem | None:
         """Why a plan of ``namespace`` may not be measured by ``name``; None if it may."""

@@ -300,6 +300,13 @@ PROMETHEUS_BARRED = Code(
     "The plan names a Prometheus that the settings do not have, or that plans of its namespace may not be measured by.",
     "Leave `spec.analysis.prometheus` out, or add the name, or the namespace, to `prometheuses` in the settings.",
 )
+WEBHOOK_BARRED = Code(
+    "WebhookBarred",
+    "error",
+    "The plan names a webhook that the settings do not have, or that plans of its namespace may not ask; or its key "
+    "cannot be read. A gate that could ask nobody would hold until its limit.",
+    "Take it out of the plan's gates, or add the name, or the namespace, to `webhooks` in the settings.",
+)
 CLOCK_SKEW = Code(
     "ClockSkew",
     "error",

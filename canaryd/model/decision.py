@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from canaryd.model.asking import Answer
 from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.evidence import Evidence
 from canaryd.model.harm import Harmed
@@ -37,6 +38,7 @@ class Observation:
     of them, in the tick in which that was decided. ``since`` is when this process began to ask for the run's cells.
     ``suspects`` are what in the mesh may keep callers from meeting the split, the likeliest first; they are looked for
     only while that is in doubt. ``harmed`` is the run's sum after the cells, None where it is as before.
+    ``answers`` are the last that the questions of gates were given.
     """
 
     now: float
@@ -52,6 +54,7 @@ class Observation:
     since: float = 0.0
     suspects: tuple[str, ...] = ()
     harmed: Harmed | None = None
+    answers: tuple[Answer, ...] = ()
 
 
 class Told(StrEnum):
@@ -71,6 +74,8 @@ class Told(StrEnum):
     RESTARTED = "run.restarted"
     STABLE_CHANGED = "run.stable_changed"
     COMMAND_VOID = "command.void"
+    APPROVED = "gate.approved"
+    ANSWERED = "gate.answered"
     ADOPTED = "run.adopted"
     ROLLING_BACK = "run.rolling_back"
     ROLLED_BACK = "run.rolled_back"

@@ -30,6 +30,8 @@ from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
 from canaryd.model.duration import Duration, parse_duration, render_duration
 from canaryd.model.failures import SERVER, Failures, GrpcFailures, HttpFailures
+from canaryd.model.gate import Approve as Approve
+from canaryd.model.gate import Gate, Gates
 from canaryd.model.hosts import fully_qualified
 from canaryd.model.layers import Content, attributed, laid, layers_of
 from canaryd.model.match import Match, audience_of
@@ -123,22 +125,6 @@ class Target(Part):
     def version(self, side: Side) -> Version:
         """The destination that ``side`` means."""
         return Version(side.host or self.host, side.subset)
-
-
-class Approve(Part):
-    """A person's yes before the next weight."""
-
-    limit: PositiveDuration = timedelta(hours=4)
-    """How long the run waits for it."""
-    otherwise: Literal["rollback", "hold"] = "rollback"
-    """What happens when nobody came: roll back, or go on holding."""
-
-
-class Gate(Part):
-    """A hold written in the plan; it has a limit and says what happens otherwise."""
-
-    approve: Approve
-    """A person has to say yes: ``canaryd approve``."""
 
 
 class Step(Part):
@@ -432,6 +418,8 @@ class Spec(Part):
     """``observe``: everything but patches; the journal says what would have been written."""
     from_: Annotated[str, Field(alias="from")] = ""
     """The name of a policy: what the plan leaves out is taken from there. When left out: the policy ``default``."""
+    gates: Gates = Gates()
+    """Gates before the start and before promotion, and who is told of the end."""
     start: Start = Start()
     """Where the traffic must stand for a run to start."""
     accept_findings: tuple[Accepted, ...] = ()
@@ -533,6 +521,35 @@ class Plan(Part):
 
     def _at(self, target: Target) -> Plan:
         return self.model_copy(update={"spec": self.spec.model_copy(update={"target": target})})
+
+    @property
+    def webhooks(self) -> dict[str, str]:
+        """The webhooks that the plan names, each with the path at which it does so first."""
+        found = [
+            (hook.name, f"{path}.webhooks.{place}.name")
+            for path, gate in self._gates
+            for place, hook in enumerate(gate.webhooks)
+        ]
+        found += [(name, f"spec.gates.end.{place}") for place, name in enumerate(self.spec.gates.end)]
+        return dict(reversed(found))
+
+    @property
+    def alerts(self) -> dict[str, str]:
+        """The alerts that the plan names, each with the path at which it does so first."""
+        named = [
+            (name, f"{path}.alert.names.{place}")
+            for path, gate in self._gates
+            if gate.alert
+            for place, name in enumerate(gate.alert.names)
+        ]
+        return dict(reversed(named))
+
+    @property
+    def _gates(self) -> list[tuple[str, Gate]]:
+        """Every gate with its path."""
+        gates = [(f"spec.steps.{place}.gate", step.gate) for place, step in enumerate(self.spec.steps)]
+        gates += [("spec.gates.start", self.spec.gates.start), ("spec.gates.promotion", self.spec.gates.promotion)]
+        return [(path, gate) for path, gate in gates if gate is not None]
 
     @property
     def accepted(self) -> dict[str, str]:

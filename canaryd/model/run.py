@@ -14,14 +14,16 @@ from enum import StrEnum
 from math import ceil
 from typing import Literal
 
+from canaryd.model.asking import FRESH, START, Approval, Condition, Term, terms_of
 from canaryd.model.cells import PAST_CELL, Cell, Gap, Past, Segment, Window, due_windows, past_windows
 from canaryd.model.evidence import Evidence
 from canaryd.model.finding import Finding
+from canaryd.model.gate import Approve, Gate, Webhook
 from canaryd.model.harm import NOBODY, Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.match import spoken
 from canaryd.model.plan import Plan, Step
-from canaryd.model.traffic import NOTHING, Route, Side, Split
+from canaryd.model.traffic import EVERYTHING, NOTHING, Route, Side, Split
 
 
 class Phase(StrEnum):
@@ -140,6 +142,8 @@ class Run:
     when the canary was first seen without a ready endpoint, None while it has one.
     ``kept`` says where the run lives: in a folder, or as a CanaryRun in the plan's namespace.
     ``findings`` are what preflight found before the run began, and did not stop it.
+    ``restarts`` counts how often it began over with a new canary; ``gates`` are the conditions of gates that it has
+    come to since, ``approved`` the gates (their places) that a person has opened, and ``approvals`` who did.
     ``harmed`` is what it has cost its users so far, restarts included.
     ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
     ``returning_since`` is when the run began to wait for stable to run what the canary runs; ``returned_by`` is whose
@@ -189,6 +193,9 @@ class Run:
     returning_since: float | None = None
     returned_by: str = ""
     undoes: str = ""
+    restarts: int = 0
+    gates: tuple[Condition, ...] = ()
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def final(self) -> bool:
@@ -225,6 +232,75 @@ class Run:
     @property
     def last_step(self) -> bool:
         return self.step == len(self.plan.spec.steps) - 1
+
+    @property
+    def ahead(self) -> tuple[tuple[int, Gate], ...]:
+        """The gates before the next weight, each with its place; none once the canary is to have everything."""
+        if self.phase is Phase.PENDING:
+            start = self.plan.spec.gates.start
+            return ((START, start),) if start else ()
+        return self._after_the_step if self.phase in (Phase.SHIFTING, Phase.BAKING) else ()
+
+    @property
+    def _after_the_step(self) -> tuple[tuple[int, Gate], ...]:
+        """The gates between the present step and the next weight."""
+        promotion = self.plan.spec.gates.promotion if self.last_step else None
+        found = ((self.step, self.current_step.gate), (len(self.plan.spec.steps), promotion))
+        return tuple((place, gate) for place, gate in found if gate is not None)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What has to hold at the gates ahead. Who only observes has nothing to ask a receiver for."""
+        prefix = f"{self.uid}_{self.restarts}"
+        found = (
+            term
+            for place, gate in self.ahead
+            for term in terms_of(gate, place, self.before, f"{prefix}_{self._named(place)}")
+        )
+        return tuple(term for term in found if not (self.plan.observes and isinstance(term.part, Webhook)))
+
+    @property
+    def before(self) -> str:
+        """What the gates ahead are before, in words."""
+        if self.phase is Phase.PENDING:
+            return "the start"
+        return str(EVERYTHING if self.last_step else self.plan.spec.steps[self.step + 1].share)
+
+    def _named(self, place: int) -> str:
+        steps = len(self.plan.spec.steps)
+        return "start" if place == START else "promotion" if place == steps else f"step-{place + 1}"
+
+    @property
+    def approves(self) -> tuple[Approve, ...]:
+        """The approvals that the next gates ask for which ask for any; they may be given early."""
+        start = self.plan.spec.gates.start
+        pending = self.phase is Phase.PENDING and not (start and start.approve)
+        found = self._after_the_step if pending else self.ahead
+        return tuple(gate.approve for _, gate in found if gate.approve)
+
+    @property
+    def place(self) -> int:
+        """The gate that an approval opens now: that of the present step, or of the start where that asks for one."""
+        start = self.plan.spec.gates.start
+        return START if self.phase is Phase.PENDING and start and start.approve else self.step
+
+    def condition(self, term: Term) -> Condition | None:
+        """How ``term`` stands; None where the run has not come to it yet."""
+        return next((one for one in self.gates if one.id == term.id), None)
+
+    def holds(self, term: Term, now: float | None = None) -> bool:
+        """Whether ``term`` holds (at ``now``, in Unix seconds: an alert that was silent long ago may fire by now)."""
+        if isinstance(term.part, Approve):
+            return self.place in self.approved
+        known = self.condition(term)
+        if known is None or known.said != "yes" or known.at is None:
+            return False
+        return isinstance(term.part, Webhook) or now is None or now - known.at <= FRESH
+
+    @property
+    def lacking(self) -> tuple[Term, ...]:
+        """What does not hold yet at the gates ahead, as far as the run knows."""
+        return tuple(term for term in self.terms if not self.holds(term))
 
     @property
     def segment(self) -> Segment:

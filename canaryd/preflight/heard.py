@@ -120,7 +120,8 @@ class Heard:
     clusters whose series there are, where there are several; ``scrapers`` by how many ways the same pod is scraped at
     most, 0 where that is not known. ``counted`` says what each ``where`` of the plan leaves. ``trials`` are the checks'
     own queries, tried, where the pods of both versions are known. ``probed`` is what makes this Prometheus useless for
-    the plan; ``missed`` what it did not answer, each with the reason.
+    the plan; ``missed`` what it did not answer, each with the reason. ``rules`` are the names of the alerts that it has
+    rules for, None where nobody asked or it did not say.
     """
 
     callers: tuple[Caller, ...] = ()
@@ -142,6 +143,7 @@ class Heard:
     counted: tuple[Counted, ...] = ()
     trials: tuple[Trial, ...] = ()
     probed: tuple[Finding, ...] = ()
+    rules: frozenset[str] | None = None
     missed: tuple[tuple[str, str], ...] = ()
 
     def of(self, workloads: Iterable[str] = ()) -> Served:

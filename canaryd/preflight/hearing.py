@@ -42,6 +42,9 @@ class Sources(Protocol):
     def reporters(self, sought: Sought) -> Mapping[str, float]:
         """Requests a second of late, by who counts them. Raises Unavailable or Rejected."""
 
+    def rules(self, plan: Plan) -> frozenset[str]:
+        """The names of the alerts that there are rules for. Raises Unavailable or Rejected."""
+
     def ask(self, sought: Sought, query: str, deadline: float) -> Answer:
         """The answer to an instant query, by ``deadline`` (monotonic). Raises Unavailable or Rejected."""
 
@@ -82,7 +85,14 @@ class Hearing:
             return Heard(silent=str(deaf), probed=probed)
         asking = _Asking(self._sources, sought, time.monotonic() + self._within)
         heard = _heard(sought, asking, probed)
-        heard = replace(heard, reporter=sought.reporter, rates=tuple(sorted(rates.items())))
+        rules = asking.rules(plan.measured_by(source)) if plan.alerts else None
+        heard = replace(
+            heard,
+            reporter=sought.reporter,
+            rates=tuple(sorted(rates.items())),
+            rules=rules,
+            missed=tuple(asking.missed),
+        )
         if sides is None:
             return heard
         tried = trials(asking, plan, route, sides)
@@ -169,6 +179,14 @@ class _Asking:
             return self.sources.names(self.sought, self.deadline)
         except CanarydError:
             return ()
+
+    def rules(self, plan: Plan) -> frozenset[str] | None:
+        """The names of the alerts that there are rules for; None where that is not said."""
+        try:
+            return self.sources.rules(plan)
+        except CanarydError as error:
+            self.missed.append(("which alerts there are", str(error)))
+            return None
 
 
 def sought_by(plan: Plan, route: Route, source: str) -> Sought:

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
 from canaryd.judge import wording
 from canaryd.judge.objectives import place_of, within_ms
@@ -124,8 +125,17 @@ WHERE_COUNTS_NOTHING = Code(
     "Correct the value; or wait until there are such requests.",
     transient=True,
 )
+ALERT_WITHOUT_RULE = Code(
+    "AlertWithoutRule",
+    "error",
+    "A gate of the plan waits for an alert that does not fire, and this Prometheus has no rule of that name: it would "
+    "never fire, and the gate would guard nothing.",
+    "Name the alert as its rule does (`alert:`), or load the rule. Where another Prometheus or a ruler evaluates the "
+    "rules and writes `ALERTS` here, accept the finding (`spec.acceptFindings`).",
+)
 
 CODES = (
+    ALERT_WITHOUT_RULE,
     WHERE_LABEL_MISSING,
     WHERE_COUNTS_NOTHING,
     HEARD_IN_PART,
@@ -179,6 +189,7 @@ def check(survey: Survey) -> Iterator[Finding]:
             "nothing could be measured"
         )
         yield WAYPOINT_ALONE.at("Prometheus", sentence)
+    yield from _without_rule(survey)
     yield from _elsewhere(survey)
     if not heard.served:
         return
@@ -246,6 +257,18 @@ def _speaks_grpc(survey: Survey) -> bool:
     ]
     named = any(str(port.get("appProtocol") or port.get("name") or "").startswith("grpc") for port in ports)
     return named or "grpc" in survey.heard.protocols
+
+
+def _without_rule(survey: Survey) -> Iterator[Finding]:
+    """Alerts that no rule can make fire; nothing where it is not known which rules there are."""
+    known = survey.heard.rules
+    if known is None:
+        return
+    for name, path in survey.plan.alerts.items():
+        if name not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield ALERT_WITHOUT_RULE.at(path, f"Prometheus has no rule for the alert {name}{hint}")
 
 
 def _unlabelled(survey: Survey, known: set[str]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from canaryd.model.gate import Alert, Approve
 from canaryd.model.run import Hold, Outcome, Phase, Run, command_line
 from canaryd.report.outlook import elapsed, follows, moment, standing
 
@@ -105,8 +106,8 @@ def _options(run: Run) -> Iterator[str]:
     if run.phase is Phase.ROLLING_BACK:
         yield "Nothing else: the rollback goes on by itself and cannot be called back."
         return
-    gate = run.current_step.gate if run.phase is Phase.BAKING else None
-    if gate and run.step not in run.approved and not (run.hold and run.hold.kind == "gate"):
+    early = run.phase is Phase.BAKING and run.approves and run.place not in run.approved
+    if early and not (run.hold and run.hold.kind == "gate"):
         yield f"Approve the next weight already now: canaryd approve {name}"
     if run.last_step and run.phase is Phase.BAKING:
         yield f"Promote on your own word, which marks the run for ever: canaryd promote {name} --reason '...'"
@@ -124,7 +125,7 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
     """What ends this hold."""
     name = run.plan.name
     if hold.kind == "gate":
-        yield f"Let it go on: canaryd approve {name}"
+        yield from _at_the_gate(run)
     elif hold.kind == "drift" and hold.sticky:
         yield f"Let it go on: canaryd resume {name}"
     elif hold.kind == "drift":
@@ -144,6 +145,18 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
         yield "Let callers meet the weight (the reason names what may be in the way); the run then goes on by itself."
     else:
         yield "Wait: more requests may settle it."
+
+
+def _at_the_gate(run: Run) -> Iterator[str]:
+    """What opens it, condition by condition."""
+    for term in run.lacking:
+        if isinstance(term.part, Approve):
+            names = f" (only {' or '.join(term.part.by)} may)" if term.part.by else ""
+            yield f"Let it go on: canaryd approve {run.plan.name}{names}"
+        elif isinstance(term.part, Alert):
+            yield f"See what is the matter with {' or '.join(term.part.names)}; the run goes on when none fires."
+        else:
+            yield f"Have the webhook {term.part.name} say yes; it is asked again and again."
 
 
 def _after_the_end(run: Run) -> str:

@@ -12,7 +12,9 @@ import math
 from datetime import UTC, datetime
 
 from canaryd.judge import wording
+from canaryd.model.asking import Term
 from canaryd.model.duration import render_duration, render_seconds
+from canaryd.model.gate import Alert, Webhook
 from canaryd.model.run import Hold, Outcome, Phase, Run
 from canaryd.model.traffic import EVERYTHING
 
@@ -127,7 +129,18 @@ def _after_the_end(run: Run) -> str:
 
 
 def _once_pending(run: Run, _: float | None) -> str:
-    return f"Once both versions are ready, {run.plan.spec.steps[0].share} of the traffic goes to {run.route.canary}."
+    gates = "".join(f" and {_opened(term)}" for term in run.lacking)
+    first = run.plan.spec.steps[0].share
+    return f"Once both versions are ready{gates}, {first} of the traffic goes to {run.route.canary}."
+
+
+def _opened(term: Term) -> str:
+    """That a gate's condition has come to hold."""
+    if isinstance(term.part, Alert):
+        return f"{' or '.join(term.part.names)} does not fire"
+    if isinstance(term.part, Webhook):
+        return f"webhook {term.part.name} has said yes"
+    return f"{' or '.join(term.part.by) or 'a person'} has approved"
 
 
 def _once_shifted(run: Run, _: float | None) -> str:
@@ -136,8 +149,7 @@ def _once_shifted(run: Run, _: float | None) -> str:
 
 
 def _once_baked(run: Run, now: float | None) -> str:
-    gate = run.current_step.gate
-    approval = " and a person has approved" if gate and run.step not in run.approved else ""
+    approval = "".join(f" and {_opened(term)}" for term in run.lacking)
     if run.last_step and not run.plan.spec.accept_unproven:
         bound = f"{1 / run.plan.spec.analysis.beta:g}"
         approval += f" and the proof that {run.route.canary} is not worse has reached {bound}"

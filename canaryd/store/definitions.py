@@ -278,8 +278,9 @@ def _run_spec() -> Object:
             },
             step={
                 "type": "integer",
-                "minimum": 0,
-                "description": "The step (from 0) that is meant; void when the run is at another. When left out: any.",
+                "minimum": -1,
+                "description": "The step that is meant, from 0; -1: the gate before the start. "
+                "Void when the run is at another. When left out: any.",
             },
             **command,
         ),

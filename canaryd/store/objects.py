@@ -508,6 +508,8 @@ def verdict_of(run: Run) -> str:
         return ""
     if run.phase in PROVEN:
         return "PASS"
+    if run.hold and run.hold.kind == "gate" and run.phase is Phase.PENDING:
+        return ""  # before the start nothing was judged yet
     if run.hold:
         return {"gate": "PASS", "inconclusive": "INCONCLUSIVE", "no-data": "INCONCLUSIVE"}.get(run.hold.kind, "")
     return ""

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from canaryd.model.duration import render_seconds
+from canaryd.model.gate import Gates
 from canaryd.model.part import Part
 from canaryd.model.plan import Analysis, Plan
 from canaryd.model.traffic import NOTHING
@@ -35,8 +36,8 @@ def quickened(plan: Plan, times: float) -> tuple[Plan, tuple[str, ...]]:
     """
     `plan` with every duration divided by `times`, and sentences on what else had to differ.
 
-    Gates are taken out, because nobody is there to approve; custom checks too, because their queries ask for metrics
-    that the lab has not.
+    Gates are taken out, because nobody is there to approve, or to be asked; custom checks too, because their queries
+    ask for metrics that the lab has not.
     """
     spec, notes = plan.spec, []
     checks = [check for check in spec.analysis.checks if check.metric != "promql"]
@@ -44,6 +45,8 @@ def quickened(plan: Plan, times: float) -> tuple[Plan, tuple[str, ...]]:
         notes.append(f"left out in the lab: {', '.join(left_out)}, whose metrics are not there")
     if gated := [str(step.weight) for step in spec.steps if step.gate]:
         notes.append(f"the gate after {', '.join(gated)} opens by itself in the lab")
+    if beside := [name for name in ("start", "promotion") if getattr(spec.gates, name)]:
+        notes.append(f"the gate before the {' and the '.join(beside)} opens by itself in the lab")
     held = {
         name: part.model_copy(update={"hold": min(part.hold, LONGEST_HOLD * times)})
         for name, part in (("on_inconclusive", spec.on_inconclusive), ("on_no_data", spec.on_no_data))
@@ -56,7 +59,8 @@ def quickened(plan: Plan, times: float) -> tuple[Plan, tuple[str, ...]]:
     steps = [step.model_copy(update={"gate": None, "match": ()}) for step in spec.steps if step.weight != NOTHING]
     kept: dict[str, Any] = {"checks": tuple(checks)} if checks else {"checks": Analysis().checks}
     kept["settle"] = spec.analysis.settle_for()  # what is learned there is of a mesh at the lab's pace
-    changed = spec.model_copy(update={"steps": tuple(steps), "analysis": spec.analysis.model_copy(update=kept), **held})
+    steps_alone = {"steps": tuple(steps), "gates": Gates()}
+    changed = spec.model_copy(update={**steps_alone, "analysis": spec.analysis.model_copy(update=kept), **held})
     quick = _divided(changed, times)
     quick = quick.model_copy(update={"analysis": _of_the_lab(quick.analysis, times)})
     whole = plan.model_copy(update={"spec": quick})
