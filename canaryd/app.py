@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
@@ -20,10 +20,11 @@ import structlog
 
 from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission, undoing
-from canaryd.engine.admission import Begun
+from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.collector import Collector
 from canaryd.engine.doorkeeper import Doorkeeper
-from canaryd.engine.ports import Alerts, Clock, Journal, Mesh, Metrics, Preflight, Store, Webhooks
+from canaryd.engine.guarding import Guards, NoFreezes, Queue, Waits
+from canaryd.engine.ports import Alerts, Clock, Freezes, Journal, Mesh, Metrics, Preflight, Store, Webhooks
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
@@ -37,12 +38,16 @@ from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
+from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Run
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal, FolderStore
+from canaryd.store.freezes import FolderFreezes
+
+NO_LIMITS = Limits()
 
 log = structlog.get_logger()
 
@@ -66,9 +71,12 @@ class World:
     preflight: Preflight | None = None
     webhooks: Webhooks | None = None
     alerts: Alerts | None = None
+    freezes: Freezes = field(default_factory=NoFreezes)
 
 
-def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal, shelf: Shelf | None = None) -> World:
+def cluster_world(
+    settings: Settings, kube: Kube, store: Store, journal: Journal, freezes: Freezes, shelf: Shelf | None = None
+) -> World:
     """The adapters of a controller, whose runs live in the cluster itself; ``shelf`` is what its runs look at."""
     clock, sources = SystemClock(), Sources(settings)
     return World(
@@ -80,6 +88,7 @@ def cluster_world(settings: Settings, kube: Kube, store: Store, journal: Journal
         preflight=_examiner(kube, sources, settings, clock),
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
+        freezes=freezes,
     )
 
 
@@ -96,7 +105,13 @@ def world(settings: Settings) -> World:
         preflight=_examiner(kube, sources, settings, clock),
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
+        freezes=FolderFreezes(settings.state),
     )
+
+
+def limits(settings: Settings) -> Limits:
+    """How many runs may go on at once."""
+    return Limits(settings.max_runs, settings.max_runs_per_namespace)
 
 
 def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) -> Examiner:
@@ -125,6 +140,7 @@ class Canaryd:
     Collectors, ticks, retreats, and what is asked at gates and told of ends each have threads of their own, so that
     none can starve another.
 
+    No more runs than ``limits`` say go on at once: a plan that would begin another waits in a queue.
     ``may`` says, before each tick, whether this process is (still) the one to carry runs out. ``shown`` is given each
     run after its tick, on the tick's thread: it must not wait for anybody.
     """
@@ -137,6 +153,7 @@ class Canaryd:
         mode: Literal["active", "observe"] = "active",
         may: Callable[[], bool] = lambda: True,
         shown: Callable[[Run], None] = lambda _: None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._world = world
         self._mode = mode
@@ -156,6 +173,8 @@ class Canaryd:
             self._telling,
             self._scheduler.wake,
         )
+        self._guards = Guards(world.freezes)
+        self.queue = Queue(limits)
         self._reconciler = Reconciler(
             self._store,
             world.mesh,
@@ -164,6 +183,7 @@ class Canaryd:
             world.clock,
             self._retreats,
             self._doorkeeper,
+            self._guards,
         )
         self._beginning = Lock()  # one at a time: two that look at one moment would both find an entry free
         self._runs: dict[str, Run] = {}
@@ -185,12 +205,49 @@ class Canaryd:
         self._retreats.shutdown()
         self._open.close()
 
-    def begin(self, plan: Plan, *, again: bool = False, uid: str = "") -> Begun:
+    def begin(self, plan: Plan, *, again: bool = False, uid: str = "", asked: float | None = None) -> Begun:
         """
         Begin the run of ``plan``, or go on with the unfinished one; a new one is named ``uid``, or by chance.
 
-        Raises Refused or Settled, and Rejected when another process carries the run out.
+        ``asked`` is when somebody asked for it first (Unix seconds; by default now): who asked first comes first where
+        there are limits. Raises Waits where it may not begin yet, Refused or Settled, and Rejected when another process
+        carries the run out.
         """
+        key = str(plan)
+        asked = self._world.clock.now() if asked is None else asked
+        try:
+            begun = self._begin(plan, again, uid, lambda: self._its_turn(plan, asked))
+        except Waits:
+            raise
+        except Settled:
+            self.queue.leave(key)
+            raise
+        except Exception:
+            self.queue.pass_over(key, asked)
+            raise
+        self.queue.leave(key)
+        return begun
+
+    def _its_turn(self, plan: Plan, asked: float) -> None:
+        """Raises Waits where a run of ``plan`` may not begin now: something bars it, or it is not its turn."""
+        bar, key = self._guards.look(plan, self._world.clock.now()).bar, str(plan)
+        if bar:
+            self.queue.pass_over(key, asked)
+            raise Waits(bar.why, bar.until)
+        if not self.queue.limits or plan.observes:
+            return
+        self.queue.enter(key, asked)
+        turn = self.queue.turn(key, self._running())
+        if turn.place:
+            raise Waits(turn.sentence)
+
+    def _running(self) -> list[str]:
+        """The namespaces of the runs in flight; those that only observe are in nobody's way."""
+        folder = isinstance(self._world.store, FolderStore)
+        runs = self.unfinished() if folder else [run for run in self.seen() if not (run.final and run.released)]
+        return [run.plan.namespace for run in runs if not run.plan.observes]
+
+    def _begin(self, plan: Plan, again: bool, uid: str, may: Callable[[], None]) -> Begun:
         world = self._world
         folder = isinstance(world.store, FolderStore)
         # What asks Prometheus and half of the cluster takes its time; nobody waits for it at the lock.
@@ -203,6 +260,7 @@ class Canaryd:
             preflight=world.preflight,
             again=again,
             mode=self._mode,
+            may=may,
         )
         with world.store.beginning() if isinstance(world.store, FolderStore) else self._beginning:
             begun = admission.begin(
@@ -218,6 +276,7 @@ class Canaryd:
                 uid=uid,
                 prepared=prepared,
                 webhooks=world.webhooks,
+                may=may,
             )
             self.carry_out(begun.record.run)
         self.abort_if_reverted(plan, begun.record.run)

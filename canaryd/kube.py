@@ -121,6 +121,7 @@ CANARY_PLANS = Kind(GROUP, VERSION, "canaryplans")
 CANARY_POLICIES = Kind(GROUP, VERSION, "canarypolicies")
 CANARY_RUNS = Kind(GROUP, VERSION, "canaryruns")
 CANARY_RECORDS = Kind(GROUP, VERSION, "canaryrecords")
+CANARY_FREEZES = Kind(GROUP, VERSION, "canaryfreezes")
 
 
 class Kube:

@@ -332,6 +332,10 @@ class Settings(BaseSettings):
     """Seconds after which a leader that is not heard of any more is succeeded by another."""
     http: Annotated[int, Field(ge=0, le=65535)] = 8080
     """The port of the controller's /metrics, /healthz and /readyz; 0 for none."""
+    max_runs: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """How many runs may be in flight at once, in all; a plan that comes when there are so many waits. 0: no limit."""
+    max_runs_per_namespace: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """The same for the plans of each namespace."""
     run_history: Annotated[int, Field(ge=1, le=1000)] = 10
     """How many ended runs of each plan the controller keeps; older ones are deleted."""
     policies: Path | None = None

@@ -49,7 +49,16 @@ log = structlog.get_logger()
 RETAINED = 600.0
 """Seconds for which a run that has ended is still shown: every scrape interval in use sees its end."""
 PLACE = ["namespace", "plan"]
-HOLDS: Final[tuple[HoldKind, ...]] = ("no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back")
+HOLDS: Final[tuple[HoldKind, ...]] = (
+    "no-data",
+    "inconclusive",
+    "drift",
+    "gate",
+    "stable-changed",
+    "no-way-back",
+    "not-returned",
+    "barred",
+)
 SOON = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROLLBACKS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900)
 

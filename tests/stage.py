@@ -93,6 +93,8 @@ class Stage:
     saves: bool = True
     hidden: str = ""
     gone: bool = False
+    barred: str = ""
+    stopped: str = ""
     pods: Sides | Unseen = field(default_factory=lambda: Sides(side("v1"), side("v3")))
     mesh: Sighting = field(default_factory=lambda: Sighting(NOTHING, None))
     suspects: tuple[str, ...] = ()
@@ -138,6 +140,8 @@ class Stage:
             suspects=self.suspects,
             harmed=self.harmed,
             answers=self._answers(),
+            barred=self.barred,
+            stopped=self.stopped,
         )
 
     def tick(self, seconds: float = 5.0) -> Decision:

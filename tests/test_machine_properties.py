@@ -171,6 +171,23 @@ class Walk(RuleBasedStateMachine):
         self.stage.ask("abort", force=force)
         self.aborted = not self.stage.run.final
 
+    @rule(why=st.sampled_from(["", "frozen", "outside of the change window"]))
+    def windows_and_freezes_come_and_go(self, why: str) -> None:
+        self.stage.barred = why
+
+    @rule()
+    @precondition(lambda self: not self.stage.barred)
+    def somebody_freezes_everything(self) -> None:
+        self.stage.barred = "frozen"
+
+    @rule()
+    def somebody_stops_everything(self) -> None:
+        self.stage.barred = self.stage.stopped = "stopped by ada"
+
+    @rule()
+    def the_stop_is_lifted(self) -> None:
+        self.stage.barred = self.stage.stopped = ""
+
     @rule()
     def a_save_is_lost(self) -> None:
         """The tick's write reaches the mesh where it goes there first; the run is as before."""
@@ -190,6 +207,7 @@ class Walk(RuleBasedStateMachine):
         seen = replace(self.stage.see(), mesh=Unseen("") if self.stage.hidden else shown)
         self._weights(before, decision)
         self._rises(before, decision, shown)
+        self._keeps_still(before, decision, shown)
         self._cells(decision.run)
         if before.final:
             assert decision.run == before
@@ -241,6 +259,16 @@ class Walk(RuleBasedStateMachine):
             known = run.condition(term)
             assert term.place in run.approved if term.kind == "approve" else known is not None and known.said == "yes"
 
+    def _keeps_still(self, before: Run, decision: Decision, shown: Sighting) -> None:
+        """While something bars it nothing rises, as the mesh has it; a stop latches every run."""
+        if self.stage.barred and decision.write:
+            assert decision.write.marker.split <= max(shown.split or NOTHING, shown.most)
+            assert decision.write.marker.match in ("", shown.match)
+        if self.stage.barred:
+            assert Told.STARTED not in {event.told for event in decision.events}
+        if self.stage.stopped:
+            assert before.final or decision.run.latch is not None
+
     def _cells(self, run: Run) -> None:
         """Each cell belongs to one segment, in order, evaluated once, and contiguous within its segment."""
         segments = run.segments
@@ -289,6 +317,7 @@ class Walk(RuleBasedStateMachine):
         if stage is None:
             return
         stage.hidden, stage.lands, stage.blind, stage.gap, stage.says = "", True, "", "", {}
+        stage.stopped = ""  # it may have been seen by no tick; what bars the way up bars no way back, and stays
         stage.sides()
         stage.mesh = replace(stage.mesh, stable_missing=False)
         if stage.mesh.split is None:

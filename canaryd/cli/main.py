@@ -479,6 +479,120 @@ def import_(
         raise typer.Exit(bring_in(files, output, everything=everything))
 
 
+Namespace = Annotated[str, typer.Option("--namespace", "-n", metavar="NS", help="The plans of this namespace.")]
+Everywhere = Annotated[bool, typer.Option("--all", help="The plans of all namespaces.")]
+Why = Annotated[str, typer.Option(help="Why; whoever waits is told.")]
+Until = Annotated[str, typer.Option(metavar="TIME", help="When it ends by itself, such as 2026-12-24T18:00+01:00.")]
+For = Annotated[str, typer.Option("--for", metavar="DURATION", help="How long it lasts, such as 4h.")]
+Called = Annotated[str, typer.Option(help="Its name; by default one is made up.")]
+Files = Annotated[
+    Path | None, typer.Option("--state", help="For canaryd run and serve on this state folder, instead of a cluster.")
+]
+
+
+@app.command()
+def freeze(
+    reason: Why,
+    namespace: Namespace = "",
+    everywhere: Everywhere = False,
+    until: Until = "",
+    lasting: For = "",
+    name: Called = "",
+    state: Files = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    config: Config = None,
+) -> None:
+    """
+    Let nothing start and nothing rise for a while.
+
+    What bakes goes on baking and holds its traffic; rollback and abort work as always. Ends at its end, or with
+    canaryd thaw.
+    """
+    from canaryd.cli.freezes import freeze as carry_out
+    from canaryd.cli.freezes import place
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained("freeze"):
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
+        where = place(settings, folder=state is not None)
+        carry_out(where, namespace, everywhere, reason, until, lasting, name, stop=False)
+
+
+@app.command()
+def stop(
+    reason: Why,
+    namespace: Namespace = "",
+    everywhere: Everywhere = False,
+    hold: Annotated[bool, typer.Option("--hold", help="Only hold: roll nothing back.")] = False,
+    until: Until = "",
+    lasting: For = "",
+    name: Called = "",
+    state: Files = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    config: Config = None,
+) -> None:
+    """
+    The emergency stop: roll back every run in flight, and begin nothing until it is lifted.
+
+    With --hold what is in flight stays where it is, and nothing rises. Lifted with canaryd thaw.
+    """
+    from canaryd.cli.freezes import freeze as carry_out
+    from canaryd.cli.freezes import place
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained("stop"):
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
+        where = place(settings, folder=state is not None)
+        carry_out(where, namespace, everywhere, reason, until, lasting, name, stop=not hold, ends=False)
+
+
+@app.command()
+def freezes(
+    namespace: Namespace = "",
+    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How it is written.")] = "table",
+    state: Files = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    config: Config = None,
+) -> None:
+    """List what is frozen or stopped, by whom, why and until when."""
+    from canaryd.cli.freezes import place, show
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained("freezes"):
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
+        show(place(settings, folder=state is not None), namespace, output=output)
+
+
+@app.command()
+def thaw(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The freeze's name, as canaryd freezes lists it.")],
+    namespace: Namespace = "",
+    everywhere: Everywhere = False,
+    state: Files = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    config: Config = None,
+) -> None:
+    """
+    Lift a freeze or a stop.
+
+    What waited goes on by itself; what a stop rolled back needs a new release in its plan.
+    """
+    from canaryd.cli.freezes import lift, place
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained("thaw"):
+        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
+        lift(place(settings, folder=state is not None), name, namespace, everywhere)
+
+
 @app.command()
 def crds() -> None:
     """

@@ -22,9 +22,10 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from canaryd.app import Canaryd, command, world
+from canaryd.app import Canaryd, command, limits, world
 from canaryd.cli.exits import Exit
 from canaryd.engine.admission import Begun, Settled
+from canaryd.engine.guarding import Waits
 from canaryd.logs import set_up
 from canaryd.model.layers import Content
 from canaryd.model.plan import Plan, read_plan
@@ -75,7 +76,7 @@ def carry_out(
     mode = on_exit or ("leave" if sys.stdin.isatty() and console.is_terminal else "rollback")
     # The signals' block is the outer one: a second ctrl-C must not cut the way out short.
     with _signals() as signals:
-        with Canaryd(world(settings), workers=settings.workers, mode=settings.mode) as canaryd:
+        with Canaryd(world(settings), workers=settings.workers, mode=settings.mode, limits=limits(settings)) as canaryd:
             until = time.monotonic() + wait
             while True:
                 try:
@@ -100,9 +101,9 @@ def _begun(canaryd: Canaryd, plan: Plan, again: bool, until: float, signals: lis
     while True:
         try:
             return canaryd.begin(plan, again=again)
-        except Refused as refused:
+        except (Refused, Waits) as refused:
             left = until - time.monotonic()
-            if not refused.transient or left <= 0 or signals:
+            if (isinstance(refused, Refused) and not refused.transient) or left <= 0 or signals:
                 raise
             if str(refused) != said:
                 said = str(refused)

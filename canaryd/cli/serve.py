@@ -12,15 +12,17 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
-from canaryd.app import Canaryd, world
+from canaryd.app import Canaryd, limits, world
 from canaryd.cli.policies import policies_in
 from canaryd.engine.admission import Settled
+from canaryd.engine.guarding import Waits
 from canaryd.errors import CanarydError
 from canaryd.logs import set_up
 from canaryd.model.layers import Content
@@ -28,6 +30,8 @@ from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Refused
 from canaryd.model.run import Run
 from canaryd.settings import Settings
+from canaryd.store.freezes import FolderQueue
+from canaryd.store.objects import without_figures
 
 SCAN = 5.0
 """Seconds between two readings of the folder."""
@@ -44,8 +48,9 @@ def serve(folder: Path, settings: Settings, *, every: float = SCAN) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
     policies_in(settings.policies)  # a daemon that begins says what is wrong with them; one that runs holds on to them
-    with Canaryd(world(settings), workers=settings.workers, mode=settings.mode) as canaryd:
-        plans = Plans(folder, canaryd, every, policies=settings.policies, mode=settings.mode)
+    with Canaryd(world(settings), workers=settings.workers, mode=settings.mode, limits=limits(settings)) as canaryd:
+        queue = FolderQueue(settings.state)
+        plans = Plans(folder, canaryd, every, policies=settings.policies, mode=settings.mode, queue=queue)
         log.info("daemon.started", plans=str(folder), state=str(settings.state))
         plans.go_on()
         while not end.is_set():
@@ -75,8 +80,13 @@ class Plans:
         *,
         policies: Path | None = None,
         mode: Literal["active", "observe"] = "active",
+        queue: FolderQueue,
     ) -> None:
         self._folder = folder
+        self._queue = queue
+        self._asked: dict[str, tuple[str, float]] = {}
+        self._written: dict[str, tuple[str, float]] = {}
+        self._said: dict[str, str] = {}
         self._policies = policies
         self._mode: Literal["active", "observe"] = mode
         self._known: dict[str, Content] | None = None
@@ -89,7 +99,11 @@ class Plans:
         self._compared: dict[str, str] = {}
 
     def go_on(self) -> None:
-        """Carry out what a former daemon left unfinished, whatever became of the files."""
+        """Carry out what a former daemon left unfinished, whatever became of the files; who asked first is first."""
+        self._asked = self._queue.read()
+        self._written = dict(self._asked)
+        for plan, (_, asked) in self._asked.items():
+            self._canaryd.queue.enter(plan, asked)
         for run in self._canaryd.unfinished():
             try:
                 self._canaryd.carry_out(run)
@@ -130,6 +144,30 @@ class Plans:
                 log.exception("plan.failed", file=file.name)
             else:
                 self._refused.pop(file.name, None)
+        if all(file.name not in self._refused for file in files):
+            self._forget_all_but(holders)
+        self._note_queue()
+
+    def _forget_all_but(self, plans: Mapping[str, str]) -> None:
+        """A plan whose file is gone waits for nothing any more."""
+        for plan in [one for one in self._asked if one not in plans]:
+            self._leave(plan)
+
+    def _leave(self, plan: str) -> None:
+        self._asked.pop(plan, None)
+        self._said.pop(plan, None)
+        self._canaryd.queue.leave(plan)
+
+    def _note_queue(self) -> None:
+        """Write down who asked when, where that has changed."""
+        if self._asked == self._written:
+            return
+        try:
+            self._queue.write(self._asked)
+        except CanarydError as error:
+            log.warning("store.unavailable", error=str(error))
+        else:
+            self._written = dict(self._asked)
 
     def _read_policies(self) -> None:
         """The policies as they are now. While they are broken, those that were read last go on."""
@@ -146,18 +184,29 @@ class Plans:
             self._refused.clear()  # what a plan lacked may be there now
 
     def _take(self, plan: Plan) -> None:
-        if self._done.get(str(plan)) == plan.digest:
+        key, release = str(plan), plan.spec.release
+        if self._done.get(key) == plan.digest:
             return
         run = self._run_of(plan)
         if run is not None and not (run.final and run.released):
             self._compare(plan, run)
             return
+        if key not in self._asked or self._asked[key][0] != release:
+            self._canaryd.queue.leave(key)  # another release than before: it asks now
+            self._asked[key] = (release, time.time())
         try:
-            begun = self._canaryd.begin(plan)
+            begun = self._canaryd.begin(plan, asked=self._asked[key][1])
+        except Waits as waits:
+            if without_figures(self._said.get(key, "")) != without_figures(str(waits)):
+                log.info("plan.waits", plan=key, why=str(waits))
+            self._said[key] = str(waits)
+            return
         except Settled as settled:
+            self._leave(key)
             self._done[str(plan)] = plan.digest
             log.info("plan.settled", plan=str(plan), why=str(settled))
             return
+        self._leave(key)
         self._runs[str(plan)] = begun.record.run.uid
         self._done.pop(str(plan), None)
         for remark in begun.remarks:

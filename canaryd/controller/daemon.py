@@ -26,6 +26,7 @@ from canaryd.cluster.informer import RENEWED, Change, Informer
 from canaryd.controller.term import Caches, Term
 from canaryd.errors import CanarydError, Rejected
 from canaryd.kube import (
+    CANARY_FREEZES,
     CANARY_PLANS,
     CANARY_POLICIES,
     CANARY_RECORDS,
@@ -71,11 +72,18 @@ class Daemon:
         self._folder = plans
         self._kube = connect(settings.kubeconfig, settings.context, timeout=settings.timeout)
         namespaces = tuple(settings.namespaces) or ("",)
+        home, _ = lease_place(settings)  # where a freeze counts for all
         self.caches = Caches(
             plans=Informer(self._kube, CANARY_PLANS, namespaces, on_change=self._on("plan")),
             policies=Informer(self._kube, CANARY_POLICIES, on_change=self._on("policy")),
             runs=Informer(self._kube, CANARY_RUNS, namespaces, on_change=self._on("run")),
             records=Informer(self._kube, CANARY_RECORDS, namespaces),
+            freezes=Informer(
+                self._kube,
+                CANARY_FREEZES,
+                namespaces if namespaces == ("",) else tuple(dict.fromkeys((*namespaces, home))),
+                on_change=self._on("freeze"),
+            ),
             routes=Informer(
                 self._kube,
                 _served(self._kube, namespaces[0]),
@@ -114,7 +122,7 @@ class Daemon:
 
     def start(self, stack: ExitStack) -> None:
         """Begin to watch and to stand for election; ``stack`` ends it again, the election before the watches."""
-        _has_our_kinds(self._kube)
+        _has_our_kinds(self._kube, lease_place(self._settings)[0])
         if self._settings.http:
             server = telemetry.serve(self._settings.http, healthy=self._unhealthy, ready=self._unready)
             stack.callback(server.close)
@@ -143,7 +151,16 @@ class Daemon:
                 said = time.monotonic()
                 log.warning("daemon.waits", why=self._unready())
         elector = self.elector
-        self._term = Term(self._settings, self._kube, self.caches, elector.valid, elector.held, self._folder, self._pod)
+        self._term = Term(
+            self._settings,
+            self._kube,
+            self.caches,
+            elector.valid,
+            elector.held,
+            self._folder,
+            self._pod,
+            lease_place(self._settings)[0],
+        )
         self._term.start(number, self._draining)
 
     def _end_term(self, reason: str) -> None:
@@ -233,12 +250,14 @@ def _served(kube: Kube, namespace: str) -> Kind:
     raise Rejected("the API server serves no VirtualServices: canaryd needs Istio's CRDs")
 
 
-def _has_our_kinds(kube: Kube) -> None:
-    try:
-        kube.list(CANARY_POLICIES)
-    except Unserved as error:
-        raise Rejected(
-            "the API server does not know CanaryPlans yet: canaryd crds | kubectl apply --server-side -f -"
-        ) from error
-    except CanarydError as error:
-        log.warning("daemon.waits", why=str(error))
+def _has_our_kinds(kube: Kube, home: str) -> None:
+    """The youngest of them and one that is as old as canaryd: an API server of a former version knows not all."""
+    for kind, namespace, name in ((CANARY_POLICIES, "", "CanaryPlans"), (CANARY_FREEZES, home, "CanaryFreezes")):
+        try:
+            kube.list(kind, namespace)
+        except Unserved as error:
+            raise Rejected(
+                f"the API server does not know {name} yet: canaryd crds | kubectl apply --server-side -f -"
+            ) from error
+        except CanarydError as error:
+            log.warning("daemon.waits", why=str(error))

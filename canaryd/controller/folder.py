@@ -9,6 +9,7 @@ empty, for that is what a mount that failed looks like.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -170,5 +171,6 @@ def _body(plan: Plan, content: Mapping[str, Any]) -> Object:
         "apiVersion": f"{GROUP}/v1alpha1",
         "kind": "CanaryPlan",
         "metadata": meta,
-        "spec": dict(content.get("spec") or {}),
+        # YAML makes dates of what the API server, as kubectl does, has as text.
+        "spec": json.loads(json.dumps(content.get("spec") or {}, default=str)),
     }

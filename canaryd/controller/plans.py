@@ -21,6 +21,7 @@ import structlog
 from canaryd.app import Canaryd, command
 from canaryd.controller.following import Course, Following, deleted, follow, is_over
 from canaryd.engine.admission import Settled
+from canaryd.engine.guarding import Waits
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import CanarydError, Conflict, Unavailable
 from canaryd.kube import Missing
@@ -28,6 +29,7 @@ from canaryd.model.plan import Plan
 from canaryd.model.policy import plan_of
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Command, Run
+from canaryd.store.objects import seconds_of, without_figures
 
 Object = dict[str, Any]
 Policies = Callable[[], Mapping[str, Mapping[str, Any]]]
@@ -50,13 +52,16 @@ class Standing:
     Where a plan stands, for its status.
 
     ``plan`` is None where its text is refused; ``problems`` say why it is, or why its release cannot start. ``text`` is
-    the object as it was looked at.
+    the object as it was looked at. ``waits`` says what a release waits for that may not begin yet, and ``asked`` when a
+    release that has not begun was asked for first (Unix seconds).
     """
 
     text: Object
     plan: Plan | None
     following: Following
     problems: str = ""
+    waits: str = ""
+    asked: float | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -81,6 +86,8 @@ class _Desk:
     of: str = ""
     wait: float = 0.0
     again: float = 0.0
+    asked: tuple[str, float] | None = None
+    waits: str = ""
     remarks: tuple[str, ...] = ()
 
 
@@ -112,6 +119,7 @@ class Plans:
         history: int = HISTORY,
         first_wait: float = FIRST_WAIT,
         workers: int = 4,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._canaryd = canaryd
         self._objects = objects
@@ -125,6 +133,7 @@ class Plans:
         self._mode: Literal["active", "observe"] = mode
         self._history = history
         self._first_wait = first_wait
+        self._now = now
         self._desks: dict[str, _Desk] = {}
         self._lock = Lock()
         self._draining = ""
@@ -137,6 +146,9 @@ class Plans:
         for run in known:
             if not is_over(run):
                 self._go_on(run)
+        for found in self._objects.all():
+            if asked := _asked(found):  # before anybody looks: who looks first is chance
+                self._canaryd.queue.enter(key_of_object(found), asked[1])
         self._scheduler.start()
         for key in {*self._desks, *map(key_of_object, self._objects.all())}:
             self._scheduler.add(key, RESYNC)
@@ -156,6 +168,13 @@ class Plans:
     def policies_changed(self) -> None:
         for key in list(self._desks):
             self._desk(key).again = 0.0
+            self._scheduler.wake(key)
+
+    def freezes_changed(self) -> None:
+        """Somebody froze, stopped or let go: runs look at once, and so do plans that would begin."""
+        for run in self.in_flight():
+            self._canaryd.wake(run.uid)
+        for key in list(self._desks):
             self._scheduler.wake(key)
 
     def route_changed(self, namespace: str, name: str) -> None:
@@ -179,6 +198,8 @@ class Plans:
             self._desk(key).settled = run.plan.spec.release
         if former is None or _showable(former) != _showable(run):
             self._scheduler.wake(key)
+        if is_over(run) and former is not None and not is_over(former):
+            self._next_in_queue()
 
     def gone(self, namespace: str, plan: str, uid: str) -> None:
         """
@@ -195,6 +216,7 @@ class Plans:
             desk.settled = run.plan.spec.release
         # Also for a run of a former plan of that name: what it had settled is settled no more.
         self._scheduler.wake(f"{namespace}/{plan}")
+        self._next_in_queue()
 
     def appeared(self, namespace: str, plan: str, uid: str) -> None:
         """A run's object was created: by us, or as part of a backup, or by a former leader that did not know better."""
@@ -241,6 +263,7 @@ class Plans:
         runs = self._kept(desk)
         if found is None:
             self._abort(deleted(runs))
+            self._leave_queue(key)
             if all(map(is_over, runs)) and self._scheduler.rest(key):  # else it was applied anew meanwhile
                 with self._lock:
                     self._desks.pop(key, None)
@@ -254,6 +277,7 @@ class Plans:
             following = follow(None, runs, draining=self._draining)
             self._abort(following)
             self._say_refused(key, desk, str(refused))
+            self._leave_queue(key)
             self._show(Standing(found, None, following, str(refused)))
             return
         self._meet(desk, found)
@@ -353,28 +377,65 @@ class Plans:
             self._abort(following)
         desk.turned_down = plan.spec.release if following.course is Course.TURN_DOWN else ""
         if following.course is not Course.BEGIN:
-            desk.refused, desk.wait = "", 0.0
+            desk.refused, desk.wait, desk.waits, desk.asked = "", 0.0, "", None
+            self._leave_queue(key)
             return replace(standing, remarks=desk.remarks)
+        if desk.asked is None or desk.asked[0] != plan.spec.release:
+            self._leave_queue(key)
+            noted = _asked(standing.text)
+            same = noted is not None and noted[0] == plan.spec.release
+            desk.asked = noted if same else (plan.spec.release, self._now())
+        assert desk.asked is not None  # noqa: S101  # for the type checker: it was asked for just now
+        asked = desk.asked[1]
+        standing = replace(standing, asked=asked)
         if self._waits(desk, plan):
             self._later(key, desk)  # a wake for an earlier refusal may have taken the place of this one's
+            if self._canaryd.queue.pass_over(key, asked):
+                self._next_in_queue()
             return replace(standing, problems=desk.refused)
         try:
             if damaged := self._damaged(key):
                 raise Refused(damaged)
-            begun = self._canaryd.begin(plan, uid=run_name(standing.text, plan, desk.runs.values()))
+            name = run_name(standing.text, plan, desk.runs.values())
+            begun = self._canaryd.begin(plan, uid=name, asked=asked)
+        except Waits as waits:
+            self._wait(key, desk, waits)
+            return replace(standing, waits=desk.waits)
         except Settled as settled:
             why = f"release {plan.spec.release!r} was settled by run {settled.run.uid}"
             return replace(standing, following=Following(Course.REST, settled.run, why))
         except CanarydError as error:
+            desk.waits = ""
             self._say_refused(key, desk, str(error))
             self._put_off(key, desk, plan, passing=_passes(error))
+            self._next_in_queue()  # it stood in the way of those behind it until now
             return replace(standing, problems=desk.refused)
         run = begun.record.run
         desk.runs.setdefault(run.uid, run)  # it may have been ticked already
         desk.refused, desk.wait, desk.remarks = "", 0.0, begun.remarks
+        desk.waits, desk.asked = "", None
+        self._next_in_queue()  # their places have changed
         for remark in begun.remarks:
             log.info("plan.remark", plan=key, remark=remark)
         return replace(standing, following=Following(Course.REST, run), remarks=begun.remarks)
+
+    def _wait(self, key: str, desk: _Desk, waits: Waits) -> None:
+        """What keeps it passes by itself: looked at again when it is over, and told when it becomes another one."""
+        desk.refused, desk.wait = "", 0.0
+        if without_figures(desk.waits) != without_figures(str(waits)):
+            log.info("plan.waits", plan=key, why=str(waits))
+        desk.waits = str(waits)
+        if waits.until is not None and 0 <= (ahead := waits.until - self._now()) < RESYNC:
+            self._scheduler.wake(key, 1.0 + math.floor(ahead))
+
+    def _next_in_queue(self) -> None:
+        """Somebody's place in the queue may be another one by now."""
+        for key in self._canaryd.queue.waiting():
+            self._scheduler.wake(key)
+
+    def _leave_queue(self, key: str) -> None:
+        if self._canaryd.queue.leave(key):
+            self._next_in_queue()
 
     def _abort(self, following: Following) -> None:
         run = following.run
@@ -463,6 +524,15 @@ def key_of_object(found: Object) -> str:
 def settled_release(found: Object) -> str:
     """The release that was settled last, as the plan's own annotation remembers it."""
     return str((found["metadata"].get("annotations") or {}).get(SETTLED) or "")
+
+
+def _asked(found: Object) -> tuple[str, float] | None:
+    """The release that waits to begin and when it was asked for, as the plan's status remembers it."""
+    asked = (found.get("status") or {}).get("asked") or {}
+    try:
+        return str(asked["release"]), seconds_of(str(asked["at"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _turned_down(found: Object) -> str:

@@ -17,7 +17,7 @@ from canaryd.engine.ports import Journal
 from canaryd.errors import CanarydError
 from canaryd.model.decision import Told
 from canaryd.model.run import Run
-from canaryd.store.objects import Traffic, condition, in_short, plan_status_of
+from canaryd.store.objects import Traffic, condition, in_short, plan_status_of, time_text
 
 Object = dict[str, Any]
 log = structlog.get_logger()
@@ -29,6 +29,7 @@ TROUBLE = frozenset(
         Told.BROUGHT_DOWN,
         Told.RESTARTED,
         Told.STABLE_CHANGED,
+        Told.TAKEN_BACK,
         Told.COMMAND_VOID,
         Told.ADOPTED,
         Told.ROLLING_BACK,
@@ -123,7 +124,13 @@ def plan_status(standing: Standing, break_glass: str = "", traffic: Traffic | No
     if following.course is Course.TURN_DOWN and plan is not None:
         status["turnedDown"] = plan.spec.release
     accepted = _accepted(standing)
-    if accepted["status"] == "False" and (run is None or run.final):
+    if standing.asked is not None and plan is not None:
+        status["asked"] = {"release": plan.spec.release, "at": time_text(standing.asked)}
+    if standing.waits and (run is None or run.final):
+        status |= {"phase": "pending", "why": standing.waits}
+        for of_the_former in ("verdict", "step"):
+            status.pop(of_the_former, None)
+    elif accepted["status"] == "False" and (run is None or run.final):
         status |= {"phase": "refused", "why": _first(standing.problems) or accepted["message"]}
         for of_the_former in ("verdict", "step"):
             status.pop(of_the_former, None)
@@ -143,6 +150,8 @@ def _accepted(standing: Standing) -> Object:
         return condition("Accepted", False, "Refused", "; ".join(standing.problems.splitlines()))
     if following.course is Course.TURN_DOWN:
         return condition("Accepted", False, "TurnedDown", following.reason)
+    if standing.waits:
+        return condition("Accepted", True, "Waiting", standing.waits)
     if following.course is Course.QUEUE:
         return condition("Accepted", True, "Queued", following.reason)
     over = following.run is not None and following.run.final
@@ -163,4 +172,6 @@ def plan_event(standing: Standing) -> tuple[str, str, bool]:
         return f"Plan{said['reason']}", _first(standing.problems) or said["message"], True
     if said["reason"] == "Queued":
         return "PlanQueued", said["message"], False
+    if said["reason"] == "Waiting":
+        return "PlanWaiting", said["message"], False
     return "", "", False

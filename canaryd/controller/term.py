@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from canaryd import telemetry
-from canaryd.app import Canaryd, cluster_world
+from canaryd.app import Canaryd, cluster_world, limits
 from canaryd.cluster.events import Events
 from canaryd.cluster.informer import Change, Informer
 from canaryd.cluster.shelf import Shelf
@@ -34,7 +34,8 @@ from canaryd.model.run import Run
 from canaryd.settings import Settings
 from canaryd.store.cluster import ClusterStore
 from canaryd.store.folder import FolderJournal
-from canaryd.store.objects import PLAN_LABEL, Traffic
+from canaryd.store.freezes import ClusterFreezes
+from canaryd.store.objects import PLAN_LABEL, Traffic, without_figures
 from canaryd.store.statuses import PlanStatuses, RunStatuses
 
 Object = dict[str, Any]
@@ -54,9 +55,10 @@ class Caches:
     runs: Informer
     records: Informer
     routes: Informer
+    freezes: Informer
 
     def all(self) -> tuple[Informer, ...]:
-        return (self.plans, self.policies, self.runs, self.records, self.routes)
+        return (self.plans, self.policies, self.runs, self.records, self.routes, self.freezes)
 
     def wait(self, seconds: float) -> bool:
         """Whether everything has been listed once."""
@@ -75,6 +77,7 @@ class Term:
         held: Callable[[], bool],
         folder: Path | None,
         identity: str,
+        home: str,
     ) -> None:
         self._caches = caches
         self._kube = kube
@@ -89,8 +92,16 @@ class Term:
         )
         # Of this term alone: what it begins with was listed in it, and so is not older than what a former leader saw.
         self._shelf = Shelf(kube, shared=(caches.routes,), on_change=self._nearby, care=CARE)
-        world = cluster_world(settings, kube, self._store, self._journals, self._shelf)
-        self.canaryd = Canaryd(world, workers=settings.workers, mode=settings.mode, may=valid, shown=self._ticked)
+        freezes = ClusterFreezes(caches.freezes.all, home)
+        world = cluster_world(settings, kube, self._store, self._journals, freezes, self._shelf)
+        self.canaryd = Canaryd(
+            world,
+            workers=settings.workers,
+            mode=settings.mode,
+            may=valid,
+            shown=self._ticked,
+            limits=limits(settings),
+        )
         policies = Policies(caches.policies.all)
         self.plans = Plans(
             self.canaryd,
@@ -170,6 +181,8 @@ class Term:
                 self.plans.changed(namespace, name)
         elif kind == "policy":
             self.plans.policies_changed()
+        elif kind == "freeze":
+            self.plans.freezes_changed()
         elif kind == "route":
             gone = change.kind == "removed"
             self.plans.route_changed(namespace, name)
@@ -245,9 +258,10 @@ class Term:
         self._plan_statuses.show(meta.get("namespace") or "", meta["name"], fields)
         reason, message, warning = plan_event(standing)
         key = f"{meta.get('namespace')}/{meta['name']}"
-        if reason and self._accepted.get(key) != message:
+        gist = without_figures(message) if standing.waits else message  # another place in the queue is no event
+        if reason and self._accepted.get(key) != gist:
             self._events.tell(reference(standing.text), reason, message, warning=warning)
-        self._accepted[key] = message
+        self._accepted[key] = gist
         self._states[key] = "invalid" if standing.plan is None else "refused" if warning else "accepted"
         self._count_plans()
 

@@ -7,7 +7,7 @@ run's own copy and told, never silently obeyed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import uuid4
@@ -82,16 +82,18 @@ def prepare(
     preflight: Preflight | None = None,
     again: bool = False,
     mode: Literal["active", "observe"] = "active",
+    may: Callable[[], None] = lambda: None,
 ) -> Looked | None:
     """
     What :func:`begin` would have to wait for, so that nobody else has to; None where it would begin nothing.
 
-    Raises what the store raises.
+    Raises what the store raises, and what ``may`` does (see :func:`begin`).
     """
     plan = plan.in_mode(mode)
     former = [record.run for record in _of(plan, store.records())]
     if not all(map(_over, former)) or (settled_by(plan, former) and not again):
         return None
+    may()
     try:
         plan = plan.measured_by(metrics.choose(plan))
         admission = mesh.admit(plan)
@@ -116,14 +118,16 @@ def begin(
     uid: str = "",
     prepared: Looked | None = None,
     webhooks: Webhooks | None = None,
+    may: Callable[[], None] = lambda: None,
 ) -> Begun:
     """
     The run of ``plan``: the unfinished one if there is one, else a new one, saved.
 
     A run that ended but left its marker in the mesh is unfinished. ``mode`` is the process's: one that only observes
     makes every run that begins in it observe, to its end. A new run is named ``uid``, or by chance; ``prepared`` is
-    what :func:`prepare` found a moment ago. Raises Refused with every reason why it cannot start, Settled when its
-    release was settled before.
+    what :func:`prepare` found a moment ago. ``may`` is asked before anything new is looked at, and raises where
+    nothing may begin now. Raises Refused with every reason why it cannot start, Settled when its release was settled
+    before.
     """
     plan = plan.in_mode(mode)
     records = list(store.records())
@@ -134,6 +138,7 @@ def begin(
     settled = settled_by(plan, [record.run for record in former])
     if settled and not again:
         raise Settled(settled)
+    may()
     plan = plan.measured_by(metrics.choose(plan))
     try:
         admission = mesh.admit(plan)

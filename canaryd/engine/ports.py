@@ -15,6 +15,7 @@ from canaryd.model.asking import Condition, Reply, Term
 from canaryd.model.cells import Cell, Gap, Pace, Sought, Window
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
+from canaryd.model.guards import Freeze
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.run import Command, Record, Run
@@ -138,6 +139,13 @@ class Journal(Protocol):
 
     def tell(self, uid: str, entry: Mapping[str, object]) -> None:
         """Append an entry."""
+
+
+class Freezes(Protocol):
+    """Where people freeze and stop things."""
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Every freeze there is, those that are over too; at once, from memory or a disk of our own."""
 
 
 class Clock(Protocol):

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
 from canaryd.engine.doorkeeper import Doorkeeper
+from canaryd.engine.guarding import Guards, NoFreezes
 from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict, Gone
@@ -63,6 +64,7 @@ class Reconciler:
         clock: Clock,
         retreats: Executor,
         doorkeeper: Doorkeeper | None = None,
+        guards: Guards | None = None,
     ) -> None:
         self._store = store
         self._mesh = mesh
@@ -71,6 +73,7 @@ class Reconciler:
         self._clock = clock
         self._retreats = retreats
         self._doorkeeper = doorkeeper
+        self._guards = guards or Guards(NoFreezes())
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
@@ -131,10 +134,26 @@ class Reconciler:
         judged, evidence, harmed = _weighed(run, past, cells)
         refusal = self._refusals.get(run.uid, "")
         now, since = self._clock.now(), self._collector.since(run.uid)
+        guarded = self._guards.look(run.plan, now)
         looked = self._suspects.get(run.uid)
         suspects = looked.found if looked and evidence and looked.of == _whose(evidence) else ()
         return Observation(
-            now, mesh, sides, cells, judged, evidence, blind, commands, refusal, past, since, suspects, harmed, answers
+            now,
+            mesh,
+            sides,
+            cells,
+            judged,
+            evidence,
+            blind,
+            commands,
+            refusal,
+            past,
+            since,
+            suspects,
+            harmed,
+            answers,
+            barred=guarded.bar.at(now) if guarded.bar else "",
+            stopped=guarded.stopped,
         )
 
     def _look_for_suspects(self, run: Run, now: float) -> None:

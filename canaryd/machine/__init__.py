@@ -16,13 +16,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.machine import gates
-from canaryd.machine.changes import after_drift, canary_changed, drifted, stable_changed, started_over
+from canaryd.machine.barring import CLOCKS, bar_seen, barred_from, stopped, taken_back
+from canaryd.machine.changes import after_drift, canary_changed, drifted, stable_changed
 from canaryd.machine.noticing import noted
 from canaryd.machine.retreat import roll_back
 from canaryd.machine.returning import but_stable_changed, sent_again, sent_back_by_others
 from canaryd.machine.standing import Standing, newest, standing
 from canaryd.machine.steps import PROGRESS
-from canaryd.machine.writes import DRIFT, RESTART, RETURN, held_for, sent_to_the_rest, with_segment, written_again
+from canaryd.machine.writes import (
+    DRIFT,
+    RESTART,
+    RETURN,
+    held_for,
+    sent_to_the_rest,
+    started_over,
+    with_segment,
+    written_again,
+)
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
 from canaryd.model.run import Command, Latch, LatchKind, Phase, Run
@@ -54,8 +64,10 @@ def decide(run: Run, seen: Observation) -> Decision:
         run, seen = adopted, replace(seen, cells=())
     run = _see_arrival(run, seen)
     run = _take_evidence(run, seen, told, anew=run.judged_from != former)
+    run = bar_seen(run, seen)
     run = gates.heard(run, seen, told)
     run, resumed = _obey(run, seen, told)
+    run = stopped(run, seen)
     run = gates.refused(_latch_harm(run, seen), seen)
     answer = roll_back(run, seen) if run.latch else _go_on(run, seen, resumed=resumed)
     if answer.run.latch is None and (ran_out := _ran_out(answer.run, seen)):
@@ -162,7 +174,10 @@ def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
 
 def _can_resume(run: Run, seen: Observation) -> bool:
     """A resume that cannot be carried out in this tick is obeyed in a later one."""
-    return isinstance(seen.mesh, Sighting) and standing(run, seen.mesh) not in (Standing.LOST, Standing.PARTLY)
+    audience = run.current_step.audience if run.phase in (Phase.SHIFTING, Phase.BAKING) else run.match
+    if not isinstance(seen.mesh, Sighting) or barred_from(run.split, audience, seen):
+        return False
+    return standing(run, seen.mesh) not in (Standing.LOST, Standing.PARTLY)
 
 
 def _by(command: Command) -> str:
@@ -205,6 +220,8 @@ def _ran_out(run: Run, seen: Observation) -> Latch | None:
     hold = run.hold
     if hold is None or hold.limit is None or seen.now < hold.limit or hold.then != "rollback":
         return None
+    if seen.barred and hold.kind in CLOCKS:
+        return None
     waited = render_seconds(seen.now - hold.since)
     return Latch("inconclusive", f"inconclusive after {waited} of holding: {hold.why}", seen.now)
 
@@ -215,6 +232,9 @@ def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
     if isinstance(seen.mesh, Unseen):
         return _unseen(run, seen, seen.mesh)
     where = standing(run, seen.mesh)
+    unseen_rise = where in (Standing.LOST, Standing.PARTLY) and run.exposed
+    if unseen_rise and barred_from(run.split, run.match, seen):
+        return taken_back(run, seen, seen.mesh)
     if where is Standing.PARTLY and run.exposed:
         return sent_to_the_rest(run, seen, seen.mesh)
     if where in (Standing.LOST, Standing.PARTLY):

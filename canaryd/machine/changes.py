@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from canaryd.machine.barring import barred_from
 from canaryd.machine.retreat import no_way_back, roll_back, stuck
 from canaryd.machine.standing import Standing, standing
-from canaryd.machine.writes import DRIFT, RESTART, held_for, shifted_to, with_segment, written
+from canaryd.machine.writes import DRIFT, RESTART, held_for, shifted_to, started_over, with_segment, written
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.run import Hold, Latch, Phase, Pin, Run, command_line
 from canaryd.model.traffic import NOTHING, Route, Sighting
@@ -22,7 +23,8 @@ def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> De
     if policy == "abort":
         return roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
     writable = run.seq > 0 and not mesh.stable_missing
-    if mesh.readable and writable and (resumed or policy == "reassert"):
+    asserts = (resumed or policy == "reassert") and not barred_from(run.split, run.match, seen)
+    if mesh.readable and writable and asserts:
         sent = written(run, seen, run.split, run.match)
         return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
     wider = bool(mesh.match) and mesh.match != run.match
@@ -84,6 +86,8 @@ def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> De
     if hold.sticky and not resumed:
         return Decision(replace(run, waiting=f"{hold.why}; to go on: {command_line(run, 'resume')}"))
     if run.phase in (Phase.SHIFTING, Phase.BAKING) and run.match != run.current_step.audience:
+        if barred := barred_from(run.split, run.current_step.audience, seen):
+            return Decision(replace(run, waiting=f"{hold.why}; {barred}"))
         # It was taken away as we brought the weights down; a person's word brings it back.
         return shifted_to(replace(run, hold=None), seen, run.split, Phase.SHIFTING, run.current_step.audience)
     phase = Phase.BAKING if run.phase is Phase.SHIFTING else run.phase
@@ -110,32 +114,6 @@ def canary_changed(run: Run, seen: Observation) -> Decision | None:
 
 def _names(hashes: tuple[str, ...]) -> str:
     return ", ".join(hashes) or "none"
-
-
-def started_over(run: Run) -> Run:
-    """The run before its first step again; cells of the former canary count for nothing."""
-    return replace(
-        run,
-        phase=Phase.PENDING,
-        step=0,
-        split=NOTHING,
-        match="",
-        judged=None,
-        judged_from=len(run.segments),
-        evidence=None,
-        stable_pin=None,
-        canary_pin=None,
-        unready_since=None,
-        approved=(),
-        gates=(),
-        restarts=run.restarts + 1,
-        hold=None,
-        blind_since=None,
-        unproven="",
-        reason="",
-        returning_since=None,
-        returned_by="",
-    )
 
 
 def stable_changed(run: Run, seen: Observation) -> Decision | None:

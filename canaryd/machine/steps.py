@@ -23,6 +23,8 @@ from canaryd.model.traffic import EVERYTHING
 
 def _begin(run: Run, seen: Observation) -> Decision:
     """Pending: the run starts when both sides are ready and the canary is wholly rolled out."""
+    if seen.barred:
+        return Decision(replace(run, waiting=f"waiting to start: {seen.barred}"))
     if isinstance(seen.sides, Unseen):
         return Decision(replace(run, waiting=f"the pods cannot be seen, trying again: {seen.sides.why}"))
     stable, canary = seen.sides.stable, seen.sides.canary
@@ -108,12 +110,19 @@ def _blind(run: Run, seen: Observation, why: str) -> Decision:
     """
     limit, since = run.plan.spec.on_no_data, run.blind_since if run.blind_since is not None else seen.now
     run = replace(run, blind_since=since)
-    if run.hold and run.hold.kind in ("gate", "inconclusive") and seen.now < since + limit.hold.total_seconds():
+    if (
+        run.hold
+        and run.hold.kind in ("gate", "inconclusive", "barred")
+        and seen.now < since + limit.hold.total_seconds()
+    ):
         return Decision(replace(run, waiting=f"{run.hold.why}; no data: {why}"))
     return Decision(held_for(run, seen, "no-data", f"no data: {why}", limit.hold, limit.then, since))
 
 
 def _pass(run: Run, seen: Observation) -> Decision:
+    if seen.barred:
+        why = f"step {run.step + 1} has passed at {run.share}, the next one waits: {seen.barred}"
+        return Decision(held_for(run, seen, "barred", why))
     passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.share}: {finding(run.evidence)}")
     ahead = replace(run, step=run.step + 1, hold=None)
     shift = shifted_to(ahead, seen, ahead.current_step.weight, Phase.SHIFTING, ahead.current_step.audience)
@@ -129,6 +138,8 @@ def _proven_early(run: Run, seen: Observation, baked: int) -> bool:
 
 
 def _promote(run: Run, seen: Observation, proof: str) -> Decision:
+    if seen.barred:
+        return Decision(held_for(run, seen, "barred", f"the promotion waits: {seen.barred}"))
     proven = run.evidence is not None and run.evidence.proven
     unproven = run.unproven or ("" if proven else run.plan.spec.accept_unproven)
     shift = shifted_to(replace(run, hold=None, reason=proof, unproven=unproven), seen, EVERYTHING, Phase.PROMOTING)

@@ -125,6 +125,32 @@ def with_segment(
     return replace(run, seq=seq, at=origin, segments=segments, arrived_at=origin if arrived else None, partly=False)
 
 
+def started_over(run: Run) -> Run:
+    """The run before its first step again; cells of the former canary count for nothing."""
+    return replace(
+        run,
+        phase=Phase.PENDING,
+        step=0,
+        split=NOTHING,
+        match="",
+        judged=None,
+        judged_from=len(run.segments),
+        evidence=None,
+        stable_pin=None,
+        canary_pin=None,
+        unready_since=None,
+        approved=(),
+        gates=(),
+        restarts=run.restarts + 1,
+        hold=None,
+        blind_since=None,
+        unproven="",
+        reason="",
+        returning_since=None,
+        returned_by="",
+    )
+
+
 def _as_seen(run: Run, mesh: Sighting) -> Run:
     """
     The history of splits as the mesh tells it, where our last write was lost.

@@ -37,8 +37,9 @@ class Observation:
     why the last write was not accepted, empty if it was. ``past`` is what the judge learned of stable before the first
     of them, in the tick in which that was decided. ``since`` is when this process began to ask for the run's cells.
     ``suspects`` are what in the mesh may keep callers from meeting the split, the likeliest first; they are looked for
-    only while that is in doubt. ``harmed`` is the run's sum after the cells, None where it is as before.
-    ``answers`` are the last that the questions of gates were given.
+    only while that is in doubt. ``harmed`` is the run's sum after the cells, None where it is as before. ``answers``
+    are the last that the questions of gates were given. ``barred`` says why nothing may start or rise now (a closed
+    window, a freeze), empty where it may; ``stopped`` why somebody wants everything back, empty where nobody does.
     """
 
     now: float
@@ -55,6 +56,8 @@ class Observation:
     suspects: tuple[str, ...] = ()
     harmed: Harmed | None = None
     answers: tuple[Answer, ...] = ()
+    barred: str = ""
+    stopped: str = ""
 
 
 class Told(StrEnum):
@@ -72,6 +75,7 @@ class Told(StrEnum):
     BROUGHT_DOWN = "run.brought_down"
     REASSERTED = "run.reasserted"
     RESTARTED = "run.restarted"
+    TAKEN_BACK = "run.taken_back"
     STABLE_CHANGED = "run.stable_changed"
     COMMAND_VOID = "command.void"
     APPROVED = "gate.approved"

@@ -25,6 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from canaryd.model.calendar import Blackout as Blackout
+from canaryd.model.calendar import ChangeWindow as ChangeWindow
 from canaryd.model.cells import Apart, Pace, Reporter, Sought
 from canaryd.model.check import Check as Check
 from canaryd.model.check import Tolerance as Tolerance
@@ -420,6 +422,10 @@ class Spec(Part):
     """The name of a policy: what the plan leaves out is taken from there. When left out: the policy ``default``."""
     gates: Gates = Gates()
     """Gates before the start and before promotion, and who is told of the end."""
+    windows: tuple[ChangeWindow, ...] = ()
+    """When runs may start and rise; outside of all of them what bakes goes on baking. When left out: at any time."""
+    blackouts: tuple[Blackout, ...] = ()
+    """When nothing starts and nothing rises, whatever the windows say."""
     start: Start = Start()
     """Where the traffic must stand for a run to start."""
     accept_findings: tuple[Accepted, ...] = ()

@@ -56,7 +56,9 @@ class Outcome(StrEnum):
 
 
 LatchKind = Literal["fail", "abort", "inconclusive", "undo"]
-HoldKind = Literal["no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back", "not-returned"]
+HoldKind = Literal[
+    "no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back", "not-returned", "barred"
+]
 Then = Literal["rollback", "hold"]
 
 
@@ -149,6 +151,7 @@ class Run:
     ``returning_since`` is when the run began to wait for stable to run what the canary runs; ``returned_by`` is whose
     word sends the traffic back although the two differ, and why.
     ``undoes`` is the run whose promotion this one takes back; empty for every other.
+    ``barred_since`` is when a window was first seen closed, or a freeze in force, None while neither is.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -196,6 +199,7 @@ class Run:
     restarts: int = 0
     gates: tuple[Condition, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    barred_since: float | None = None
 
     @property
     def final(self) -> bool:

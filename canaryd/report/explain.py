@@ -134,6 +134,8 @@ def _about(run: Run, hold: Hold) -> Iterator[str]:
         yield "Bring the metrics back; the run then goes on by itself."
     elif hold.kind == "stable-changed":
         yield "Let stable finish its own rollout; the run then measures this step anew."
+    elif hold.kind == "barred":
+        yield "Wait until the window opens or the freeze ends, or have the freeze lifted: canaryd thaw NAME."
     elif hold.kind == "no-way-back":
         yield (
             f"Bring {run.route.stable} back; or roll back all the same, which sends everything to a version "

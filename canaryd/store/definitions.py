@@ -15,7 +15,16 @@ from typing import Any
 import yaml
 from pydantic_core import PydanticUndefined
 
-from canaryd.kube import CANARY_PLANS, CANARY_POLICIES, CANARY_RECORDS, CANARY_RUNS, GROUP, VERSION, Kind
+from canaryd.kube import (
+    CANARY_FREEZES,
+    CANARY_PLANS,
+    CANARY_POLICIES,
+    CANARY_RECORDS,
+    CANARY_RUNS,
+    GROUP,
+    VERSION,
+    Kind,
+)
 from canaryd.model.part import Part
 from canaryd.model.plan import Plan
 from canaryd.model.run import Outcome, Phase
@@ -38,8 +47,8 @@ _NOT_IN_POLICIES = {"target", "release", "from"}
 
 
 def definitions() -> tuple[Object, ...]:
-    """The four definitions, as objects to apply: plans, policies, runs and the machine's records of runs."""
-    return (_plans(), _policies(), _runs(), _records())
+    """The definitions, as objects to apply: plans, policies, runs, the machine's records of runs, and freezes."""
+    return (_plans(), _policies(), _runs(), _records(), _freezes())
 
 
 def manifest(found: Iterable[Object]) -> str:
@@ -51,7 +60,7 @@ def manifest(found: Iterable[Object]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The four kinds
+# The kinds
 
 
 def _plans() -> Object:
@@ -104,6 +113,30 @@ def _runs() -> Object:
         *_standing(),
     ]
     return _definition(CANARY_RUNS, "CanaryRun", ["crun"], schema, columns=columns, status=True)
+
+
+def _freezes() -> Object:
+    schema = _root(
+        "While it is there, no plan of its namespace starts and no run's traffic rises; what goes back goes back. "
+        "In canaryd's own namespace: of all namespaces."
+    )
+    schema["properties"]["spec"] = _struct(
+        "Why, whose and until when.",
+        required=("reason",),
+        reason=_text("Why; who waits is told.", 1024) | {"minLength": 1},
+        owner=_text("Whose it is: the user name of who created it, or nothing.", 256),
+        until=_time("When it ends by itself. Default: when it is deleted."),
+        stop={"type": "boolean", "description": "Roll back every run in flight, too. Default: False."},
+    )
+    schema["required"] = ["spec"]
+    columns = [
+        _column("Until", ".spec.until", "When it ends by itself"),
+        _column("Stop", ".spec.stop", "Whether runs in flight are rolled back", kind="boolean"),
+        _column("Owner", ".spec.owner", "Whose it is"),
+        _age(),
+        _column("Reason", ".spec.reason", "Why"),
+    ]
+    return _definition(CANARY_FREEZES, "CanaryFreeze", ["cfreeze"], schema, columns=columns)
 
 
 def _records() -> Object:
@@ -366,6 +399,11 @@ def _plan_status() -> Object:
         release=_text("The release that this speaks of."),
         run=_text("The CanaryRun that carries it out, or did last."),
         turnedDown=_text("A release that came while another was in flight, and by onNewRelease: refuse is not run."),
+        asked=_struct(
+            "The release that waits to begin; who asked first is first in the queue.",
+            release=_text("The release."),
+            at=_time("When it was asked for first."),
+        ),
         settled=_struct(
             "The release that was last run to its end.",
             release=_text("The release."),

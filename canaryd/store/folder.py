@@ -52,7 +52,7 @@ class FolderStore:
                         f"run {uid} was saved by somebody else: version {present}, expected {record.version}"
                     )
                 saved = replace(record, version=record.version + 1)
-                _replace(self._file(uid), _dump(saved))
+                put(self._file(uid), _dump(saved))
                 return saved
 
     def records(self) -> Iterator[Record]:
@@ -172,8 +172,8 @@ def _dump(record: Record) -> bytes:
     return json.dumps({"version": record.version, "run": run}, separators=(",", ":")).encode()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write, flush to the disk, rename, and flush the folder: in that order nothing is ever half there."""
+def put(path: Path, content: bytes) -> None:
+    """Write, flush to the disk, rename, and flush the folder: in that order nothing of ``path`` is ever half there."""
     fresh = path.with_suffix(".new")
     with fresh.open("wb") as file:
         file.write(content)

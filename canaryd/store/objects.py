@@ -263,7 +263,7 @@ def _packed(run: Run) -> str:
         "thin": list(zip(*(_row(grid, cell) for cell in thin), strict=True)),  # by columns: these compress well
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
+    return base64.b64encode(zlib.compress(text.encode(), 8)).decode()
 
 
 def _unpacked(data: str) -> Run:

@@ -48,20 +48,35 @@ def test_the_lab_without_its_extra_says_how_to_get_it(verb: str) -> None:
 
 
 def test_crds_prints_what_kubectl_takes() -> None:
-    """Four documents, and nothing else on standard output."""
+    """Five documents, and nothing else on standard output."""
     printed = list(yaml.safe_load_all(canaryd("crds").out))
     assert [one["spec"]["names"]["kind"] for one in printed] == [
         "CanaryPlan",
         "CanaryPolicy",
         "CanaryRun",
         "CanaryRecord",
+        "CanaryFreeze",
     ]
 
 
 def test_help_is_there_for_every_command_and_option() -> None:
     """Each has a sentence; none is found out by trying."""
     assert canaryd("--help").out.count("\n") > 10
-    for command in ("validate", "run", "serve", "status", "explain", "abort", "approve", "resume", "promote", "crds"):
+    for command in (
+        "validate",
+        "run",
+        "serve",
+        "status",
+        "explain",
+        "abort",
+        "approve",
+        "resume",
+        "promote",
+        "freeze",
+        "stop",
+        "thaw",
+        "crds",
+    ):
         said = canaryd(command, "--help").out
         assert f"canaryd {command} " in said.replace("root", "canaryd")
         assert len(said.split("Options")[0].split()) > 6, said

@@ -14,6 +14,7 @@ from canaryd.app import Canaryd, world
 from canaryd.cli.serve import LONGEST_WAIT, Plans
 from canaryd.model.run import Outcome, Phase
 from canaryd.settings import Settings
+from canaryd.store.freezes import FolderQueue
 from tests.cli.stage import Process, Stage, wait_for
 from tests.cli.test_run import GATED, LONG, settled_at_stable
 
@@ -126,7 +127,7 @@ def daemon(stage: Stage, plans: Path) -> Iterator[Plans]:
     """The folder's plans in this process, scanned by the test."""
     settings = Settings(prometheus=stage.prometheus_url, kubeconfig=stage.kubeconfig, state=stage.state)
     with Canaryd(world(settings)) as canaryd:
-        yield Plans(plans, canaryd)
+        yield Plans(plans, canaryd, queue=FolderQueue(stage.state))
 
 
 def test_a_refused_plan_is_tried_again_less_and_less_often(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,20 @@ def test_a_file_is_released_changed_and_taken_away(stage: Stage, volume: ConfigM
     stage.until(lambda: stage.weights() == (100, 0) and not stage.marked(), "0 %", process)
     stage.until(lambda: stage.records()[1].released, "the run's end", process)
     assert stage.records()[1].outcome is Outcome.ABORTED
+
+
+def test_dates_are_kept_as_text_and_written_once(stage: Stage, volume: ConfigMap) -> None:
+    """YAML makes dates of them, the API server knows none; a plan that always differs would be written for ever."""
+    days = {"from": date(2026, 12, 20), "to": date(2027, 1, 2), "reason": "the year's end"}
+    volume.hold(other=elsewhere("other", blackouts=[days]))
+    process = stage.controller("--plans", volume.path)
+    stage.until(lambda: found(stage, "other") is not None, "the plan", process)
+    plan = found(stage, "other")
+    assert plan is not None
+    assert plan["spec"]["blackouts"] == [{"from": "2026-12-20", "to": "2027-01-02", "reason": "the year's end"}]
+    time.sleep(2 * folder.SCAN)
+    assert process.output.count('"event": "plan.applied"') == 1
+    assert "Traceback" not in process.output
 
 
 def test_a_broken_file_is_reported_and_the_others_go_on(stage: Stage, volume: ConfigMap) -> None:

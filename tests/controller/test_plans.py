@@ -10,10 +10,12 @@ import pytest
 from canaryd.controller.following import Course
 from canaryd.controller.plans import Plans, Standing, run_name
 from canaryd.engine.admission import Begun, Settled
+from canaryd.engine.guarding import Queue
 from canaryd.errors import CanarydError, Unavailable
 from canaryd.kube import Missing
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
+from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Latch, Outcome, Phase, Record, Run
 from tests.stage import new_run, plan
 
@@ -32,18 +34,24 @@ class Written:
         self.woken: list[str] = []
         self.stored: dict[str, Run] = {}
         self.answer: CanarydError | None = None
+        self.asked_at: list[float] = []
+        self.queue = Queue(Limits(1))
 
     def load(self, uid: str) -> Run:
         if uid not in self.stored:
             raise Missing(uid)
         return self.stored[uid]
 
-    def begin(self, plan: Plan, *, uid: str) -> Begun:
+    def begin(self, plan: Plan, *, uid: str, asked: float) -> Begun:
+        self.asked_at.append(asked)
         if self.answer:
             raise self.answer
         self.begun.append(plan.spec.release)
         run = replace(new_run(plan), uid=f"reviews-{len(self.begun)}", created=float(len(self.begun)))
         return Begun(Record(run, 1), resumed=False, remarks=("a remark",))
+
+    def asked(self, run: Run) -> tuple[Command, ...]:
+        return ()
 
     def order(self, uid: str, command: Command) -> None:
         self.orders.append((uid, command))

@@ -122,6 +122,9 @@ MAY: list[tuple[str, str, bool]] = [
     ("create", "canaryruns.canaryd.io", True),
     ("patch", "canaryruns.canaryd.io/status", True),
     ("update", "canaryrecords.canaryd.io", True),
+    ("watch", "canaryfreezes.canaryd.io", True),
+    ("create", "canaryfreezes.canaryd.io", False),
+    ("delete", "canaryfreezes.canaryd.io", False),
     ("create", "events", True),
     ("list", "events", False),
     ("impersonate", "users", False),
@@ -172,7 +175,13 @@ ROLES: dict[str, dict[tuple[str, str], bool]] = {
         ("patch", "canaryruns.canaryd.io"): False,
         ("get", "canaryrecords.canaryd.io"): False,
     },
+    "canaryd-freezer": {
+        ("create", "canaryfreezes.canaryd.io"): True,
+        ("delete", "canaryfreezes.canaryd.io"): True,
+        ("patch", "canaryruns.canaryd.io"): False,
+    },
     "canaryd-operator": {
+        ("create", "canaryfreezes.canaryd.io"): False,
         ("patch", "canaryruns.canaryd.io"): True,
         ("operate", "canaryruns.canaryd.io"): True,
         ("approve", "canaryruns.canaryd.io"): False,

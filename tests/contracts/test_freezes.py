@@ -1,0 +1,135 @@
+"""
+The contract of the port `Freezes`: what people type is what the engine sees, in a folder and in a cluster.
+
+The cluster is the lab's API server, and a real one where there is one.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from canaryd.cli.freezes import InCluster, InFolder, Place
+from canaryd.cluster.informer import Informer
+from canaryd.engine.ports import Freezes
+from canaryd.errors import Conflict, Rejected, Unavailable
+from canaryd.kube import CANARY_FREEZES, connect
+from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
+from canaryd.model.guards import Freeze
+from canaryd.store.freezes import ClusterFreezes, FolderFreezes
+from tests.conftest import REAL
+from tests.store.places import NAMESPACE, prepare
+
+HOME = "canaryd"
+UNTIL = 4_070_908_800.0
+
+
+@dataclass(frozen=True)
+class Both:
+    """Where it is written, and where it is read."""
+
+    written: Place
+    read: Freezes
+    seen: Callable[[Callable[[], bool]], None]
+
+    def present(self) -> list[Freeze]:
+        """Without when they were made, which a cluster says itself."""
+        return sorted((replace(one, since=0.0) for one in self.read.freezes()), key=lambda one: one.name)
+
+
+@pytest.fixture(params=["folder", "emulator", REAL])
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
+    if request.param == "folder":
+        yield Both(InFolder(tmp_path), FolderFreezes(tmp_path), lambda _: None)
+    elif request.param == "emulator":
+        with ApiServer(Cluster()) as server:
+            yield from in_cluster(kubeconfig(server.address, tmp_path / "kubeconfig"))
+    else:
+        yield from in_cluster(request.getfixturevalue("real_api"))
+
+
+def in_cluster(config: Path) -> Iterator[Both]:
+    kube = connect(str(config), timeout=10)
+    prepare(kube)
+    informer = Informer(kube, CANARY_FREEZES, (NAMESPACE,))
+    informer.start()
+
+    def until(fact: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20
+        while not fact():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    try:
+        assert informer.wait(20)
+        yield Both(InCluster(kube, HOME, "canaryd"), ClusterFreezes(informer.all, HOME), until)
+    finally:
+        for one in kube.list(CANARY_FREEZES, NAMESPACE):
+            kube.delete(CANARY_FREEZES, NAMESPACE, one["metadata"]["name"])
+        informer.stop()
+
+
+def freeze(**changes: object) -> Freeze:
+    name = f"night-{uuid.uuid4().hex[:6]}"
+    return replace(Freeze(name, NAMESPACE, "incident 4711"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changes", [{}, {"until": UNTIL}, {"until": UNTIL, "stop": True}], ids=str)
+def test_what_is_written_is_read(both: Both, changes: dict[str, object]) -> None:
+    """Reason, owner, end and whether it stops."""
+    made = freeze(owner=both.written.me(), **changes)
+    both.written.add(made)
+    both.seen(lambda: bool(both.present()))
+    assert both.present() == [made]
+    assert [one.name for one in both.written.freezes(NAMESPACE)] == [made.name]
+
+
+def test_what_is_lifted_is_gone(both: Both) -> None:
+    made = freeze()
+    both.written.add(made)
+    both.seen(lambda: bool(both.present()))
+    both.written.lift(made)
+    both.seen(lambda: not both.present())
+    assert both.present() == []
+
+
+def test_a_name_is_given_once(both: Both) -> None:
+    """The second would hide the first."""
+    both.written.add(freeze(name="night"))
+    with pytest.raises((Conflict, Rejected)):
+        both.written.add(freeze(name="night", reason="another"))
+
+
+def test_a_file_that_cannot_be_read_freezes_everything(tmp_path: Path) -> None:
+    """Somebody wanted something to stand still."""
+    freezes = FolderFreezes(tmp_path)
+    freezes.add(freeze(name="good"))
+    (tmp_path / "freezes" / "bad.json").write_text("{")
+    bad, good = freezes.freezes()
+    assert (bad.name, bad.namespace, bad.until, bad.stop) == ("bad", "", None, False)
+    assert "cannot be read" in bad.reason
+    assert good.namespace == NAMESPACE
+
+
+def test_a_disk_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    (tmp_path / "freezes").mkdir()
+    (tmp_path / "freezes" / "night.json").mkdir()
+    with pytest.raises(Unavailable):
+        FolderFreezes(tmp_path).freezes()
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(Rejected):
+        FolderFreezes(tmp_path).lift("../run")
+    assert (tmp_path / "run.json").exists()
+
+
+def test_no_freeze_is_no_trouble(tmp_path: Path) -> None:
+    """Nobody ever froze anything here."""
+    assert FolderFreezes(tmp_path / "nothing").freezes() == ()
