@@ -21,7 +21,7 @@ from canaryd.importing.beside import Given, Object
 from canaryd.importing.draft import Draft, Imported, destinations_of
 from canaryd.importing.ledger import ABSENT, Ledger, Path
 from canaryd.importing.queries import filled, window
-from canaryd.importing.units import duration, figure, number, percent, plain, span
+from canaryd.importing.units import duration, figure, label, number, percent, plain, span
 from canaryd.model.problem import Problem, Refused
 
 INTERVAL = timedelta(seconds=60)
@@ -65,23 +65,21 @@ _OTHER_MESHES = (
     ("spec", "service", "gatewayRefs"),
     ("spec", "service", "parentRefs"),
 )
+_ASKED = {
+    "confirm-rollout": "start",
+    "pre-rollout": "start",
+    "confirm-traffic-increase": "steps",
+    "confirm-promotion": "promotion",
+    "post-rollout": "end",
+}
+"""Where a plan asks what the hooks of a kind are asked."""
 _HOOKS = {
-    "confirm-rollout": (
-        "canaryd has no webhook that begins a run",
-        "write spec.release only when it may begin, or freeze it in your pipeline",
-    ),
-    "pre-rollout": (
-        "canaryd calls nothing before the first weight",
-        "let your pipeline call it, and write spec.release when it has answered",
-    ),
     "rollout": (
         "canaryd calls nothing while it measures; it judges the traffic that is there",
         "measure what it asks as a check with a query, and keep a load test beside canaryd",
     ),
-    "confirm-traffic-increase": ("canaryd asks no URL before a weight", "a gate: {approve: ...} at the steps"),
-    "post-rollout": ("canaryd calls nothing after a run", "wait for the run: kubectl wait --for=condition=Finished"),
     "rollback": ("canaryd asks no URL whether to roll back", "canaryd abort RUN --reason WHY, also from a script"),
-    "event": ("canaryd posts no events to a URL", "it tells Kubernetes Events, a journal, metrics and alerts"),
+    "event": ("canaryd posts no events but the end's", "it tells Kubernetes Events, a journal, metrics and alerts"),
 }
 
 
@@ -413,20 +411,44 @@ class _Reader:
         for place, hook in enumerate(self._analysis("webhooks", default=[])):
             path = (*self.where, "webhooks", place)
             kind = str(hook.get("type") or "rollout") if isinstance(hook, Mapping) else "rollout"
-            if kind == "confirm-promotion":
-                last = self.draft.steps[-1]
-                last["gate"] = {"approve": {"limit": "4h", "otherwise": "hold"}}
-                self.draft.remark(
-                    ("spec", "steps", len(self.draft.steps) - 1),
-                    f"its gate is {hook.get('name')}: a person opens it with canaryd approve",
-                )
-                self.ledger.left(
-                    path,
-                    "canaryd asks no URL before a promotion; the last step has a gate that a person opens",
-                    "canaryd approve RUN, also from a script",
-                )
+            if kind in _ASKED and isinstance(hook, Mapping):
+                self._gate(path, hook, kind)
             else:
                 self.ledger.left(path, *_HOOKS.get(kind, _HOOKS["rollout"]))
+
+    def _gate(self, path: Path, hook: Mapping[str, Any], kind: str) -> None:
+        """
+        Ask where Flagger asked. A gate of its load tester is a person's word, and so it is here.
+
+        Flagger went on asking for ever, but for ``pre-rollout``, whose refusals it counted.
+        """
+        draft, where = self.draft, _ASKED[kind]
+        name = label(str(hook.get("name") or kind))
+        otherwise = "rollback" if kind == "pre-rollout" else "hold"
+        by_hand = "/gate/" in str(hook.get("url")) and where != "end"
+        asked: dict[str, Any] = {"limit": "4h", "otherwise": otherwise}
+        gates = draft.more.setdefault("gates", {}) if where != "steps" else {}
+        if where == "end":
+            gates.setdefault("end", []).append(name)
+        elif where == "steps":
+            for step in draft.steps[:-1]:
+                _ask(step.setdefault("gate", {}), name, asked, by_hand=by_hand)
+        else:
+            _ask(gates.setdefault(where, {}), name, asked, by_hand=by_hand)
+        for key in ("name", "type"):
+            self.ledger.carried((*path, key), f"spec.{'steps' if where == 'steps' else f'gates.{where}'}")
+        for key in ("url", "timeout", "retries", "disableTLS", "metadata"):
+            self.ledger.left(
+                (*path, key),
+                "a person opens the gate, and no URL is asked" if by_hand else "it is said in canaryd's settings",
+                "canaryd approve RUN, also from a script" if by_hand else f"webhooks, {name}: docs/gates.md",
+            )
+        self.ledger.idle((*path, "muteAlert"), "there are no messages to mute")
+        if not by_hand:
+            draft.note(
+                f"webhook {name}: its receiver gets a CloudEvent, not Flagger's body, and its answer means what "
+                "docs/gates.md says"
+            )
 
     def _alerts(self) -> None:
         for place, alert in enumerate(self._analysis("alerts", default=[])):
@@ -502,6 +524,14 @@ class _Reader:
             "canaryd has no session affinity: at each weight a user may meet both versions",
             "stay with Flagger for what needs it",
         )
+
+
+def _ask(gate: dict[str, Any], name: str, asked: Mapping[str, Any], *, by_hand: bool) -> None:
+    """Add a condition to a gate."""
+    if by_hand:
+        gate["approve"] = dict(asked)
+    elif all(one["name"] != name for one in gate.get("webhooks", ())):
+        gate.setdefault("webhooks", []).append({"name": name, **asked, "onNo": "hold"})
 
 
 def _headers(way: Any) -> dict[str, Any] | None:

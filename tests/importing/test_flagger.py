@@ -156,16 +156,23 @@ def test_an_older_threshold_means_what_it_meant() -> None:
 def test_each_hook_and_each_alert_is_said() -> None:
     found = one(example("metric"))
     paths = [one.path for one in found.lost if one.source.startswith("Canary")]
-    assert [f"spec.analysis.webhooks.{place}" in paths for place in range(8)] == [True] * 8
+    assert [fate(found, f"spec.analysis.webhooks.{place}") for place in (0, 6, 7)] == ["left out"] * 3
+    assert [f"spec.analysis.webhooks.{place}.url" in paths for place in range(1, 6)] == [True] * 5
     assert "spec.analysis.alerts.0" in paths
     assert any(one.source == "AlertProvider shop/chat" for one in found.lost)
 
 
-def test_a_person_still_confirms_the_promotion() -> None:
+def test_hooks_that_hold_something_up_are_gates_where_they_did() -> None:
     """The gate of a load tester was opened by a person; here the same person says it to canaryd."""
-    *others, last = content(example("metric"))["steps"]
-    assert last == {"weight": 60, "bake": "30s", "gate": {"approve": {"limit": "4h", "otherwise": "hold"}}}
-    assert not any("gate" in step for step in others)
+    spec = content(example("metric"))
+    approve = {"approve": {"limit": "4h", "otherwise": "hold"}}
+    assert spec["gates"] == {
+        "start": {**approve, "webhooks": [{"name": "smoke", "limit": "4h", "otherwise": "rollback", "onNo": "hold"}]},
+        "promotion": approve,
+        "end": ["tell"],
+    }
+    assert [step.get("gate") for step in spec["steps"]] == [approve, approve, approve, None]
+    assert "CloudEvent" in said(one(example("metric")))
 
 
 @pytest.mark.parametrize(
