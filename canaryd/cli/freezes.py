@@ -42,6 +42,7 @@ class InFolder:
     """Files in a state folder, read by ``canaryd run`` and ``canaryd serve``."""
 
     def __init__(self, folder: Path) -> None:
+        self.state = folder
         self._freezes = FolderFreezes(folder)
 
     def freezes(self, namespace: str) -> tuple[Freeze, ...]:
@@ -155,7 +156,9 @@ def freeze(
     scope = f"namespace {namespace}" if namespace else "all namespaces"
     what = "nothing starts, and what is in flight is rolled back" if stop else "nothing starts and nothing rises"
     typer.echo(f"{scope}: {what}, {_ending(found, now)}")
-    typer.echo(f"to lift it: canaryd thaw {name}{f' --namespace {namespace}' if namespace else ' --all'}")
+    scope = f" --namespace {namespace}" if namespace else " --all"
+    place = f" --state {where.state}" if isinstance(where, InFolder) else scope
+    typer.echo(f"to lift it: canaryd thaw {name}{place}")
 
 
 def show(where: Place, namespace: str, *, output: Literal["table", "json"]) -> None:

@@ -70,7 +70,7 @@ def test_a_freeze_is_listed_with_owner_reason_and_end_and_lifted(tmp_path: Path)
     assert made.code == 0
     assert "namespace shop: nothing starts and nothing rises, until " in made.out
     assert "(4 hours left)" in made.out
-    assert "canaryd thaw night --namespace shop" in made.out
+    assert f"canaryd thaw night --state {tmp_path}" in made.out
     listed = typed(tmp_path, "freezes").out
     assert listed.startswith("night  namespace shop: frozen by ")
     assert listed.rstrip().endswith("incident 4711")
@@ -78,6 +78,12 @@ def test_a_freeze_is_listed_with_owner_reason_and_end_and_lifted(tmp_path: Path)
     assert (again.code, "there is a freeze night already" in again.err) == (REFUSED, True)
     assert typed(tmp_path, "thaw", "night").code == 0
     assert "nothing is frozen" in typed(tmp_path, "freezes").err
+
+
+def test_the_command_that_lifts_it_is_one_that_can_be_typed(tmp_path: Path) -> None:
+    """Where the freeze lies in a state folder, so does the thaw."""
+    said = typed(tmp_path, "freeze", "--all", "--reason", "x", "--for", "1h", "--name", "a")
+    assert f"to lift it: canaryd thaw a --state {tmp_path}" in said.out
 
 
 def test_a_stop_lasts_until_it_is_lifted_and_holding_is_its_second_form(tmp_path: Path) -> None:

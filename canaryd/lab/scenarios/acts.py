@@ -232,13 +232,24 @@ def _say(event: Event, stage: Stage) -> Act:
     assert say is not None  # noqa: S101  # as above
     command = [sys.executable, "-m", "canaryd", say.verb, stage.script.plan.name, "--state", str(stage.state)]
     command += ["--reason", say.reason or "the scenario says so"] + (["--force"] if say.force else [])
+    return Act(f"canaryd {say.verb}", partial(_typed, command))
 
-    def tell() -> None:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_DEADLINE, check=False)
-        if done.returncode:
-            raise Rejected(f"canaryd {say.verb}: {done.stderr.strip() or done.stdout.strip()}")
 
-    return Act(f"canaryd {say.verb}", tell)
+def _typed(command: list[str]) -> None:
+    """Raises Rejected with what it says where a command fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_DEADLINE, check=False)
+    if done.returncode:
+        raise Rejected(f"canaryd {command[3]}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _freeze(event: Event, stage: Stage) -> Act:
+    freeze = event.freeze
+    assert freeze is not None  # noqa: S101  # as above
+    verb = "stop" if freeze.stop else "freeze"
+    canaryd, state = [sys.executable, "-m", "canaryd"], ["--state", str(stage.state)]
+    command = [*canaryd, verb, "--all", "--name", event.name, "--reason", "the scenario says so", "--for", "1h", *state]
+    thaw = [*canaryd, "thaw", event.name, *state]
+    return Act(f"canaryd {verb} --all", partial(_typed, command), partial(_typed, thaw))
 
 
 def _kill(event: Event, stage: Stage) -> Act:
@@ -278,6 +289,7 @@ _ACTS: Mapping[str, Callable[[Event, Stage], Act]] = {
     "gitops": _gitops,
     "edit": _edit,
     "say": _say,
+    "freeze": _freeze,
     "kill": _kill,
     "load": _load,
 }

@@ -347,6 +347,13 @@ class Say(Part):
     """``abort --force``."""
 
 
+class Freeze(Part):
+    """Somebody freezes all runs (``canaryd freeze``), or stops them (``canaryd stop``); what lasts is thawed again."""
+
+    stop: bool = False
+    """``canaryd stop``: what is in flight is rolled back."""
+
+
 class Kill(Part):
     """canaryd is killed (``kill -9``), and started again with the same command."""
 
@@ -396,7 +403,7 @@ class Moment(Part):
 
 ACTS = (
     "fault", "drain", "restore", "refuse", "restart", "image", "prometheus", "api", "gitops", "edit", "say",
-    "kill", "load",
+    "freeze", "kill", "load",
 )  # fmt: skip
 
 
@@ -431,6 +438,8 @@ class Event(Part):
     """A hand edits."""
     say: Say | None = None
     """A person commands."""
+    freeze: Freeze | None = None
+    """Nothing starts and nothing rises."""
     kill: Kill | None = None
     """canaryd dies, and comes again."""
     load: Load | None = None
