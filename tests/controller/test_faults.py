@@ -30,7 +30,7 @@ def test_the_calls_are_those_that_a_run_makes(house: House) -> None:
     house.trial(lambda: None)
     assert house.stage.api
     asked = {(one.verb, one.resource) for one in house.stage.api.requests if one.verb != "watch"}
-    ours = ("canaryplans", "canarypolicies", "canaryruns", "canaryrecords")
+    ours = ("canaryplans", "canarypolicies", "canaryfreezes", "canaryruns", "canaryrecords")
     start = {("list", resource) for resource in ours}
     not_noted = {("list", "rollouts")}  # a kind that the lab does not serve
     assert asked - start - set(CALLS) - set(LOOKING) == set()
