@@ -226,6 +226,9 @@ def _structural(schema: Mapping[str, Any], defs: Mapping[str, Any], defaults: Ma
             found["required"] = list(needed)
     elif isinstance(schema.get("additionalProperties"), Mapping):
         found["additionalProperties"] = _structural(schema["additionalProperties"], defs, defaults)
+    elif schema.get("patternProperties"):  # a structural schema does not know them: whose names fit is for us to say
+        [one] = schema["patternProperties"].values()
+        found["additionalProperties"] = _structural(one, defs, defaults)
     if "items" in schema:
         found["items"] = _structural(schema["items"], defs, defaults)
         found.setdefault("maxItems", MOST_ITEMS)

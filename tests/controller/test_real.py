@@ -317,7 +317,7 @@ def test_the_kinds_applied_again_change_nothing(stage: RealStage) -> None:
         f"PYTHONPATH={ROOT} {sys.executable} -m canaryd crds | kubectl apply --server-side -f -",
     ):
         done = stage.kubectl(command)
-        assert (done.returncode, done.stdout.count("serverside-applied")) == (0, 4), done
+        assert (done.returncode, done.stdout.count("serverside-applied")) == (0, 5), done
     assert stage.kubectl(versions).stdout == before
     assert stage.plan_object()["spec"]["steps"] == LONG
 

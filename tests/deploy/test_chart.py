@@ -245,13 +245,19 @@ def test_another_release_is_another_account(helm: Path, tmp_path: Path) -> None:
     """The policies speak of the account that the release has, and only where it works."""
     found = rendered(helm, {"namespaces": ["shop"]}, tmp_path, name="blue", namespace="elsewhere")
     wanted = "['system:serviceaccount:elsewhere:blue-canaryd', 'system:serviceaccount:elsewhere:blue-canaryd-drain']"
-    for policy in (one for one in found if one["kind"] == "ValidatingAdmissionPolicy"):
-        assert wanted in policy["spec"]["matchConditions"][0]["expression"]
+    policies = [one for one in found if one["kind"] == "ValidatingAdmissionPolicy"]
+    for policy in policies:
         assert policy["metadata"]["name"].startswith("blue-canaryd-")
+    conditions = [
+        one["spec"]["matchConditions"][0]["expression"] for one in policies if "matchConditions" in one["spec"]
+    ]
+    assert len(conditions) == len(policies) - 1  # a freeze is held to its owner whoever writes it
+    assert all(wanted in one for one in conditions)
     for binding in (one for one in found if one["kind"] == "ValidatingAdmissionPolicyBinding"):
         assert binding["spec"]["policyName"].startswith("blue-canaryd-")
         [term] = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
-        assert term["values"] == ["shop"]
+        everywhere = ["elsewhere"] if binding["spec"]["policyName"].endswith("-freezes") else []  # one there is for all
+        assert term["values"] == ["shop", *everywhere]
     assert of("Deployment", found)["spec"]["template"]["spec"]["serviceAccountName"] == "blue-canaryd"
 
 
