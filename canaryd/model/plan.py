@@ -150,7 +150,9 @@ class Step(Part):
     @model_validator(mode="after")
     def _sends_something(self) -> Self:
         if self.weight == NOTHING and not self.match:
-            raise ValueError(f"weight: {BETWEEN}")
+            raise ValueError(
+                f"weight: {BETWEEN}; got {0 if 'weight' in self.model_fields_set else 'none, and no match'}"
+            )
         if self.match and self.until == "evidence":
             raise ValueError("until: bake, because matched requests are compared with nobody's and prove nothing")
         return self

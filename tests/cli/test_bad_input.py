@@ -81,7 +81,7 @@ def refused(stage: Stage, plan: Path, *more: str, code: int = REFUSED) -> str:
             {"steps": [{"weight": 50}, {"weight": 10}]},
             ["spec.steps.1.weight", "weights that rise, got 10 % after 50 %"],
         ),
-        ({"steps": [{"weight": 0}, {"weight": 50}]}, ["spec.steps.0.weight", "found     0", "0 is where a run starts"]),
+        ({"steps": [{"weight": 0}, {"weight": 50}]}, ["spec.steps.0.weight", "0 is where a run starts", "got 0"]),
         ({"steps": [{"weight": 50}, {"weight": 100}]}, ["spec.steps.1.weight", "found     100", "100 is its promot"]),
         ({"steps": [{"weight": float("nan")}]}, ["spec.steps.0.weight", "a number of percent between 0 and 100"]),
         ({"steps": [{"weight": 10}]}, ["spec.steps.0.weight", "a last step of 50 % or more", "acceptUnproven"]),
