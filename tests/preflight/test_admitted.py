@@ -195,6 +195,7 @@ ELSEWHERE = {
     "NotRehearsed": "tests/mesh/test_virtualservice.py",
     "ChangedMeanwhile": "tests/mesh/test_virtualservice.py",
     "OnlyObserving": "tests/engine/test_observing.py",
+    "WebhookBarred": "tests/contracts/test_webhooks.py",
     "PrometheusUnreachable": "tests/cli/test_preflight.py",
     "PrometheusBarred": "tests/preflight/test_hearing.py",
     "ClockSkew": "tests/metrics/test_prometheus.py",

@@ -52,6 +52,18 @@ def test_a_healthy_prometheus_has_no_finding(town: Town) -> None:
     assert town.found(prometheus) == []
 
 
+ALERTED = [{"weight": 5, "gate": {"alert": {"names": ["ReviewsSlow"]}}}, {"weight": 50}]
+
+
+def test_an_alert_that_no_rule_raises_is_told_with_the_one_that_was_meant() -> None:
+    """It would never fire, and the gate would let everything through."""
+    told = [one for one in found(replace(WELL, rules=frozenset({"ReviewSlow"})), steps=ALERTED)]
+    assert [one.code for one in told] == ["AlertWithoutRule"]
+    assert told[0].sentence.endswith("no rule for the alert ReviewsSlow; did you mean ReviewSlow?")
+    assert names(replace(WELL, rules=frozenset({"ReviewsSlow"})), steps=ALERTED) == []
+    assert names(replace(WELL, rules=None), steps=ALERTED) == []
+
+
 def test_of_what_was_not_heard_nothing_is_said() -> None:
     """Neither where Prometheus was not asked, nor where it had no answer."""
     assert names(Heard(silent="not asked")) == []
