@@ -354,7 +354,7 @@ def test_what_the_lab_cannot_have_is_left_out_and_said() -> None:
     )
     checks = (
         "[{name: errors, metric: error-rate, compare: stable}, {name: enough, metric: traffic, atLeast: 2},"
-        " {name: cpu, metric: promql, query: 'vector(1)', atMost: 5}]"
+        " {name: cpu, metric: promql, query: 'queue_length', atMost: 5}]"
     )
     quick, notes = quickened(plan_of(text + f"  analysis: {{checks: {checks}}}\n"), 10)
     assert [check.name for check in quick.spec.analysis.checks] == ["errors", "enough"]

@@ -57,7 +57,7 @@ ALERTED = [{"weight": 5, "gate": {"alert": {"names": ["ReviewsSlow"]}}}, {"weigh
 
 def test_an_alert_that_no_rule_raises_is_told_with_the_one_that_was_meant() -> None:
     """It would never fire, and the gate would let everything through."""
-    told = [one for one in found(replace(WELL, rules=frozenset({"ReviewSlow"})), steps=ALERTED)]
+    told = found(replace(WELL, rules=frozenset({"ReviewSlow"})), steps=ALERTED)
     assert [one.code for one in told] == ["AlertWithoutRule"]
     assert told[0].sentence.endswith("no rule for the alert ReviewsSlow; did you mean ReviewSlow?")
     assert names(replace(WELL, rules=frozenset({"ReviewsSlow"})), steps=ALERTED) == []
