@@ -13,7 +13,7 @@ from canaryd.machine import Standing, standing
 from canaryd.mesh.several import together
 from canaryd.model.decision import Told
 from canaryd.model.run import Outcome, Phase
-from canaryd.model.traffic import EVERYTHING, NOTHING, Marker, Sighting, Split
+from canaryd.model.traffic import EVERYTHING, NOTHING, OTHERWISE, Marker, Sighting, Split
 from tests.stage import ROUTE, Stage, percent, plan
 
 FIVE, QUARTER, HALF = percent(5), percent(25), percent(50)
@@ -220,3 +220,31 @@ def test_whatever_reaches_whom_it_ends_alike_and_never_rises_after_a_failure(
     elif stage.run.hold is None or stage.run.hold.kind != "drift":
         stage.until(lambda run: run.final, within=20_000)
         assert stage.weights in ([EVERYTHING] * 2, [NOTHING] * 2)
+
+
+def test_weights_that_were_brought_down_in_one_object_wait_for_a_person_though_the_other_lags() -> None:
+    """A hand gave one way in 80 %; the write that took it back has not reached the other, which had 25 % all along."""
+    stage = Objects()
+    stage.baking(step=1)
+    stage.by_hand_in(0, 80)
+    stage.reaches = {0}
+    stage.rest(120)
+    assert stage.weights == [QUARTER, QUARTER]
+    stage.reaches = {0, 1}
+    stage.rest(1200)
+    assert stage.run.hold is not None
+    assert (stage.run.hold.kind, stage.run.hold.sticky) == ("drift", True)
+    assert max(stage.splits[-20:], default=QUARTER) == QUARTER
+    stage.ask("resume")
+    stage.until(Phase.PROMOTED)
+
+
+def test_entries_that_stand_in_front_make_the_canarys_people_others() -> None:
+    """Nobody can take them out, because there is nowhere to go back to: what is measured meanwhile is not compared."""
+    stage = Stage(plan=plan(match_first=True))
+    stage.baking(step=1)
+    stage.sides(stable={"ready": 0})
+    stage.mesh = replace(stage.mesh, match=OTHERWISE)
+    stage.tick()
+    assert not stage.run.segment.ours
+    assert stage.run.segment.matched

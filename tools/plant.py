@@ -638,9 +638,11 @@ PLANTS = (
     judge("a match that nobody fits counts", "verdict", "if since is None and cell.settled and cell.all_canary > 0:", "if since is None and cell.settled:", "tests/judge/test_matched.py"),
     # several objects
     machine("arrived when one object has it", "return found.pop() if len(found) == 1 else Standing.PARTLY", "return Standing.ARRIVED if Standing.ARRIVED in found else found.pop()", SEVERAL),
-    machine("an advance that reached some is undone", "return Decision(waits, Write(\"canary\", _marker(run, mesh, run.seq, run.at)))", "return written(waits, seen, NOTHING)", SEVERAL),
+    machine("an advance that reached some is undone", "return Decision(waits, Write(\"canary\", marker))", "return written(waits, seen, NOTHING)", SEVERAL),
+    machine("who brought weights down needs no person where an object lags", "if _brought_down(run) and run.hold:", "if False:", SEVERAL),
+    machine("people whom an entry in front matches are compared", "mesh.split is not None and not mesh.match", "mesh.split is not None", SEVERAL),
     machine("what some objects have is a bake", "replace(run.segment, ours=False, matched=True)", "run.segment", SEVERAL),
-    machine("objects that differ are compared", "arrived=True, alike=mesh.split is not None)", "arrived=True)", SEVERAL),
+    machine("objects that differ are compared", "arrived=True, alike=alike)", "arrived=True)", SEVERAL),
     machine("nothing is measured while some objects have it", "if where is Standing.PARTLY and not run.partly:", "if False:", SEVERAL),
     Plant("one object's failure keeps the others", "canaryd/mesh/several.py", "            except CanarydError as error:\n                return error\n", "            except ValueError:\n                return None\n", ("tests/mesh/test_several.py",)),
     Plant("an advance is written again to those that have it", "canaryd/mesh/several.py", "if found.marker is None or (found.marker.run, found.marker.seq) != (marker.run, marker.seq):", "if True:", ("tests/mesh/test_several.py",)),

@@ -70,11 +70,11 @@ def _under_foreign_split(run: Run, seen: Observation, mesh: Sighting) -> Run:
     """What is measured under a split that is not ours is evidence of harm, and never a bake."""
     if not mesh.readable or not run.segments:
         return run
-    # Where several objects differ, some people meet the canary more than others do: nothing can be compared.
-    split = mesh.most if mesh.split is None else mesh.split
+    # Where several objects differ, or entries of ours stand in front, some people meet the canary more than others do.
+    split, alike = mesh.most if mesh.split is None else mesh.split, mesh.split is not None and not mesh.match
     if run.segment.split == split and not run.segment.ours:
         return run
-    return with_segment(run, split, seen.now, seq=run.seq, ours=False, arrived=True, alike=mesh.split is not None)
+    return with_segment(run, split, seen.now, seq=run.seq, ours=False, arrived=True, alike=alike)
 
 
 def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> Decision:

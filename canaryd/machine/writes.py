@@ -86,11 +86,15 @@ def _marker(run: Run, mesh: Sighting, seq: int, at: float) -> Marker:
 
 def written_again(run: Run, seen: Observation) -> Decision:
     """Our last write never reached the mesh; what it said of the run it says again."""
-    brought_down = run.hold is not None and run.hold.kind == "drift" and run.hold.sticky
-    latch = DRIFT if brought_down else RESTART if run.phase is Phase.PENDING else RETURN if run.returned else ""
+    latch = DRIFT if _brought_down(run) else RESTART if run.phase is Phase.PENDING else RETURN if run.returned else ""
     sent = written(run, seen, run.split, run.match, latch=latch, reason=run.hold.why if run.hold else "")
     why = seen.refusal or "the former write did not arrive"
     return replace(sent, run=replace(sent.run, waiting=f"sending {run.share} again: {why}"))
+
+
+def _brought_down(run: Run) -> bool:
+    """Whether the run waits for a person, because somebody's weights had to be brought down."""
+    return run.hold is not None and run.hold.kind == "drift" and run.hold.sticky
 
 
 def sent_to_the_rest(run: Run, seen: Observation, mesh: Sighting) -> Decision:
@@ -102,11 +106,13 @@ def sent_to_the_rest(run: Run, seen: Observation, mesh: Sighting) -> Decision:
     arrived = sum(standing(run, part) is Standing.ARRIVED for part in mesh.parts)
     why = f"{arrived} of {len(mesh.parts)} objects have {run.share}, sending it to the others again"
     why += f": {seen.refusal}" if seen.refusal else ""
-    waits = replace(run, waiting=why)
+    waits, marker = replace(run, waiting=why), _marker(run, mesh, run.seq, run.at)
+    if _brought_down(run) and run.hold:
+        return Decision(waits, Write("canary", replace(marker, latch=DRIFT, reason=run.hold.why[:300])))
     if seen.now - run.at >= run.settle:
         limit = run.plan.spec.on_inconclusive
         waits = held_for(run, seen, "inconclusive", why, limit.hold, limit.then)
-    return Decision(waits, Write("canary", _marker(run, mesh, run.seq, run.at)))
+    return Decision(waits, Write("canary", marker))
 
 
 def with_segment(
