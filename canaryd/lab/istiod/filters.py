@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from canaryd.errors import Rejected
-from canaryd.lab.grpc_status import GRPC_STATUS
 from canaryd.lab.istiod.matches import string_matcher
 from canaryd.lab.istiod.objects import only, seconds
 from canaryd.lab.istiod.percentages import of_integer, of_percent
+from canaryd.model.failures import GRPC
 
 Json = dict[str, Any]
 
@@ -69,9 +69,9 @@ def _share(fault: Json) -> Json:
 def _status(abort: Json, where: str) -> Json:
     if abort.get("grpcStatus"):
         name = abort["grpcStatus"]
-        if name not in GRPC_STATUS:
-            raise Rejected(f"{where}, fault.abort.grpcStatus: {name!r} is none of {', '.join(GRPC_STATUS)}")
-        return {"grpc_status": GRPC_STATUS.index(name)}
+        if name not in GRPC:
+            raise Rejected(f"{where}, fault.abort.grpcStatus: {name!r} is none of {', '.join(GRPC)}")
+        return {"grpc_status": GRPC.index(name)}
     if not abort.get("httpStatus"):
         raise Rejected(f"{where}, fault.abort: needs `httpStatus` or `grpcStatus`")
     return {"http_status": abort["httpStatus"]}

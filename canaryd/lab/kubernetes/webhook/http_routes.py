@@ -11,7 +11,6 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from canaryd.lab.grpc_status import GRPC_STATUS
 from canaryd.lab.kubernetes.durations import nanoseconds
 from canaryd.lab.kubernetes.status import Object
 from canaryd.lab.kubernetes.webhook import headers
@@ -19,6 +18,7 @@ from canaryd.lab.kubernetes.webhook.destinations import destination, destination
 from canaryd.lab.kubernetes.webhook.matches import cors_header_name, http_matches, regex, regex_match
 from canaryd.lab.kubernetes.webhook.problems import Problems, listed, quoted, warning, wrong
 from canaryd.lab.kubernetes.webhook.values import duration, percentage, port
+from canaryd.model.failures import GRPC
 
 _CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*")
 _RETRY_ON = {
@@ -151,7 +151,7 @@ def _http_status(status: int) -> Problems:
 
 
 def _grpc_status(status: str) -> Problems:
-    if status not in GRPC_STATUS:
+    if status not in GRPC:
         where = "See https://github.com/grpc/grpc/blob/master/doc/statuscodes.md for a list of supported codes"
         yield wrong(f"gRPC status {quoted(status)} is not supported. {where}, for example 'NOT_FOUND'")
 
