@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
@@ -24,7 +23,7 @@ from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.collector import Collector
 from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.guarding import Guards, NoFreezes, Queue, Waits
-from canaryd.engine.ports import Alerts, Clock, Freezes, Journal, Mesh, Metrics, Preflight, Store, Webhooks
+from canaryd.engine.ports import Clock, Freezes, Journal, Store, World
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
 from canaryd.errors import Unavailable
@@ -57,21 +56,6 @@ class SystemClock:
 
     def now(self) -> float:
         return time.time()
-
-
-@dataclass(frozen=True)
-class World:
-    """What canaryd works on: one adapter for each port."""
-
-    mesh: Mesh
-    metrics: Metrics
-    store: Store
-    journal: Journal
-    clock: Clock
-    preflight: Preflight | None = None
-    webhooks: Webhooks | None = None
-    alerts: Alerts | None = None
-    freezes: Freezes = field(default_factory=NoFreezes)
 
 
 def cluster_world(
@@ -121,16 +105,7 @@ def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) ->
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:
     """Everything that speaks against beginning ``plan`` now, or is good to know; changes nothing."""
-    found = world(settings)
-    assert found.preflight is not None  # noqa: S101  # for the type checker: world() has one
-    return admission.look(
-        plan,
-        mesh=found.mesh,
-        metrics=found.metrics,
-        store=found.store,
-        preflight=found.preflight,
-        webhooks=found.webhooks,
-    )
+    return admission.look(plan, world(settings))
 
 
 class Canaryd:
@@ -173,7 +148,7 @@ class Canaryd:
             self._telling,
             self._scheduler.wake,
         )
-        self._guards = Guards(world.freezes)
+        self._guards = Guards(world.freezes or NoFreezes())
         self.queue = Queue(limits)
         self._reconciler = Reconciler(
             self._store,
@@ -251,31 +226,16 @@ class Canaryd:
         world = self._world
         folder = isinstance(world.store, FolderStore)
         # What asks Prometheus and half of the cluster takes its time; nobody waits for it at the lock.
-        prepared = admission.prepare(
-            plan,
-            mesh=world.mesh,
-            metrics=world.metrics,
-            store=world.store,
-            clock=world.clock,
-            preflight=world.preflight,
-            again=again,
-            mode=self._mode,
-            may=may,
-        )
+        prepared = admission.prepare(plan, world, again=again, mode=self._mode, may=may)
         with world.store.beginning() if isinstance(world.store, FolderStore) else self._beginning:
             begun = admission.begin(
                 plan,
-                mesh=world.mesh,
-                metrics=world.metrics,
-                store=world.store,
-                clock=world.clock,
-                preflight=world.preflight,
+                world,
                 again=again,
                 kept="" if folder else "canaryrun",
                 mode=self._mode,
                 uid=uid,
                 prepared=prepared,
-                webhooks=world.webhooks,
                 may=may,
             )
             self.carry_out(begun.record.run)

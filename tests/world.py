@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from canaryd.engine.collector import Collector
+from canaryd.engine.ports import Mesh, Metrics, Preflight, Store
+from canaryd.engine.ports import World as Ports
 from canaryd.engine.reconciler import Reconciler
 from canaryd.errors import Conflict, Unavailable
 from canaryd.model.cells import Cell, Gap, Segment, Sought, Window
@@ -151,6 +153,11 @@ class Remembered(MemoryMetrics):
         if key not in self.answers:
             self.answers[key] = super().count(sought, window)
         return self.answers[key]
+
+
+def ports(mesh: Mesh, metrics: Metrics, store: Store, preflight: Preflight | None = None) -> Ports:
+    """What a beginning asks, at START."""
+    return Ports(mesh, metrics, store, MemoryJournal(), VirtualClock(START), preflight)
 
 
 class World:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import uuid4
 
-from canaryd.engine.ports import Clock, Mesh, Metrics, Preflight, Store, Webhooks
+from canaryd.engine.ports import Mesh, Metrics, World
 from canaryd.errors import CanarydError, Unavailable
 from canaryd.judge.futility import prospect
 from canaryd.model import codes
@@ -74,12 +74,8 @@ class Looked:
 
 def prepare(
     plan: Plan,
+    world: World,
     *,
-    mesh: Mesh,
-    metrics: Metrics,
-    store: Store,
-    clock: Clock,
-    preflight: Preflight | None = None,
     again: bool = False,
     mode: Literal["active", "observe"] = "active",
     may: Callable[[], None] = lambda: None,
@@ -90,34 +86,29 @@ def prepare(
     Raises what the store raises, and what ``may`` does (see :func:`begin`).
     """
     plan = plan.in_mode(mode)
-    former = [record.run for record in _of(plan, store.records())]
+    former = [record.run for record in _of(plan, world.store.records())]
     if not all(map(_over, former)) or (settled_by(plan, former) and not again):
         return None
     may()
     try:
-        plan = plan.measured_by(metrics.choose(plan))
-        admission = mesh.admit(plan)
+        plan = plan.measured_by(world.metrics.choose(plan))
+        admission = world.mesh.admit(plan)
     except Refused:
-        return Looked(_examined(plan, None, preflight), admitted=False)
+        return Looked(_examined(plan, None, world), admitted=False)
     except CanarydError:
         return None  # begin says why
-    return _looked(plan, admission, mesh, metrics, clock, preflight)
+    return _looked(plan, admission, world)
 
 
 def begin(
     plan: Plan,
+    world: World,
     *,
-    mesh: Mesh,
-    metrics: Metrics,
-    store: Store,
-    clock: Clock,
-    preflight: Preflight | None = None,
     again: bool = False,
     kept: Literal["", "canaryrun"] = "",
     mode: Literal["active", "observe"] = "active",
     uid: str = "",
     prepared: Looked | None = None,
-    webhooks: Webhooks | None = None,
     may: Callable[[], None] = lambda: None,
 ) -> Begun:
     """
@@ -130,7 +121,7 @@ def begin(
     before.
     """
     plan = plan.in_mode(mode)
-    records = list(store.records())
+    records = list(world.store.records())
     former = _of(plan, records)
     for record in former:
         if not _over(record.run):
@@ -139,80 +130,70 @@ def begin(
     if settled and not again:
         raise Settled(settled)
     may()
-    plan = plan.measured_by(metrics.choose(plan))
+    plan = plan.measured_by(world.metrics.choose(plan))
     try:
-        admission = mesh.admit(plan)
+        admission = world.mesh.admit(plan)
     except Unavailable as error:
         raise Refused([_silent(error)]) from error
     except Refused as refused:  # what else stops it is said at the same time
-        examined = prepared.examined if prepared else _examined(plan, None, preflight)
+        examined = prepared.examined if prepared else _examined(plan, None, world)
         others = stopping(plan, examined, refused.problems)
         raise Refused((*refused.problems, *others), refused.findings) from refused
     looked = prepared if prepared and prepared.admitted else None
-    looked = looked or _looked(plan, admission, mesh, metrics, clock, preflight)
-    problems = (*_promised(plan, admission, records), *looked.problems, *_barred(plan, webhooks))
+    looked = looked or _looked(plan, admission, world)
+    problems = (*_promised(plan, admission, records), *looked.problems, *_barred(plan, world))
     if problems := (*problems, *stopping(plan, looked.examined, problems)):
         raise Refused(problems)
     findings = in_order((*admission.findings, *looked.examined))
     plan = plan.reported_by(looked.reporter)
-    run = replace(_new(plan, admission, clock.now(), kept, uid), findings=findings, settles=looked.settles)
+    run = replace(_new(plan, admission, world.clock.now(), kept, uid), findings=findings, settles=looked.settles)
     remarks = (*map(str, worth_telling(admission, looked.examined)), *looked.outlook)
-    return Begun(store.save(Record(run)), resumed=False, remarks=remarks)
+    return Begun(world.store.save(Record(run)), resumed=False, remarks=remarks)
 
 
-def look(
-    plan: Plan,
-    *,
-    mesh: Mesh,
-    metrics: Metrics,
-    store: Store,
-    preflight: Preflight,
-    webhooks: Webhooks | None = None,
-) -> tuple[Finding, ...]:
+def look(plan: Plan, world: World) -> tuple[Finding, ...]:
     """
     Everything that :func:`begin` would find of ``plan`` now, the gravest first; begins nothing and changes nothing.
 
     Raises what the store raises.
     """
-    records = list(store.records())
+    records = list(world.store.records())
     admission, problems, beside = None, tuple[Problem, ...](), tuple[Finding, ...]()
     try:
-        plan = plan.measured_by(metrics.choose(plan))
-        admission = mesh.admit(plan)
+        plan = plan.measured_by(world.metrics.choose(plan))
+        admission = world.mesh.admit(plan)
         beside = admission.findings
-        plan = plan.reported_by(_reporter(plan, admission, mesh, metrics))
-        problems = (*_promised(plan, admission, records), *_unmeasurable(plan, admission, mesh, metrics))
+        plan = plan.reported_by(_reporter(plan, admission, world))
+        problems = (*_promised(plan, admission, records), *_unmeasurable(plan, admission, world))
     except Refused as refused:
         problems, beside = refused.problems, refused.findings
     except Unavailable as error:
         return (as_finding(_silent(error)),)
-    problems = (*problems, *_barred(plan, webhooks))
+    problems = (*problems, *_barred(plan, world))
     known = {problem.code for problem in problems}
-    examined = _examined(plan, admission, preflight)
+    examined = _examined(plan, admission, world)
     return in_order((*map(as_finding, problems), *beside, *(one for one in examined if one.code not in known)))
 
 
-def _looked(
-    plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics, clock: Clock, preflight: Preflight | None
-) -> Looked:
-    examined = _examined(plan, admission, preflight)
-    reporter = _reporter(plan, admission, mesh, metrics)
+def _looked(plan: Plan, admission: Admission, world: World) -> Looked:
+    examined = _examined(plan, admission, world)
+    reporter = _reporter(plan, admission, world)
     plan = plan.reported_by(reporter)
-    if problems := _unmeasurable(plan, admission, mesh, metrics):
+    if problems := _unmeasurable(plan, admission, world):
         return Looked(examined, problems=problems, reporter=reporter)
-    sought = _sought(plan, admission, mesh)
-    outlook = _outlook(plan, admission, sought, metrics, clock.now())
-    return Looked(examined, outlook=outlook, settles=_settle_time(plan, sought, metrics), reporter=reporter)
+    sought = _sought(plan, admission, world.mesh)
+    outlook = _outlook(plan, admission, sought, world.metrics, world.clock.now())
+    return Looked(examined, outlook=outlook, settles=_settle_time(plan, sought, world.metrics), reporter=reporter)
 
 
-def _barred(plan: Plan, webhooks: Webhooks | None) -> tuple[Problem, ...]:
+def _barred(plan: Plan, world: World) -> tuple[Problem, ...]:
     """Webhooks that the run could not ask; who only observes asks none."""
-    return () if plan.observes or webhooks is None else webhooks.problems(plan)
+    return () if plan.observes or world.webhooks is None else world.webhooks.problems(plan)
 
 
-def _examined(plan: Plan, admission: Admission | None, preflight: Preflight | None) -> tuple[Finding, ...]:
+def _examined(plan: Plan, admission: Admission | None, world: World) -> tuple[Finding, ...]:
     """What preflight finds, with what a person lets pass."""
-    return accepted(preflight.examine(plan, admission), plan.accepted) if preflight else ()
+    return accepted(world.preflight.examine(plan, admission), plan.accepted) if world.preflight else ()
 
 
 def stopping(plan: Plan, examined: Iterable[Finding], known: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -351,7 +332,7 @@ def _sought(plan: Plan, admission: Admission, mesh: Mesh) -> Sought:
     )
 
 
-def _reporter(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) -> Reporter:
+def _reporter(plan: Plan, admission: Admission, world: World) -> Reporter:
     """
     Whose counts the run reads, learned once and kept in its plan: to change them in mid-run would be another measure.
 
@@ -360,18 +341,18 @@ def _reporter(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) ->
     if plan.spec.analysis.reporter != "auto":
         return plan.spec.analysis.reporter
     try:
-        return reporter_of(metrics.reporters(_sought(plan, admission, mesh)))
+        return reporter_of(world.metrics.reporters(_sought(plan, admission, world.mesh)))
     except CanarydError:
         return "source"
 
 
-def _unmeasurable(plan: Plan, admission: Admission, mesh: Mesh, metrics: Metrics) -> tuple[Problem, ...]:
+def _unmeasurable(plan: Plan, admission: Admission, world: World) -> tuple[Problem, ...]:
     stable, canary = admission.sides.stable, admission.sides.canary
     if shared := sorted(set(stable.workloads) & set(canary.workloads)):
         expected = "two workloads: Istio's metrics cannot tell the versions of one apart"
         remedy = "give the canary a Deployment of its own"
         return (Problem("spec.target", ", ".join(shared), expected, remedy, codes.SHARED_WORKLOAD.name),)
-    return metrics.probe(_sought(plan, admission, mesh))
+    return world.metrics.probe(_sought(plan, admission, world.mesh))
 
 
 def _outlook(plan: Plan, admission: Admission, sought: Sought, metrics: Metrics, now: float) -> tuple[str, ...]:

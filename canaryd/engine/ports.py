@@ -9,6 +9,7 @@ has a deadline of its own, and raises :class:`~canaryd.errors.Unavailable`, :cla
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from canaryd.model.asking import Condition, Reply, Term
@@ -153,3 +154,23 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Unix seconds."""
+
+
+@dataclass(frozen=True)
+class World:
+    """
+    What canaryd works on: one adapter for each port.
+
+    Without ``preflight`` nothing is examined, without ``webhooks`` and ``alerts`` nobody is asked at gates, and without
+    ``freezes`` nobody can freeze anything.
+    """
+
+    mesh: Mesh
+    metrics: Metrics
+    store: Store
+    journal: Journal
+    clock: Clock
+    preflight: Preflight | None = None
+    webhooks: Webhooks | None = None
+    alerts: Alerts | None = None
+    freezes: Freezes | None = None

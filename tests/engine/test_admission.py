@@ -18,7 +18,7 @@ from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import at, surroundings
 from tests.stage import new_run
 from tests.store.memory import MemoryStore
-from tests.world import START, Remembered, VirtualClock, small_plan
+from tests.world import START, Remembered, ports, small_plan
 
 
 def another(**changes: Any) -> Run:
@@ -29,8 +29,8 @@ def another(**changes: Any) -> Run:
 
 
 def begun(store: MemoryStore, plan: Plan | None = None, metrics: Remembered | None = None) -> Run:
-    mesh, clock, counts = MemoryMesh(at(100, 0), surroundings()), VirtualClock(START), metrics or Remembered(0.0)
-    return begin(plan or small_plan(), mesh=mesh, metrics=counts, store=store, clock=clock).record.run
+    mesh = MemoryMesh(at(100, 0), surroundings())
+    return begin(plan or small_plan(), ports(mesh, metrics or Remembered(0.0), store)).record.run
 
 
 def test_an_entry_that_another_plan_is_about_to_move_is_not_free() -> None:

@@ -28,7 +28,7 @@ from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import ROUTE, V1, V2, V3, at, destination, entry, surroundings
 from tests.metrics.memory import MemoryMetrics
 from tests.store.memory import MemoryStore
-from tests.world import START, Few, World, small_plan
+from tests.world import START, Few, World, ports, small_plan
 
 THIRTY = Split.percent(30)
 WRITES = {"mesh.shift", "mesh.retreat", "mesh.release"}
@@ -198,9 +198,7 @@ def test_an_abort_while_the_mesh_cannot_be_read_is_told_once() -> None:
 
 
 def begun(world: World, mode: Any = "active", **spec: Any) -> Any:
-    return begin(
-        small_plan(**spec), mesh=world.mesh, metrics=world.metrics, store=world.store, clock=world.clock, mode=mode
-    )
+    return begin(small_plan(**spec), ports(world.mesh, world.metrics, world.store), mode=mode)
 
 
 def bare(*, ended: Run | None = None) -> World:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from canaryd.engine.admission import Begun, Looked, begin, look, prepare
+from canaryd.engine.ports import World as Ports
 from canaryd.errors import Unavailable
 from canaryd.model.decision import Told
 from canaryd.model.finding import Code, Finding, accepted, as_problem, in_order, summary, worst
@@ -19,7 +20,7 @@ from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import at, surroundings
 from tests.stage import Stage
 from tests.store.memory import MemoryStore
-from tests.world import START, Remembered, VirtualClock, small_plan
+from tests.world import Remembered, ports, small_plan
 from tests.world import World as TickedWorld
 
 BAD = Code("Bad", "error", "it is bad", "mend it")
@@ -50,28 +51,16 @@ class World:
         self.store = MemoryStore()
 
     def look(self, *findings: Finding, plan: Plan | None = None) -> tuple[Finding, ...]:
-        examiner = Examiner(*findings)
-        return look(plan or small_plan(), mesh=self.mesh, metrics=self.metrics, store=self.store, preflight=examiner)
+        return look(plan or small_plan(), self.ports(Examiner(*findings)))
 
     def prepare(self, examiner: Examiner, plan: Plan | None = None) -> Looked | None:
-        return prepare(
-            plan or small_plan(),
-            mesh=self.mesh,
-            metrics=self.metrics,
-            store=self.store,
-            clock=VirtualClock(START),
-            preflight=examiner,
-        )
+        return prepare(plan or small_plan(), self.ports(examiner))
 
     def begin(self, *findings: Finding, plan: Plan | None = None) -> Begun:
-        return begin(
-            plan or small_plan(),
-            mesh=self.mesh,
-            metrics=self.metrics,
-            store=self.store,
-            clock=VirtualClock(START),
-            preflight=Examiner(*findings),
-        )
+        return begin(plan or small_plan(), self.ports(Examiner(*findings)))
+
+    def ports(self, examiner: Examiner) -> Ports:
+        return ports(self.mesh, self.metrics, self.store, examiner)
 
 
 def rival(**spec: Any) -> Plan:
@@ -196,15 +185,7 @@ def test_what_takes_its_time_is_asked_before_the_lock_and_once() -> None:
     world, examiner = World(), Examiner(ODD.at("b", "is odd"))
     prepared = world.prepare(examiner)
     assert prepared is not None
-    answer = begin(
-        small_plan(),
-        mesh=world.mesh,
-        metrics=world.metrics,
-        store=world.store,
-        clock=VirtualClock(START),
-        preflight=examiner,
-        prepared=prepared,
-    )
+    answer = begin(small_plan(), world.ports(examiner), prepared=prepared)
     assert len(examiner.asked) == 1
     assert [one.code for one in answer.record.run.findings] == ["Odd"]
     assert answer.remarks == ("b: is odd", *prepared.outlook)
@@ -223,19 +204,12 @@ def test_what_was_found_of_a_plan_that_is_refused_is_not_looked_for_again() -> N
     world, examiner = World(), Examiner(BAD.at("here", "is bad"))
     world.mesh = MemoryMesh(at(50, 50), surroundings())
     prepared = world.prepare(examiner)
-    asked: Any = {
-        "metrics": world.metrics,
-        "store": world.store,
-        "clock": VirtualClock(START),
-        "preflight": examiner,
-        "prepared": prepared,
-    }
     with pytest.raises(Refused) as refused:
-        begin(small_plan(), mesh=world.mesh, **asked)
+        begin(small_plan(), world.ports(examiner), prepared=prepared)
     assert [problem.code for problem in refused.value.problems] == ["NotAtStable", "Bad"]
     assert len(examiner.asked) == 1
     with pytest.raises(Refused) as refused:
-        begin(small_plan(), mesh=MemoryMesh(at(100, 0), surroundings()), **asked)
+        begin(small_plan(), World().ports(examiner), prepared=prepared)
     assert [problem.code for problem in refused.value.problems] == ["Bad"]
     assert len(examiner.asked) == 2
 
@@ -246,15 +220,7 @@ def test_what_was_prepared_does_not_let_a_second_run_begin_on_one_entry() -> Non
     prepared = world.prepare(examiner, rival())
     world.begin()
     with pytest.raises(Refused, match="about to be moved by plan"):
-        begin(
-            rival(),
-            mesh=world.mesh,
-            metrics=world.metrics,
-            store=world.store,
-            clock=VirtualClock(START),
-            preflight=examiner,
-            prepared=prepared,
-        )
+        begin(rival(), world.ports(examiner), prepared=prepared)
 
 
 def test_findings_are_in_order_each_once() -> None:

@@ -20,7 +20,7 @@ from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import at, surroundings
 from tests.metrics.book import Book
 from tests.store.memory import MemoryStore
-from tests.world import START, Remembered, VirtualClock, World, small_plan
+from tests.world import Remembered, World, ports, small_plan
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +54,8 @@ class Silent(Remembered):
 
 def begun(metrics: Remembered, reporter: Literal["auto", "source", "waypoint"] = "auto") -> Run:
     plan = small_plan(analysis={"reporter": reporter})
-    mesh, clock = MemoryMesh(at(100, 0), surroundings()), VirtualClock(START)
-    return begin(plan, mesh=mesh, metrics=metrics, store=MemoryStore(), clock=clock).record.run
+    mesh = MemoryMesh(at(100, 0), surroundings())
+    return begin(plan, ports(mesh, metrics, MemoryStore())).record.run
 
 
 @pytest.mark.parametrize(("errors", "outcome"), [(0.001, Outcome.PROMOTED), (0.1, Outcome.FAILED)])

@@ -22,7 +22,7 @@ from tests.engine.test_preflight import Examiner
 from tests.preflight.objects import istio
 from tests.preflight.stage import Town, plan
 from tests.store.memory import MemoryStore
-from tests.world import Remembered
+from tests.world import Remembered, ports
 
 Object = dict[str, Any]
 Change = Callable[[Town], object]
@@ -208,7 +208,7 @@ ELSEWHERE = {
 
 def looked(town: Town) -> dict[str, Finding]:
     """What admission finds, by code; Prometheus and other runs have nothing against it."""
-    found = look(town.plan, mesh=town.mesh, metrics=Remembered(0.0), store=MemoryStore(), preflight=Examiner())
+    found = look(town.plan, ports(town.mesh, Remembered(0.0), MemoryStore(), Examiner()))
     return {one.code: one for one in found}
 
 
