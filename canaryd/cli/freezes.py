@@ -19,7 +19,7 @@ from canaryd.model.calendar import left, shown
 from canaryd.model.duration import parse_duration
 from canaryd.model.guards import Freeze
 from canaryd.model.problem import Problem, Refused
-from canaryd.settings import Settings
+from canaryd.settings import read_settings
 from canaryd.store.freezes import NAME, FolderFreezes, freeze_object, freeze_of
 from canaryd.store.objects import time_text
 
@@ -118,9 +118,10 @@ class _known:  # noqa: N801  # it reads like a function
             ) from error
 
 
-def place(settings: Settings, *, folder: bool) -> Place:
-    """The state folder, where somebody named one; else the cluster."""
-    if folder:
+def place(config: Path | None, kubeconfig: Path | None, context: str | None, state: Path | None) -> Place:
+    """The folder ``state``, where somebody named one; else the cluster. Raises what reading the settings raises."""
+    settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
+    if state is not None:
         return InFolder(settings.state)
     home, lease = lease_place(settings)
     return InCluster(connect(settings.kubeconfig, settings.context, timeout=settings.timeout), home, lease)

@@ -512,11 +512,9 @@ def freeze(
     from canaryd.cli.freezes import freeze as carry_out
     from canaryd.cli.freezes import place
     from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
 
     with explained("freeze"):
-        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
-        where = place(settings, folder=state is not None)
+        where = place(config, kubeconfig, context, state)
         carry_out(where, namespace, everywhere, reason, until, lasting, name, stop=False)
 
 
@@ -542,11 +540,9 @@ def stop(
     from canaryd.cli.freezes import freeze as carry_out
     from canaryd.cli.freezes import place
     from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
 
     with explained("stop"):
-        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
-        where = place(settings, folder=state is not None)
+        where = place(config, kubeconfig, context, state)
         carry_out(where, namespace, everywhere, reason, until, lasting, name, stop=not hold, ends=False)
 
 
@@ -562,11 +558,9 @@ def freezes(
     """List what is frozen or stopped, by whom, why and until when."""
     from canaryd.cli.freezes import place, show
     from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
 
     with explained("freezes"):
-        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
-        show(place(settings, folder=state is not None), namespace, output=output)
+        show(place(config, kubeconfig, context, state), namespace, output=output)
 
 
 @app.command()
@@ -586,11 +580,9 @@ def thaw(
     """
     from canaryd.cli.freezes import lift, place
     from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
 
     with explained("thaw"):
-        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
-        lift(place(settings, folder=state is not None), name, namespace, everywhere)
+        lift(place(config, kubeconfig, context, state), name, namespace, everywhere)
 
 
 @app.command()

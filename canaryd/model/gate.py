@@ -12,18 +12,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from canaryd.model.part import Name, Part, PositiveDuration, Text
+from canaryd.model.part import Name, Part, PositiveDuration, Text, no_url
 
 Otherwise = Literal["rollback", "hold"]
 
 
-def _no_url(value: object) -> object:
-    if isinstance(value, str) and ("/" in value or ":" in value):
-        raise ValueError("the name of a webhook in the settings (webhooks), never a URL")
-    return value
-
-
-WebhookName = Annotated[Name, BeforeValidator(_no_url)]
+WebhookName = Annotated[
+    Name, BeforeValidator(lambda value: no_url(value, "the name of a webhook in the settings (webhooks)"))
+]
 
 
 class Approve(Part):

@@ -88,4 +88,13 @@ def _positive(duration: timedelta) -> timedelta:
 
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Name = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
+def no_url(value: object, wanted: str) -> object:
+    """``value``, which is a name: where a thing is stands in canaryd's settings, never in a plan."""
+    if isinstance(value, str) and ("/" in value or ":" in value):
+        raise ValueError(f"{wanted}, never a URL")
+    return value
+
+
 Text = Annotated[str, Field(strict=True, min_length=1)]

@@ -37,7 +37,7 @@ from canaryd.model.gate import Gate, Gates
 from canaryd.model.hosts import fully_qualified
 from canaryd.model.layers import Content, attributed, laid, layers_of
 from canaryd.model.match import Match, audience_of
-from canaryd.model.part import Name, PositiveDuration, Text
+from canaryd.model.part import Name, PositiveDuration, Text, no_url
 from canaryd.model.part import Part as Part
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.queries import problems_of_queries
@@ -178,12 +178,6 @@ class Step(Part):
         return self
 
 
-def _no_url(value: object) -> object:
-    if isinstance(value, str) and ("/" in value or ":" in value):
-        raise ValueError("the name of a Prometheus in the settings (prometheuses), never a URL")
-    return value
-
-
 Settle = Annotated[
     timedelta | Literal["auto"],
     BeforeValidator(lambda value: value if value == "auto" else parse_duration(value)),
@@ -200,7 +194,9 @@ class Analysis(Part):
     """How the run is measured and judged."""
 
     prometheus: Annotated[
-        str, Field(strict=True, pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"), BeforeValidator(_no_url)
+        str,
+        Field(strict=True, pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"),
+        BeforeValidator(lambda value: no_url(value, "the name of a Prometheus in the settings (prometheuses)")),
     ] = ""
     """The Prometheus that measures, by its name in canaryd's settings; when left out: the one for the namespace."""
     cell: PositiveDuration = timedelta(seconds=15)
