@@ -153,6 +153,17 @@ def test_weights_that_somebody_raised_are_brought_down() -> None:
     assert stage.mesh.split == QUARTER
 
 
+def test_the_plans_policy_sets_raised_weights_again_behind_a_bar() -> None:
+    """That is on the way down, and needs nobody's word."""
+    stage = Stage(plan=plan(on_drift="reassert"))
+    stage.baking(1)
+    stage.barred = FROZEN
+    stage.by_hand(60)
+    stage.rest(10)
+    assert (stage.mesh.split, stage.run.hold) == (QUARTER, None)
+    assert stage.has_told(Told.REASSERTED)
+
+
 def lost_shift(step: int) -> Stage:
     """The write of ``step`` was decided, saved and lost; then somebody freezes."""
     stage = Stage()
@@ -272,6 +283,20 @@ def test_entries_that_somebody_took_away_are_not_put_back() -> None:
     stage.barred = ""
     stage.tick()
     assert stage.mesh.match != ""
+
+
+def test_entries_that_were_changed_and_taken_out_come_back_when_it_is_lifted() -> None:
+    """A person's word behind the bar is not forgotten, and sends nobody to the canary before its end."""
+    stage = Stage(plan=plan(match_first=True))
+    stage.baking()
+    stage.barred = FROZEN
+    stage.mesh = replace(stage.mesh, match="everybody's")
+    stage.ask("resume")
+    stage.rest(60)
+    assert (stage.mesh.match, stage.run.obeyed) == ("", ())
+    stage.barred = ""
+    stage.rest(20)
+    assert stage.mesh.match == stage.run.current_step.audience != ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

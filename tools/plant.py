@@ -72,6 +72,11 @@ ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test
 FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
 ELECTOR, CLUSTER = "tests/cluster/test_elector.py", "tests/store/test_cluster.py"
 EXAMINED = "tests/engine/test_preflight.py"
+BARRING, BARS, FREEZES = (
+    "tests/test_machine_barring.py",
+    "tests/model/test_guards.py",
+    "tests/contracts/test_freezes.py",
+)
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
 
@@ -122,6 +127,10 @@ def following(name: str, old: str, new: str) -> Plant:
 
 def plans(name: str, old: str, new: str) -> Plant:
     return Plant(name, "canaryd/controller/plans.py", old, new, (PLANS,))
+
+
+def guarding(name: str, old: str, new: str) -> Plant:
+    return Plant(name, "canaryd/engine/guarding.py", old, new, ("tests/engine/test_guarding.py",))
 
 
 def undoing(name: str, old: str, new: str) -> Plant:
@@ -647,6 +656,34 @@ PLANTS = (
     Plant("one object's failure keeps the others", "canaryd/mesh/several.py", "            except CanarydError as error:\n                return error\n", "            except ValueError:\n                return None\n", ("tests/mesh/test_several.py",)),
     Plant("an advance is written again to those that have it", "canaryd/mesh/several.py", "if found.marker is None or (found.marker.run, found.marker.seq) != (marker.run, marker.seq):", "if True:", ("tests/mesh/test_several.py",)),
     Plant("what moves along is another way", "canaryd/mesh/admission.py", "whole = replace(route, also=tuple(_beside(plan, route, around)))", "whole = route", ("tests/mesh/test_several.py",)),
+    # guards
+    machine("a run begins behind a bar", "    if seen.barred:\n        return Decision(replace(run, waiting=f\"waiting to start", "    if False:\n        return Decision(replace(run, waiting=f\"waiting to start", BARRING),
+    machine("a step rises behind a bar", "    if seen.barred:\n        why = f\"step", "    if False:\n        why = f\"step", BARRING),
+    machine("a promotion behind a bar", "    if seen.barred:\n        return Decision(held_for(run, seen, \"barred\", f\"the promotion", "    if False:\n        return Decision(held_for(run, seen, \"barred\", f\"the promotion", BARRING),
+    machine("a lost write is sent again behind a bar", "    if unseen_rise and barred_from(run.split, run.match, seen):\n", "    if False:\n", BARRING),
+    machine("weights are set again behind a bar", "(resumed or policy == \"reassert\") and not barred_from(run.split, run.match, seen)", "resumed or policy == \"reassert\"", BARRING),
+    machine("a person's word lets rise behind a bar", "or barred_from(run.split, audience, seen):", "or False:", BARRING),
+    machine("a bar keeps weights from coming down", "    return seen.barred if rises or not parts else \"\"\n", "    return seen.barred\n", BARRING),
+    machine("a match behind a bar", "or (match and match != part.match) for", "for", BARRING),
+    machine("a stop is overheard", "    if not seen.stopped or run.latch:\n        return run\n", "    return run\n", BARRING),
+    machine("a stop speaks over a failure", "if not seen.stopped or run.latch:", "if not seen.stopped:", BARRING),
+    machine("a limit runs out while nobody may act", "    if seen.barred and hold.kind in CLOCKS:\n        return None\n", "", BARRING),
+    machine("a bar's time is not given back", "hold = replace(hold, since=hold.since + took, limit=hold.limit + took)", "pass", BARRING),
+    machine("without data the limit stands still", '("gate", "inconclusive")\n"""', '("gate", "inconclusive", "no-data")\n"""', BARRING),
+    Plant("a freeze of all counts for nobody", "canaryd/model/guards.py", 'self.namespace in ("", namespace)', "self.namespace == namespace", (BARS,)),
+    Plant("a freeze has no end", "canaryd/model/guards.py", "return self.until is not None and now >= self.until", "return False", (BARS,)),
+    Plant("every freeze stops", "canaryd/model/guards.py", "if one.stop and one.holds", "if one.holds", (BARS,)),
+    Plant("the first end of several counts", "canaryd/model/guards.py", "Bar(why, max(known)", "Bar(why, min(known)", (BARS,)),
+    Plant("a blackout goes after windows", "canaryd/model/calendar.py", "if one.begins <= at < one.ends", "if False", ("tests/model/test_calendar.py",)),
+    Plant("who is read first is first", "canaryd/model/queue.py", "for ticket in sorted(waiting):", "for ticket in waiting:", ("tests/model/test_queue.py",)),
+    Plant("a full namespace is in everybody's way", "canaryd/model/queue.py", "            queues.setdefault(home, []).append(ticket.plan)\n        elif", "            queues.setdefault(home, []).append(ticket.plan)\n            total += 1\n        elif", ("tests/model/test_queue.py",)),
+    Plant("who waits is not counted when it begins", "canaryd/model/queue.py", "            present[home] += 1\n            total += 1\n", "            present[home] += 1\n", ("tests/model/test_queue.py",)),
+    guarding("what cannot be read is nothing", "            present = self._present()\n            if present is None:", "            present = self._present() or ()\n            if present is None:"),
+    guarding("freezes are forgotten when they cannot be read", "            self._failed = str(error)\n        else", "            self._failed = str(error)\n            self._known = ()\n        else"),
+    guarding("a guard that fails ends the tick", "        except Exception as error:\n            # A fault", "        except CanarydError as error:\n            # A fault"),
+    guarding("a guard that fails bars nothing", "return Seen(Bar(f\"canaryd cannot tell whether it may: {type(error).__name__}: {error}\", None))", "return Seen(None)"),
+    Plant("a freeze that cannot be read is none", "canaryd/store/freezes.py", "return Freeze(file.stem, \"\", f\"{file} cannot be read: {error.errors()[0]['msg']}\")", "return None", (FREEZES,), only="InFolder or folder or file or disk"),
+    Plant("a folder that cannot be listed is empty", "canaryd/store/folder.py", "    except FileNotFoundError:\n        return []\n\n\ndef put", "    except OSError:\n        return []\n\n\ndef put", (FREEZES,), only="listed"),
     # plans from other tools
     Plant("what nobody knows of another tool's object is lost", "canaryd/importing/ledger.py", 'found[leaf] = Fate(self.source, dotted(leaf), shown(_discreet(value)), "unknown", UNKNOWN)', "pass", ("tests/importing/test_fields.py",)),
     Plant("a low maximum is promoted unproven", "canaryd/importing/draft.py", "        if self.weight >= LAST_COMPARATIVE.canary / 1000:\n", '        self.more["acceptUnproven"] = "the other tool"\n        if True:\n', ("tests/importing/test_flagger.py",)),

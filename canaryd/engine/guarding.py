@@ -2,7 +2,7 @@
 What bars plans and runs, from where it is known, and the queue of plans that would begin.
 
 Asked in every tick and before every beginning: nothing here waits for anybody. Freezes that cannot be read are those
-that were read last.
+that were read last; while none was ever read, nothing rises.
 """
 
 from __future__ import annotations
@@ -50,20 +50,23 @@ class Guards:
 
     def __init__(self, freezes: Freezes) -> None:
         self._freezes = freezes
-        self._known: tuple[Freeze, ...] = ()
+        self._known: tuple[Freeze, ...] | None = None
         self._failed = ""
 
     def look(self, plan: Plan, now: float) -> Seen:
         """What bars ``plan`` from starting and its run from rising, and whether that is to be rolled back."""
-        present = self._present()
         try:
+            present = self._present()
+            if present is None:
+                return Seen(Bar(f"it cannot be read whether anybody has frozen it: {self._failed}", None))
             return Seen(guards.barred(plan, present, now), guards.stopped(plan.namespace, present, now))
         except Exception as error:
             # A fault of a guard is one of ours. It bars the way up, and must not end a tick that may be a rollback.
             log.exception("guards.failed", plan=str(plan))
             return Seen(Bar(f"canaryd cannot tell whether it may: {type(error).__name__}: {error}", None))
 
-    def _present(self) -> tuple[Freeze, ...]:
+    def _present(self) -> tuple[Freeze, ...] | None:
+        """Those of now, or those that were read last; None where none could be read yet."""
         try:
             self._known = self._freezes.freezes()
         except CanarydError as error:  # a disk that does not answer

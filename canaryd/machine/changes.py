@@ -86,8 +86,6 @@ def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> De
     if hold.sticky and not resumed:
         return Decision(replace(run, waiting=f"{hold.why}; to go on: {command_line(run, 'resume')}"))
     if run.phase in (Phase.SHIFTING, Phase.BAKING) and run.match != run.current_step.audience:
-        if barred := barred_from(run.split, run.current_step.audience, seen):
-            return Decision(replace(run, waiting=f"{hold.why}; {barred}"))
         # It was taken away as we brought the weights down; a person's word brings it back.
         return shifted_to(replace(run, hold=None), seen, run.split, Phase.SHIFTING, run.current_step.audience)
     phase = Phase.BAKING if run.phase is Phase.SHIFTING else run.phase

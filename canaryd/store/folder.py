@@ -57,7 +57,7 @@ class FolderStore:
 
     def records(self) -> Iterator[Record]:
         with _on_disk():
-            uids = [path.parent.name for path in self._folder.glob("*/run.json")]
+            uids = [path.name for path in found_in(self._folder) if (path / "run.json").exists()]
         readable = (record for uid in uids if (record := self._readable(uid)))
         return iter(sorted(readable, key=lambda record: record.run.created))
 
@@ -170,6 +170,18 @@ class FolderJournal:
 def _dump(record: Record) -> bytes:
     run = _RUN.dump_python(record.run, mode="json", by_alias=True)
     return json.dumps({"version": record.version, "run": run}, separators=(",", ":")).encode()
+
+
+def found_in(folder: Path, suffix: str = "") -> list[Path]:
+    """
+    What lies in ``folder`` with that suffix; nothing where there is no folder yet. Raises OSError.
+
+    Path.glob finds nothing, too, in a folder that may not be read: one that holds runs and freezes must not look empty.
+    """
+    try:
+        return [path for path in folder.iterdir() if path.suffix == suffix or not suffix]
+    except FileNotFoundError:
+        return []
 
 
 def put(path: Path, content: bytes) -> None:

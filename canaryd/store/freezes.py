@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from canaryd.errors import Rejected, Unavailable
 from canaryd.kube import GROUP, VERSION
 from canaryd.model.guards import Freeze
-from canaryd.store.folder import put
+from canaryd.store.folder import found_in, put
 from canaryd.store.objects import seconds_of, time_text
 
 Object = dict[str, Any]
@@ -40,7 +40,7 @@ class FolderFreezes:
 
     def freezes(self) -> tuple[Freeze, ...]:
         try:
-            files = sorted(self._folder.glob("*.json"))
+            files = sorted(found_in(self._folder, ".json"))
             return tuple(found for file in files if (found := _read(file)))
         except OSError as error:
             raise Unavailable(f"the state folder does not answer: {error}") from error

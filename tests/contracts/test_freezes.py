@@ -133,3 +133,9 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
 def test_no_freeze_is_no_trouble(tmp_path: Path) -> None:
     """Nobody ever froze anything here."""
     assert FolderFreezes(tmp_path / "nothing").freezes() == ()
+
+
+def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path) -> None:
+    (tmp_path / "freezes").write_text("no folder")
+    with pytest.raises(Unavailable):
+        FolderFreezes(tmp_path).freezes()

@@ -233,4 +233,6 @@ def test_a_disk_that_does_not_play_along_is_unavailable(tmp_path: Path, fresh: R
     with pytest.raises(Unavailable):
         FolderStore(tmp_path / "state").save(fresh)
     with pytest.raises(Unavailable):
+        FolderStore(tmp_path / "state").records()
+    with pytest.raises(Unavailable):
         FolderJournal(tmp_path / "state").tell("run-1", {})

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from canaryd.errors import CanarydError
-from canaryd.kube import CANARY_RECORDS, CANARY_RUNS, VIRTUAL_SERVICES, Kube
+from canaryd.kube import CANARY_FREEZES, CANARY_RECORDS, CANARY_RUNS, VIRTUAL_SERVICES, Kube
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.model.traffic import NOTHING, Entry, Marker, Route, Split, Version
 from tests.conftest import XDIST_GROUP
@@ -448,3 +448,51 @@ def test_only_canaryd_makes_runs_and_records(installed: Installed, controller: K
         stranger.patch_merge(CANARY_RECORDS, installed.namespace, name, {"data": "eJw="})
     stranger.patch_merge(CANARY_RECORDS, installed.namespace, name, {"metadata": {"labels": {"a": "b"}}})
     installed.admin.create(CANARY_RUNS, installed.namespace, run_object())
+
+
+def freeze_of(owner: str | None, name: str = "") -> Object:
+    spec = {"reason": "incident 4711"} if owner is None else {"reason": "incident 4711", "owner": owner}
+    meta = {"name": name or f"freeze-{uuid.uuid4().hex[:6]}"}
+    return {"apiVersion": "canaryd.io/v1alpha1", "kind": "CanaryFreeze", "metadata": meta, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def freezer(installed: Installed) -> Kube:
+    return installed.person("fred", "canaryd-freezer")
+
+
+def test_a_freeze_names_its_author_or_nobody(installed: Installed, freezer: Kube) -> None:
+    """Who waits at night calls whom it names."""
+    mine = installed.user("fred")
+    for owner in (mine, None):
+        freezer.create(CANARY_FREEZES, installed.namespace, freeze_of(owner))
+    for owner in ("alice", installed.user("olga")):
+        with pytest.raises(CanarydError, match=f"it must be {mine}"):
+            freezer.create(CANARY_FREEZES, installed.namespace, freeze_of(owner))
+
+
+def test_a_freeze_keeps_its_author_whoever_changes_it(installed: Installed, freezer: Kube) -> None:
+    """Another may prolong it, take it over, and not pass it to a third."""
+    other = installed.person("gina", "canaryd-freezer")
+    made = freezer.create(CANARY_FREEZES, installed.namespace, freeze_of(installed.user("fred")))
+    name = made["metadata"]["name"]
+
+    def change(**spec: str) -> Object:
+        return other.patch_merge(CANARY_FREEZES, installed.namespace, name, {"spec": spec})
+
+    assert change(until="2030-01-01T00:00:00Z")["spec"]["owner"] == installed.user("fred")
+    with pytest.raises(CanarydError, match=f"it must be {installed.user('gina')}"):
+        change(owner=installed.user("olga"))
+    assert change(owner=installed.user("gina"))["spec"]["owner"] == installed.user("gina")
+
+
+def test_who_freezes_has_a_role_for_it(installed: Installed, freezer: Kube, operator: Kube) -> None:
+    """Who operates runs has not, and who may freeze a namespace may not freeze all: canaryd's own is another."""
+    with pytest.raises(CanarydError, match="cannot create"):
+        operator.create(CANARY_FREEZES, installed.namespace, freeze_of(None))
+    with pytest.raises(CanarydError, match="cannot create"):
+        freezer.create(CANARY_FREEZES, "canaryd", freeze_of(None))
+    made = freezer.create(CANARY_FREEZES, installed.namespace, freeze_of(None))
+    with pytest.raises(CanarydError, match="cannot delete"):
+        operator.delete(CANARY_FREEZES, installed.namespace, made["metadata"]["name"])
+    freezer.delete(CANARY_FREEZES, installed.namespace, made["metadata"]["name"])
