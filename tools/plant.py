@@ -656,6 +656,7 @@ PLANTS = (
     Plant("one object's failure keeps the others", "canaryd/mesh/several.py", "            except CanarydError as error:\n                return error\n", "            except ValueError:\n                return None\n", ("tests/mesh/test_several.py",)),
     Plant("an advance is written again to those that have it", "canaryd/mesh/several.py", "if found.marker is None or (found.marker.run, found.marker.seq) != (marker.run, marker.seq):", "if True:", ("tests/mesh/test_several.py",)),
     Plant("what moves along is another way", "canaryd/mesh/admission.py", "whole = replace(route, also=tuple(_beside(plan, route, around)))", "whole = route", ("tests/mesh/test_several.py",)),
+    Plant("entries of a plan whose name begins alike are ours", "canaryd/mesh/matching.py", 'prefix = f"{INSERTED}{route.plan}."', 'prefix = f"{INSERTED}{route.plan}"', (MATCHING,)),
     # guards
     machine("a run begins behind a bar", "    if seen.barred:\n        return Decision(replace(run, waiting=f\"waiting to start", "    if False:\n        return Decision(replace(run, waiting=f\"waiting to start", BARRING),
     machine("a step rises behind a bar", "    if seen.barred:\n        why = f\"step", "    if False:\n        why = f\"step", BARRING),

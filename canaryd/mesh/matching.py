@@ -21,8 +21,8 @@ Operation = dict[str, Any]
 
 
 def name_for(plan: str, entry: Entry) -> str:
-    """The name of the entry of ours in front of ``entry``: unique to the plan and the entry."""
-    return f"{INSERTED}{plan}-{entry.name or entry.index}"
+    """The name of the entry of ours in front of ``entry``: no other plan's, for a plan's name has no dot."""
+    return f"{INSERTED}{plan}.{entry.name or entry.index}"
 
 
 def conflicts(found: HttpEntry, audience: str) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def conflicts(found: HttpEntry, audience: str) -> tuple[str, ...]:
 
 def in_front(virtual_service: Object, route: Route) -> tuple[HttpEntry, ...]:
     """The entries of ours that stand in the object for this plan."""
-    prefix = f"{INSERTED}{route.plan}-"
+    prefix = f"{INSERTED}{route.plan}."
     return tuple(entry for entry in http_entries(virtual_service) if entry.name.startswith(prefix))
 
 

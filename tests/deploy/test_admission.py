@@ -108,7 +108,7 @@ def insert(*destinations: Object, entry: int = 0) -> Change:
 def front(**more: Any) -> Change:
     """What a step with a match puts in front of the first entry, or otherwise."""
     entry = {
-        "name": "canaryd-match-reviews-0",
+        "name": "canaryd-match-reviews.0",
         "match": [{"uri": {"prefix": "/a"}, "headers": {"end-user": {"exact": "jason"}}}],
         "route": [to("v3")],
         **more,

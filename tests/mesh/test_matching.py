@@ -169,9 +169,11 @@ def test_entries_of_ours_without_a_marker_are_not_taken_for_nothing() -> None:
     assert "had inserted" in decided(found, ROUTE, NOTHING)
 
 
-def test_another_plans_entries_are_left_alone() -> None:
+@pytest.mark.parametrize("other", ["other", f"{ROUTE.plan}-next", f"{ROUTE.plan}-0"])
+def test_another_plans_entries_are_left_alone(other: str) -> None:
+    """Also those of one whose name begins as ours."""
     found = advanced(at(100, 0), JASON)
-    theirs = copy.deepcopy(http(found)[0]) | {"name": "canaryd-match-other-0"}
+    theirs = copy.deepcopy(http(found)[0]) | {"name": name_for(other, Entry(0))}
     http(found).insert(0, theirs)
     assert split_of(found, ROUTE).match == JASON
     assert http(retreated(found))[0] == theirs
