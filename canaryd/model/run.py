@@ -96,15 +96,17 @@ class Command:
 
     ``step`` is the step it was meant for, None for any; a command for another step than the current one is void.
     ``force`` lets an abort, or an undo, go through though stable has no ready endpoint. ``undo`` is asked of a run that
-    has promoted and ended, and is obeyed by another run.
+    has promoted and ended, and is obeyed by another run; so is ``retry``, of any that has ended. ``skips`` is the step
+    that ``skip`` leaves out, from 0. A forced ``promote`` is one from any step.
     """
 
     id: str
-    verb: Literal["abort", "approve", "resume", "promote", "undo"]
+    verb: Literal["abort", "approve", "resume", "promote", "undo", "hold", "adopt", "advance", "skip", "retry"]
     reason: str = ""
     by: str = ""
     step: int | None = None
     force: bool = False
+    skips: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

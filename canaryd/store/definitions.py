@@ -308,9 +308,14 @@ def _run_spec() -> Object:
             required=("verb",),
             verb={
                 "type": "string",
-                "enum": ["approve", "resume", "promote", "abort", "undo"],
-                "description": "What to do: open the gate, go on after a hold, promote without proof, "
-                "roll back; or, of a run that has promoted and ended, take that back.",
+                "enum": [
+                    *("approve", "resume", "adopt", "hold", "advance", "skip", "promote", "abort"),
+                    *("undo", "retry"),
+                ],
+                "description": "What to do: open the gate; go on after a hold, with the run's weights (resume) or "
+                "those that others have set (adopt); hold; go on to the next step without proof; leave a step out; "
+                "promote without proof (with force: from any step); roll back; or, of a run that has ended, take its "
+                "promotion back, or run it again.",
             },
             step={
                 "type": "integer",
@@ -318,6 +323,7 @@ def _run_spec() -> Object:
                 "description": "The step that is meant, from 0; -1: the gate before the start. "
                 "Void when the run is at another. When left out: any.",
             },
+            skips=_integer("Of skip: the step to leave out, from 0."),
             **command,
         ),
         most=MOST_COMMANDS,

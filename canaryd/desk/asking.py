@@ -1,0 +1,95 @@
+"""PURE but for a command's id: which words there are to a run, and which would do nothing as it stands."""
+
+from __future__ import annotations
+
+from typing import get_args, get_type_hints
+from uuid import uuid4
+
+from canaryd.model.asking import START
+from canaryd.model.run import Command, Outcome, Phase, Run
+
+VERBS: tuple[str, ...] = get_args(get_type_hints(Command)["verb"])
+OF_THE_ENDED = ("undo", "retry")
+"""What is asked of a run that has ended, and obeyed by another."""
+ANY_STEP = ("abort", "hold", *OF_THE_ENDED)
+"""What means the run, and not the step that it happens to be at."""
+
+OF_ITSELF = ("no-data", "inconclusive", "gate", "stable-changed", "no-way-back", "not-returned", "barred")
+"""Holds that end by themselves, or by another word than ``resume``."""
+
+
+def ask_for(
+    verb: str, run: Run, by: str, reason: str = "", *, force: bool = False, skips: int | None = None
+) -> Command:
+    """
+    The command ``verb`` for ``run`` as ``by`` has just seen it.
+
+    It names the step that was seen, so that a word that comes late means nothing for the next one.
+    """
+    step = None if verb in ANY_STEP else run.place if verb == "approve" else run.step
+    return Command(uuid4().hex, verb, reason, by, step, force, skips)  # type: ignore[arg-type]  # verbs are from VERBS
+
+
+def void(verb: str, run: Run, by: str, *, force: bool = False, skips: int | None = None) -> str:
+    """Why ``verb`` of ``by`` would not be obeyed as ``run`` stands, in a sentence; empty if it would."""
+    if verb in OF_THE_ENDED:
+        return _void_after_the_end(verb, run)
+    if run.final:
+        return f"run {run.uid} has ended: {run.phase.value} ({run.reason})"
+    if verb == "abort":
+        return ""
+    if run.latch:
+        return f"run {run.uid} is rolling back ({run.latch.reason}), and that cannot be called back"
+    if verb == "approve":
+        return _void_approval(run, by)
+    if verb in ("resume", "adopt"):
+        return _void_resumption(verb, run)
+    if verb == "promote" and not force and not (run.last_step and run.phase is Phase.BAKING):
+        return f"promote counts at the last step only, and the run is {_at(run)}; --to-100 promotes from here"
+    if verb == "skip":
+        return _void_skip(run, skips)
+    if verb == "advance" and run.phase not in (Phase.SHIFTING, Phase.BAKING):
+        return f"advance goes from one step to the next, and the run is {_at(run)}"
+    return ""
+
+
+def _at(run: Run) -> str:
+    return f"{run.phase.value} in step {run.step + 1} of {len(run.plan.spec.steps)}"
+
+
+def _void_approval(run: Run, by: str) -> str:
+    if run.phase is Phase.RETURNING:
+        return f"{run.route.stable} has all the traffic already" if run.returned else ""
+    if not run.approves or run.place in run.approved:
+        open_already = run.place in run.approved
+        where = "the start" if run.place == START else f"step {run.step + 1} at {run.split}"
+        return f"{where} {'is approved already' if open_already else 'has no gate that asks for an approval'}"
+    if names := next((one.by for one in run.approves if one.by and by not in one.by), ()):
+        return f"the plan asks for the approval of {' or '.join(names)}, and you are {by}"
+    return ""
+
+
+def _void_resumption(verb: str, run: Run) -> str:
+    if run.hold and (run.hold.kind == "drift" or (verb == "resume" and run.hold.kind not in OF_ITSELF)):
+        return ""
+    what = "" if verb == "adopt" else "a person's hold, or "
+    return f"{verb} is for {what}weights that somebody else changed; the run waits for this: {run.waiting or 'nothing'}"
+
+
+def _void_skip(run: Run, skips: int | None) -> str:
+    steps = len(run.plan.spec.steps)
+    if skips is None or not 0 <= skips < steps:
+        return f"the plan has steps 1 to {steps}"
+    if skips < run.step:
+        return f"step {skips + 1} has passed already: the run is {_at(run)}"
+    return ""
+
+
+def _void_after_the_end(verb: str, run: Run) -> str:
+    if not run.final:
+        return f"run {run.uid} has not ended: it is {_at(run)}; canaryd abort rolls it back"
+    if verb == "undo" and run.outcome is not Outcome.PROMOTED:
+        return f"run {run.uid} promoted nothing: {run.route.stable} has the traffic already ({run.reason})"
+    if verb == "retry" and run.outcome is Outcome.PROMOTED:
+        return f"run {run.uid} has promoted release {run.plan.spec.release!r}: there is nothing to try again"
+    return ""
