@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import typer
 
-from canaryd.cli.ask import who
 from canaryd.controller.daemon import lease_place
+from canaryd.desk.folder import user
 from canaryd.errors import Rejected
 from canaryd.kube import CANARY_FREEZES, LEASES, Forbidden, Kube, Missing, Unserved, connect
 from canaryd.model.calendar import left, shown
@@ -55,7 +55,7 @@ class InFolder:
         self._freezes.lift(freeze.name)
 
     def me(self) -> str:
-        return who()
+        return user()
 
 
 class InCluster:

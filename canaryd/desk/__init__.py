@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from canaryd.desk.asking import VERBS, ask_for, void
 from canaryd.desk.cluster import ClusterDesk
+from canaryd.desk.data import decision_data, depth_data, plan_data, run_data
 from canaryd.desk.finding import Unknown, find, find_plan
 from canaryd.desk.folder import FolderDesk
 from canaryd.desk.port import Decided, Desk, Entry, NotGranted, SeenPlan, SeenRun
@@ -26,7 +27,11 @@ __all__ = [
     "SeenRun",
     "Unknown",
     "ask_for",
+    "decision_data",
+    "depth_data",
     "find",
     "find_plan",
+    "plan_data",
+    "run_data",
     "void",
 ]

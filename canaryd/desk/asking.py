@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args, get_type_hints
 from uuid import uuid4
 
+from canaryd.desk.port import SeenRun
 from canaryd.model.asking import START
 from canaryd.model.run import Command, Outcome, Phase, Run
 
@@ -19,14 +20,19 @@ OF_ITSELF = ("no-data", "inconclusive", "gate", "stable-changed", "no-way-back",
 
 
 def ask_for(
-    verb: str, run: Run, by: str, reason: str = "", *, force: bool = False, skips: int | None = None
+    verb: str, seen: Run | SeenRun, by: str, reason: str = "", *, force: bool = False, skips: int | None = None
 ) -> Command:
     """
-    The command ``verb`` for ``run`` as ``by`` has just seen it.
+    The command ``verb`` for a run as ``by`` has just seen it.
 
-    It names the step that was seen, so that a word that comes late means nothing for the next one.
+    It names the step that was seen, so that a word that comes late means nothing for the next one. Of a run that is
+    not known whole, nobody can say which gate is meant by an approval: it is the one that the run waits at.
     """
-    step = None if verb in ANY_STEP else run.place if verb == "approve" else run.step
+    step: int | None = seen.step
+    if verb == "approve":
+        step = seen.place if isinstance(seen, Run) else None
+    if verb in ANY_STEP:
+        step = None
     return Command(uuid4().hex, verb, reason, by, step, force, skips)  # type: ignore[arg-type]  # verbs are from VERBS
 
 

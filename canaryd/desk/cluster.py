@@ -19,6 +19,7 @@ from canaryd.kube import (
     CANARY_PLANS,
     CANARY_RECORDS,
     CANARY_RUNS,
+    GROUP,
     Forbidden,
     Kind,
     Kube,
@@ -34,6 +35,8 @@ Object = dict[str, Any]
 
 VIEWER, OPERATOR, APPROVER = "canaryd-viewer", "canaryd-operator", "canaryd-approver"
 """The ClusterRoles that the installation brings for people."""
+RELEASED_BY, RELEASE_REASON = f"{GROUP}/released-by", f"{GROUP}/release-reason"
+"""Annotations of a CanaryPlan: who gave it its release at a desk, and why."""
 
 
 class ClusterDesk:
@@ -82,9 +85,11 @@ class ClusterDesk:
         with self._told("patch", CANARY_RUNS, seen.namespace, role, doing=command.verb):
             self._store(seen).ask(seen.name, command)
 
-    def release(self, plan: SeenPlan, version: str) -> None:
+    def release(self, plan: SeenPlan, version: str, reason: str = "") -> None:
+        said = {RELEASED_BY: self.me(), RELEASE_REASON: reason or None}
+        patch = {"metadata": {"annotations": said}, "spec": {"release": version}}
         with self._told("patch", CANARY_PLANS, plan.namespace, OPERATOR):
-            self.kube.patch_merge(CANARY_PLANS, plan.namespace, plan.name, {"spec": {"release": version}})
+            self.kube.patch_merge(CANARY_PLANS, plan.namespace, plan.name, patch)
 
     def _listed(self, kind: Kind) -> Iterator[Object]:
         for namespace in self.namespaces:

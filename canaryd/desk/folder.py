@@ -33,7 +33,7 @@ class FolderDesk:
 
     def plans(self) -> tuple[SeenPlan, ...]:
         newest = {str(record.run.plan): record.run for record in self._store.records()}
-        return tuple(_plan(newest[key]) for key in sorted(newest))
+        return tuple(self._plan(newest[key]) for key in sorted(newest))
 
     def runs(self, plan: str = "") -> tuple[SeenRun, ...]:
         return tuple(self._seen(one.run) for one in self._store.records() if plan in ("", one.run.plan.name))
@@ -53,7 +53,7 @@ class FolderDesk:
     def ask(self, seen: SeenRun, command: Command) -> None:
         self._store.ask(seen.name, command)
 
-    def release(self, plan: SeenPlan, version: str) -> None:
+    def release(self, plan: SeenPlan, version: str, reason: str = "") -> None:  # noqa: ARG002  # it writes nothing
         raise Rejected(
             f"plan {plan.name} is a file that {self.where} does not know: write release: {version!r} into it, and "
             "canaryd serve begins the run, or canaryd run FILE; for a plan of a cluster say --context or --namespace"
@@ -64,10 +64,16 @@ class FolderDesk:
         attended = None if run.final else self._store.attended(run.uid)
         return seen_run(run, status, attended=attended, decisions=decided_in(journal or ()))
 
-
-def _plan(run: Run) -> SeenPlan:
-    status = objects.plan_status_of(run)
-    return SeenPlan(run.plan.namespace, run.plan.name, run.plan.spec.release, run=run.uid, **where_it_stands(status))
+    def _plan(self, run: Run) -> SeenPlan:
+        return SeenPlan(
+            run.plan.namespace,
+            run.plan.name,
+            run.plan.spec.release,
+            run=run.uid,
+            since=run.created if run.ended is None else run.ended,
+            attended=None if run.final else self._store.attended(run.uid),
+            **where_it_stands(objects.plan_status_of(run)),
+        )
 
 
 def user() -> str:

@@ -84,7 +84,9 @@ class SeenPlan:
     """
     A plan with where its release stands; ``run`` is the run that carries it out or did last, empty before the first.
 
-    ``keepers`` are GitOps tools that keep the object as it is in Git, in words (``Application shop of Argo CD``).
+    ``since`` is when that run began, or ended if it has (Unix seconds; None where it is not known). ``attended`` is as
+    of :class:`SeenRun`. ``keepers`` are GitOps tools that keep the object as it is in Git, in words (``Application shop
+    of Argo CD``).
     """
 
     namespace: str
@@ -96,6 +98,8 @@ class SeenPlan:
     verdict: str
     why: str
     run: str = ""
+    since: float | None = None
+    attended: bool | None = None
     keepers: tuple[str, ...] = ()
 
     @property
@@ -141,5 +145,9 @@ class Desk(Protocol):
     def ask(self, seen: SeenRun, command: Command) -> None:
         """Append a command for the run; who carries it out hears it at its next tick."""
 
-    def release(self, plan: SeenPlan, version: str) -> None:
-        """Give the plan a new release. Raises Rejected where plans are files: those are for their owner to edit."""
+    def release(self, plan: SeenPlan, version: str, reason: str = "") -> None:
+        """
+        Give the plan a new release, and write down who asked for it and why.
+
+        Raises Rejected where plans are files: those are for their owner to edit.
+        """

@@ -64,9 +64,20 @@ def seen_plan(found: Object, keepers: tuple[str, ...] = ()) -> SeenPlan:
         str(meta["name"]),
         str(spec.get("release") or ""),
         run=str(status.get("run") or ""),
+        since=_finished_since(status),
         keepers=keepers,
         **where_it_stands(status),
     )
+
+
+def _finished_since(status: Object) -> float | None:
+    """Since when the run goes on, or has ended."""
+    conditions: Iterable[Object] = status.get("conditions") or ()
+    finished = next((one for one in conditions if one.get("type") == "Finished"), {})
+    try:
+        return seconds_of(str(finished["lastTransitionTime"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def where_it_stands(status: Object) -> dict[str, Any]:
