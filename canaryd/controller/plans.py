@@ -28,7 +28,7 @@ from canaryd.kube import Missing
 from canaryd.model.plan import Plan
 from canaryd.model.policy import plan_of
 from canaryd.model.problem import Problem, Refused
-from canaryd.model.run import Command, Run, Verb
+from canaryd.model.run import Command, Run
 from canaryd.store.objects import seconds_of, without_figures
 
 Object = dict[str, Any]
@@ -114,7 +114,7 @@ class Plans:
         settle: Callable[[str, str, str], None] = lambda *_: None,
         tidy: Callable[[Run], None] = lambda _: None,
         forget: Callable[[str], None] = lambda _: None,
-        declined: Callable[[Run, Verb, str], None] = lambda *_: None,
+        declined: Callable[[Run, Literal["undo", "retry"], str], None] = lambda *_: None,
         mode: Literal["active", "observe"] = "active",
         history: int = HISTORY,
         first_wait: float = FIRST_WAIT,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
@@ -30,7 +30,7 @@ from canaryd.controller.telling import Journals, plan_event, plan_status, refere
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, Kind, Kube, Missing
 from canaryd.mesh.orphans import break_glass
 from canaryd.mesh.slim import CARE
-from canaryd.model.run import Run, Verb
+from canaryd.model.run import Run
 from canaryd.settings import Settings
 from canaryd.store.cluster import ClusterStore
 from canaryd.store.folder import FolderJournal
@@ -232,13 +232,13 @@ class Term:
         if why and (found := self._caches.runs.get(run.plan.namespace, run.uid)):
             self._events.tell(reference(found), "TrafficNotAsDecided", why, warning=True)
 
-    def _declined(self, run: Run, verb: Verb, why: str) -> None:
+    def _declined(self, run: Run, verb: Literal["undo", "retry"], why: str) -> None:
         about = (
             self._caches.runs.get(run.plan.namespace, run.uid),
             self._caches.plans.get(run.plan.namespace, run.plan.name),
         )
         for found in filter(None, about):
-            self._events.tell(reference(found), f"{verb.capitalize()}Refused", why, warning=True)
+            self._events.tell(reference(found), "UndoRefused" if verb == "undo" else "RetryRefused", why, warning=True)
 
     def _break_glass(self, run: Run) -> str:
         if run.released:
