@@ -124,10 +124,10 @@ def _unproven(seen: SeenRun, run: Run | str) -> str:
     if isinstance(run, str):
         return f"{at}; what is proven may not be read by you."
     present = run.present
-    if run.last_step and present is not None and present.proven:
+    if run.following is None and present is not None and present.proven:
         return ""
     proof = f"proof {present.proof:.3g} of {present.proof_bound:g}" if present else "nothing is measured there yet"
-    left = "" if run.last_step else f" Steps {run.step + 2} to {seen.steps} are left out."
+    left = "" if run.following is None else " The steps that are left are left out."
     return f"{at}: it is not proven that the canary is not worse ({proof}).{left} The run is marked for ever."
 
 

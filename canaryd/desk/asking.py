@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import get_args, get_type_hints
+from typing import get_args
 from uuid import uuid4
 
 from canaryd.desk.port import SeenRun
 from canaryd.model.asking import START
-from canaryd.model.run import Command, Outcome, Phase, Run
+from canaryd.model.run import PROVEN, Command, Outcome, Phase, Run, Verb
 
-VERBS: tuple[str, ...] = get_args(get_type_hints(Command)["verb"])
+VERBS: tuple[str, ...] = get_args(Verb)
 OF_THE_ENDED = ("undo", "retry")
 """What is asked of a run that has ended, and obeyed by another."""
 ANY_STEP = ("abort", "hold", *OF_THE_ENDED)
 """What means the run, and not the step that it happens to be at."""
-
-OF_ITSELF = ("no-data", "inconclusive", "gate", "stable-changed", "no-way-back", "not-returned", "barred")
-"""Holds that end by themselves, or by another word than ``resume``."""
 
 
 def ask_for(
@@ -50,12 +47,16 @@ def void(verb: str, run: Run, by: str, *, force: bool = False, skips: int | None
         return _void_approval(run, by)
     if verb in ("resume", "adopt"):
         return _void_resumption(verb, run)
-    if verb == "promote" and not force and not (run.last_step and run.phase is Phase.BAKING):
-        return f"promote counts at the last step only, and the run is {_at(run)}; --to-100 promotes from here"
+    if verb == "promote":
+        return _void_promotion(run, by, force)
     if verb == "skip":
         return _void_skip(run, skips)
+    if verb == "hold" and run.phase in PROVEN:
+        return f"hold is for a run that can still rise, and the run is {_at(run)}"
     if verb == "advance" and run.phase not in (Phase.SHIFTING, Phase.BAKING):
         return f"advance goes from one step to the next, and the run is {_at(run)}"
+    if verb == "advance" and run.following is None:
+        return "after the last step comes the promotion: canaryd promote, which says why a proof may be missing"
     return ""
 
 
@@ -76,18 +77,34 @@ def _void_approval(run: Run, by: str) -> str:
 
 
 def _void_resumption(verb: str, run: Run) -> str:
-    if run.hold and (run.hold.kind == "drift" or (verb == "resume" and run.hold.kind not in OF_ITSELF)):
+    drifted = run.hold is not None and run.hold.kind == "drift"
+    if drifted or (verb == "resume" and run.held_by is not None):
         return ""
     what = "" if verb == "adopt" else "a person's hold, or "
     return f"{verb} is for {what}weights that somebody else changed; the run waits for this: {run.waiting or 'nothing'}"
 
 
+def _void_promotion(run: Run, by: str, force: bool) -> str:
+    if run.phase is not Phase.BAKING:
+        return f"promote is for a step that is measured, and the run is {_at(run)}"
+    if run.following is not None and not force:
+        return f"promote counts at the last step only, and the run is {_at(run)}; --to-100 promotes from here"
+    if names := next((one.by for one in run.passed_by if one.by and by not in one.by), ()):
+        return f"an approval of {' or '.join(names)} is ahead, and you are {by}"
+    return ""
+
+
 def _void_skip(run: Run, skips: int | None) -> str:
-    steps = len(run.plan.spec.steps)
-    if skips is None or not 0 <= skips < steps:
-        return f"the plan has steps 1 to {steps}"
-    if skips < run.step:
-        return f"step {skips + 1} has passed already: the run is {_at(run)}"
+    """A later step is left out; the last one holds the proof, and a gate is others' word."""
+    steps = run.plan.spec.steps
+    if run.phase not in (Phase.PENDING, Phase.SHIFTING, Phase.BAKING):
+        return f"no step is ahead: the run is {_at(run)}"
+    if skips is None or not run.step < skips < len(steps) - 1:
+        first, last = run.step + 2, len(steps) - 1
+        ahead = "none" if first > last else f"step {first}" if first == last else f"steps {first} to {last}"
+        return f"the run is {_at(run)}: {ahead} can be left out, and never the last"
+    if steps[skips].gate is not None:
+        return f"step {skips + 1} has a gate, and a gate is not skipped"
     return ""
 
 
@@ -96,6 +113,4 @@ def _void_after_the_end(verb: str, run: Run) -> str:
         return f"run {run.uid} has not ended: it is {_at(run)}; canaryd abort rolls it back"
     if verb == "undo" and run.outcome is not Outcome.PROMOTED:
         return f"run {run.uid} promoted nothing: {run.route.stable} has the traffic already ({run.reason})"
-    if verb == "retry" and run.outcome is Outcome.PROMOTED:
-        return f"run {run.uid} has promoted release {run.plan.spec.release!r}: there is nothing to try again"
     return ""

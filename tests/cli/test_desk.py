@@ -24,6 +24,7 @@ from canaryd.desk import VERBS
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, NAMESPACES
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.run import Hold, Outcome, Phase, Run
+from canaryd.model.traffic import Split
 from canaryd.store.folder import FolderStore
 from canaryd.store.objects import in_short
 from tests.cli.stage import Said, canaryd
@@ -361,8 +362,8 @@ def test_in_a_folder_a_release_is_run_again_from_its_file(folder: Typist) -> Non
         (("resume",), "resume is for a person's hold, or weights that somebody else changed"),
         (("resume", "--adopt"), "adopt is for weights that somebody else changed"),
         (("promote", "--reason", "x", "--yes"), "promote counts at the last step only"),
-        (("skip-step", "9"), "the plan has steps 1 to 3"),
-        (("skip-step", "1"), "step 1 has passed already"),
+        (("skip-step", "3"), "none can be left out, and never the last"),
+        (("skip-step", "2"), "the run is baking in step 2 of 3"),
         (("retry",), "has not ended: it is baking in step 2 of 3"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
@@ -384,7 +385,7 @@ def test_a_run_that_has_ended_hears_nothing(typist: Typist) -> None:
 def test_to_promote_past_a_missing_proof_takes_a_yes(typist: Typist) -> None:
     """And without somebody who could answer it is a fault of usage, not a guess."""
     run, _ = stories.baking()
-    last = replace(run, step=2)
+    last = replace(run, step=2, split=Split.percent(50))
     typist.place.put(last)
     with typist.carried_out(run.uid):
         said = typist("promote", "reviews", "--reason", "Friday", "--wait", "0s")
