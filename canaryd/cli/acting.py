@@ -13,6 +13,7 @@ from canaryd.cli.output import stop
 from canaryd.cli.places import Place
 from canaryd.cli.reading import run_or_why, sought, sought_plan
 from canaryd.desk import ClusterDesk, Desk, FolderDesk, SeenRun, ask_for, void
+from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.errors import Rejected
 from canaryd.model.decision import Told
 from canaryd.model.duration import parse_duration
@@ -45,7 +46,7 @@ def say_to(place: Place, which: str, word: Word, reason: str, *, wait: str) -> N
     """
     within = seconds(wait)
     desk = place.desk()
-    seen = sought(desk, which, place)
+    seen = sought(desk, which)
     ask(desk, seen, word, reason, within)
 
 
@@ -77,21 +78,38 @@ def _command(word: Word, seen: SeenRun, run: Run | str, me: str, reason: str) ->
 
 
 def _say_what_follows(desk: Desk, seen: SeenRun, word: Word, command: Command, within: float) -> None:
-    """Whether the run has heard it, and where it stands then."""
+    """Whether the run has heard it, and where it stands then; of what another run obeys, which that is."""
+    scope = f" -n {seen.namespace}" if isinstance(desk, ClusterDesk) else ""
     end = time.monotonic() + within
     while time.monotonic() < end:
+        time.sleep(min(LOOK, within))
+        if word.verb in OF_THE_ENDED:
+            if begun := _begun_after(desk, seen):
+                typer.echo(f"{word.called}: run {begun.name} has begun: canaryd watch {begun.name}{scope}")
+                return
+            continue
         now = desk.look(seen.namespace, seen.name)
         if command.id in now.obeyed:
             if why := _turned_down(now, seen, word):
                 raise stop(Exit.REFUSED, f"canaryd: {word.called} did nothing: {why}")
             typer.echo(f"{word.called}: run {seen.name} has heard it; {now.phase}, {now.weight}: {now.why}")
             return
-        time.sleep(min(LOOK, within))
-    scope = f" -n {seen.namespace}" if isinstance(desk, ClusterDesk) else ""
+    if word.verb in OF_THE_ENDED:
+        typer.echo(
+            f"{word.called} is asked of run {seen.name}; where it cannot be, the plan's Events say why: "
+            f"kubectl events --for canaryplan/{seen.plan}{scope}"
+        )
+        return
     typer.echo(
         f"{word.called} is asked of run {seen.name}; it is obeyed at the run's next tick: "
         f"canaryd status {seen.name}{scope}"
     )
+
+
+def _begun_after(desk: Desk, seen: SeenRun) -> SeenRun | None:
+    """The run of the same plan that came after ``seen``."""
+    later = (run for run in desk.runs(seen.plan) if run.namespace == seen.namespace and run.began > seen.began)
+    return next(later, None)
 
 
 def _turned_down(now: SeenRun, before: SeenRun, word: Word) -> str:
@@ -108,7 +126,7 @@ def promote(place: Place, which: str, reason: str, *, to_100: bool, yes: bool, w
     """Promote, after a question where a proof is missing; whatever is answered, the run is marked with who and why."""
     within = seconds(wait)
     desk = place.desk()
-    seen = sought(desk, which, place)
+    seen = sought(desk, which)
     run = run_or_why(desk, seen)
     word = Word("promote", force=to_100)
     if isinstance(run, Run) and (why := void("promote", run, desk.me(), force=to_100)):
@@ -124,8 +142,11 @@ def _unproven(seen: SeenRun, run: Run | str) -> str:
     if isinstance(run, str):
         return f"{at}; what is proven may not be read by you."
     present = run.present
-    if run.following is None and present is not None and present.proven:
+    baked = run.needed <= len(run.baked)
+    if run.following is None and baked and present is not None and present.proven:
         return ""
+    if run.following is None and not baked:
+        at += f", with {len(run.baked)} of {run.needed} cells"
     proof = f"proof {present.proof:.3g} of {present.proof_bound:g}" if present else "nothing is measured there yet"
     left = "" if run.following is None else " The steps that are left are left out."
     return f"{at}: it is not proven that the canary is not worse ({proof}).{left} The run is marked for ever."
@@ -149,7 +170,7 @@ def release(place: Place, which: str, version: str, reason: str, *, follow: bool
     desk = place.desk()
     if not version.strip():
         raise Refused([Problem("VERSION", "nothing", "what is to be released, as it is to be called")])
-    plan = sought_plan(desk, which, place)
+    plan = sought_plan(desk, which)
     if plan.release == version:
         raise Rejected(
             f"plan {plan.place} asks for release {version!r} already ({plan.phase or 'no run yet'}: {plan.why}); "
@@ -196,7 +217,7 @@ def retry(place: Place, which: str, reason: str, *, wait: str) -> None:
     """A new run of a release that has ended."""
     within = seconds(wait)
     desk = place.desk()
-    seen = sought(desk, which, place)
+    seen = sought(desk, which)
     if isinstance(desk, FolderDesk):
         raise Rejected(
             f"in a folder a release is run again from its file: canaryd run {seen.plan}.yaml --again "
@@ -209,7 +230,7 @@ def undo(place: Place, which: str, reason: str, *, force: bool, wait: str) -> Ex
     """Take a promotion back: in a cluster the controller does, in a folder this process."""
     within = seconds(wait)
     desk = place.desk()
-    seen = sought(desk, which, place)
+    seen = sought(desk, which)
     if isinstance(desk, FolderDesk):
         from canaryd.cli.undo import undo as carry_out
 

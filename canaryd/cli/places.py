@@ -95,14 +95,14 @@ class Place:
                 [Problem("--state and " + found[:2], f"--state {self.state} {found}", "a folder, or a cluster")]
             )
 
-    @property
-    def elsewhere(self) -> str:
-        """How to look somewhere else, for who has not found what they sought."""
-        if self.state is not None or not (self.namespace or self.everywhere or self.kubeconfig or self.context):
-            return "--state DIR looks into another folder, -n NAMESPACE or -A into the cluster"
-        if self.everywhere:
-            return "--context NAME looks into another cluster, --state DIR into a folder"
-        return "-n NAMESPACE looks into another namespace, -A into all, --context NAME into another cluster"
+
+def elsewhere(desk: Desk) -> str:
+    """How to look somewhere else than at ``desk``, for who has not found what they sought."""
+    from canaryd.desk import FolderDesk
+
+    if isinstance(desk, FolderDesk):
+        return "--state DIR looks into another folder, -n NAMESPACE or -A into the cluster"
+    return "-n NAMESPACE looks into another namespace, -A into all, --context NAME into another cluster"
 
 
 def placed(command: Callable[..., None]) -> Callable[..., None]:

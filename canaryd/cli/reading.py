@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import typer
 
-from canaryd.cli.places import Place
+from canaryd.cli.places import Place, elsewhere
 from canaryd.cli.tables import Form, coloured, say_data, say_table
 from canaryd.desk import (
     Desk,
@@ -26,33 +25,31 @@ from canaryd.desk import (
     run_data,
 )
 from canaryd.errors import Rejected
+from canaryd.metrics.asked import asked
 from canaryd.model.run import Run
+from canaryd.report.account import decisions
 from canaryd.report.explain import explain
-from canaryd.report.html import html
 from canaryd.report.outlook import elapsed, follows, moment
-
-ReportForm = Literal["html", "md", "json"]
-RENDERED: dict[ReportForm, Callable[[Run, Sequence[object]], str]] = {"html": html}  # type: ignore[dict-item]
-"""The forms of a report, each made of a run and its journal."""
+from canaryd.report.render import Form as ReportForm
 
 
-def sought(desk: Desk, which: str, place: Place) -> SeenRun:
+def sought(desk: Desk, which: str) -> SeenRun:
     """The run that is meant. Raises Rejected where there is none, with where else it may be."""
     try:
         seen = find(desk, which)
     except Unknown as unknown:
-        raise Rejected(f"{unknown}; {place.elsewhere}") from unknown
+        raise Rejected(f"{unknown}; {elsewhere(desk)}") from unknown
     if seen.unread:
         raise Rejected(seen.unread)
     return seen
 
 
-def sought_plan(desk: Desk, which: str, place: Place) -> SeenPlan:
+def sought_plan(desk: Desk, which: str) -> SeenPlan:
     """The plan that is meant. Raises as :func:`sought`."""
     try:
         return find_plan(desk, which)
     except Unknown as unknown:
-        raise Rejected(f"{unknown}; {place.elsewhere}") from unknown
+        raise Rejected(f"{unknown}; {elsewhere(desk)}") from unknown
 
 
 def run_or_why(desk: Desk, seen: SeenRun) -> Run | str:
@@ -70,24 +67,24 @@ def status(place: Place, which: str, form: Form, *, every: bool) -> None:
     """A line a plan, or (``every``) a run; of one that is named, all that there is to say in short."""
     desk = place.desk()
     if which:
-        _in_depth(desk, sought(desk, which, place), form)
+        _in_depth(desk, sought(desk, which), form)
     elif every:
-        show_runs(desk.runs(), form, nothing=f"no runs in {_named(desk)}; {place.elsewhere}")
+        show_runs(desk.runs(), form, nothing=f"no runs in {_named(desk)}; {elsewhere(desk)}")
     else:
-        _show_plans(desk, desk.plans(), form, place)
+        _show_plans(desk, desk.plans(), form, scoped=place.everywhere)
 
 
 def _named(desk: Desk) -> str:
     return desk.where.removeprefix("the folder ")
 
 
-def _show_plans(desk: Desk, plans: Sequence[SeenPlan], form: Form, place: Place) -> None:
+def _show_plans(desk: Desk, plans: Sequence[SeenPlan], form: Form, *, scoped: bool) -> None:
     if form in ("json", "yaml"):
         say_data([plan_data(plan) for plan in plans], form)
         return
     if not plans:
         kept = "runs" if isinstance(desk, FolderDesk) else "plans"
-        typer.echo(f"no {kept} in {_named(desk)}; {place.elsewhere}", err=True)
+        typer.echo(f"no {kept} in {_named(desk)}; {elsewhere(desk)}", err=True)
         return
     now = time.time()
     rows = [
@@ -105,7 +102,7 @@ def _show_plans(desk: Desk, plans: Sequence[SeenPlan], form: Form, place: Place)
         }
         for plan in plans
     ]
-    _say_rows(rows, form, scoped=place.everywhere)
+    _say_rows(rows, form, scoped=scoped)
 
 
 def show_runs(runs: Sequence[SeenRun], form: Form, *, nothing: str) -> None:
@@ -203,7 +200,7 @@ def history(place: Place, which: str, form: Form) -> None:
         plan = find_plan(desk, which)
         namespace, name = plan.namespace, plan.name
     except Unknown:  # its runs may be there still
-        seen = sought(desk, which, place)
+        seen = sought(desk, which)
         namespace, name = seen.namespace, seen.plan
     runs = [run for run in desk.runs(name) if run.namespace == namespace]
     show_runs(runs, form, nothing=f"plan {namespace}/{name} has had no run yet")
@@ -215,27 +212,33 @@ def history(place: Place, which: str, form: Form) -> None:
 def explain_run(place: Place, which: str, form: Form) -> None:
     """Why the run is where it is, what a person can do, and every decision in order."""
     desk = place.desk()
-    found = sought(desk, which, place)
+    found = sought(desk, which)
     seen = desk.look(found.namespace, found.name)
     run = run_or_why(desk, seen)
     text = explain(run, time.time()) if isinstance(run, Run) else None
     if form in ("json", "yaml"):
         say_data(depth_data(seen) | {"explanation": text}, form)
         return
-    if text is not None:
-        typer.echo(text, nl=False)
+    if isinstance(run, Run):
+        typer.echo(text)
+        queries = asked(run) if form == "wide" else ()
+        typer.echo(decisions(run, desk.journal(seen), queries).rstrip())
     else:
-        typer.echo(f"{seen.place} release {seen.release} is {seen.phase} at {seen.weight}: {seen.why}")
-        _say_list("evidence", seen.evidence)
-    if seen.decisions:
-        typer.echo("\nDecisions, in order:")
-    for one in seen.decisions:
-        typer.echo(f"  - {moment(one.at)}, {one.weight or '-'}: {one.event}: {one.reason}")
+        _explain_what_is_seen(seen)
     if seen.attended is False:
         state = desk.where.removeprefix("the folder ")
         typer.echo(f"\nNo canaryd carries this run out now; canaryd run with --state {state} goes on with it.")
     if isinstance(run, str):
         typer.echo(f"canaryd: only what its status says could be read: {run}", err=True)
+
+
+def _explain_what_is_seen(seen: SeenRun) -> None:
+    """For who may not read all of it."""
+    typer.echo(f"{seen.place} release {seen.release} is {seen.phase} at {seen.weight}: {seen.why}")
+    _say_list("evidence", seen.evidence)
+    typer.echo("\nDecisions, in order:")
+    for one in seen.decisions:
+        typer.echo(f"  - {moment(one.at)}, {one.weight or '-'}: {one.event}: {one.reason}")
 
 
 # -- report
@@ -244,12 +247,11 @@ def explain_run(place: Place, which: str, form: Form) -> None:
 def report(place: Place, which: str, form: ReportForm, to: Path | None) -> None:
     """The report of a run, to a file or to standard output."""
     desk = place.desk()
-    found = sought(desk, which, place)
-    rendered = RENDERED.get(form)
-    if rendered is None:
-        raise Rejected(f"there is no report as {form} yet, but as {', '.join(RENDERED)}")
+    found = sought(desk, which)
+    from canaryd.app import report as rendered  # heavy, and needed nowhere else here
+
     seen = desk.look(found.namespace, found.name)
-    text = rendered(desk.run(seen), desk.journal(seen))
+    text = rendered(desk.run(seen), desk.journal(seen), form)
     if to is None:
         sys.stdout.write(text)
         return

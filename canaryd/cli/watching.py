@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canaryd.cli.exits import Exit
-from canaryd.cli.places import Place
+from canaryd.cli.places import Place, elsewhere
 from canaryd.cli.reading import sought
 from canaryd.cli.run import EXITS, SAY
 from canaryd.cli.screen import kind_of, say, shielded
@@ -42,10 +42,10 @@ def watch(place: Place, which: str) -> Exit:
     """Watch one run, the only one in flight, or all that are in flight; how it ended."""
     desk = place.desk()
     if which:
-        return follow(desk, sought(desk, which, place))
+        return follow(desk, sought(desk, which))
     flying = _in_flight(desk)
     if not flying:
-        raise Rejected(f"nothing is in flight in {desk.where}; {place.elsewhere}")
+        raise Rejected(f"nothing is in flight in {desk.where}; {elsewhere(desk)}")
     return follow(desk, flying[0]) if len(flying) == 1 else _watch_all(desk)
 
 

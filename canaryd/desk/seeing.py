@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from canaryd.desk.data import percent
 from canaryd.desk.port import Decided, Entry, SeenPlan, SeenRun
 from canaryd.model.run import Run
 from canaryd.model.traffic import Split
@@ -102,7 +103,13 @@ def decided_in(journal: Iterable[Entry]) -> tuple[Decided, ...]:
 
 def as_journal(decisions: Iterable[Decided]) -> tuple[Entry, ...]:
     """Decisions as entries of a journal, for readers of one; what was observed beside them is not in it."""
-    return tuple({"at": one.at, "phase": one.phase, "events": [[one.event, one.reason]]} for one in decisions)
+    return tuple(_entry(one) for one in decisions)
+
+
+def _entry(one: Decided) -> Entry:
+    entry = {"at": one.at, "phase": one.phase, "events": [[one.event, one.reason]]}
+    share = percent(one.weight)
+    return entry | ({} if share is None else {"split": Split.percent(share).canary})
 
 
 def _standing(status: Object) -> dict[str, Any]:
