@@ -98,7 +98,7 @@ def _show_plans(desk: Desk, plans: Sequence[SeenPlan], form: Form, *, scoped: bo
             "WEIGHT": plan.weight,
             "VERDICT": plan.verdict,
             "SINCE": elapsed(now - plan.since) if plan.since else "",
-            "WHY": _idle(plan.attended) + plan.why,
+            "WHY": _why(plan),
         }
         for plan in plans
     ]
@@ -125,7 +125,7 @@ def show_runs(runs: Sequence[SeenRun], form: Form, *, nothing: str) -> None:
             "VERDICT": run.verdict,
             "BEGAN": moment(run.began) if run.began else "",
             "TOOK": _took(run, now) if run.began else "",
-            "WHY": _idle(run.attended) + run.why,
+            "WHY": _why(run),
         }
         for run in runs
     ]
@@ -136,8 +136,11 @@ def _took(run: SeenRun, now: float) -> str:
     return elapsed((now if run.ended is None else run.ended) - run.began)
 
 
-def _idle(attended: bool | None) -> str:
-    return "no canaryd carries it out now; " if attended is False else ""
+def _why(seen: SeenPlan | SeenRun) -> str:
+    """What it waits for or how it ended, and what a person has to know beside that."""
+    idle = "no canaryd carries it out now; " if seen.attended is False else ""
+    astray = f"; but {seen.astray}" if seen.astray and seen.astray not in seen.why else ""
+    return idle + seen.why + astray
 
 
 def _say_rows(rows: Sequence[Mapping[str, str]], form: Form, *, scoped: bool = False) -> None:
@@ -162,7 +165,7 @@ def _in_depth(desk: Desk, seen: SeenRun, form: Form) -> None:
         ("run", seen.name + (f", which takes back run {seen.undoes}" if seen.undoes else "")),
         ("where", f"step {seen.step + 1} of {seen.steps}, {seen.weight} to the canary"),
         ("began", f"{moment(seen.began)}, {took} {'ago' if seen.ended is None else 'before it ended'}"),
-        ("ended" if seen.over else "waits", _idle(seen.attended) + seen.why),
+        ("ended" if seen.over else "waits", _why(seen)),
     ]
     if isinstance(run, Run):
         facts.insert(1, ("moves", f"{run.route}: {run.route.stable} -> {run.route.canary}"))

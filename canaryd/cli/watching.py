@@ -108,7 +108,8 @@ class _Follower:
 
 def _screen(seen: SeenRun, run: Run | None, now: float, away: str) -> RenderableType:
     """All of it where all may be read, else what the status says."""
-    below = Text(f"as of {clock(now)}; ctrl-C leaves, and the run goes on", "dim")
+    figures = f"figures of {clock(run.cells[-1].end)}, " if run and run.cells else ""
+    below = Text(f"{figures}seen at {clock(now)}; ctrl-C leaves, and the run goes on", "dim")
     if away:
         below = Text(f"nothing is heard since: {away}", "yellow")
     elif seen.attended is False:

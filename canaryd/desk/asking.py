@@ -8,6 +8,7 @@ from uuid import uuid4
 from canaryd.desk.port import SeenRun
 from canaryd.model.asking import START
 from canaryd.model.run import PROVEN, Command, Outcome, Phase, Run, Verb
+from canaryd.store.objects import in_short
 
 VERBS: tuple[str, ...] = get_args(Verb)
 OF_THE_ENDED = ("undo", "retry")
@@ -38,11 +39,11 @@ def void(verb: str, run: Run, by: str, *, force: bool = False, skips: int | None
     if verb in OF_THE_ENDED:
         return _void_after_the_end(verb, run)
     if run.final:
-        return f"run {run.uid} has ended: {run.phase.value} ({run.reason})"
+        return f"run {run.uid} has ended: {run.phase.value} ({in_short(run.reason)})"
     if verb == "abort":
         return ""
     if run.latch:
-        return f"run {run.uid} is rolling back ({run.latch.reason}), and that cannot be called back"
+        return f"run {run.uid} is rolling back ({in_short(run.latch.reason)}), and that cannot be called back"
     if verb == "approve":
         return _void_approval(run, by)
     if verb in ("resume", "adopt"):
@@ -112,5 +113,5 @@ def _void_after_the_end(verb: str, run: Run) -> str:
     if not run.final:
         return f"run {run.uid} has not ended: it is {_at(run)}; canaryd abort rolls it back"
     if verb == "undo" and run.outcome is not Outcome.PROMOTED:
-        return f"run {run.uid} promoted nothing: {run.route.stable} has the traffic already ({run.reason})"
+        return f"run {run.uid} promoted nothing: {run.route.stable} has the traffic already ({in_short(run.reason)})"
     return ""

@@ -26,6 +26,7 @@ def plan_data(plan: SeenPlan) -> Data:
         "share": plan.weight or None,
         "verdict": plan.verdict or None,
         "why": plan.why,
+        "astray": plan.astray or None,
         "since": _time(plan.since),
         "attended": plan.attended,
     }
@@ -46,6 +47,7 @@ def run_data(run: SeenRun) -> Data:
         "verdict": run.verdict or None,
         "outcome": run.outcome or None,
         "why": run.why,
+        "astray": run.astray or None,
         "began": _time(run.began),
         "ended": _time(run.ended),
         "attended": run.attended,

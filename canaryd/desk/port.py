@@ -44,8 +44,9 @@ class SeenRun:
     ``phase`` is ``held`` while a hold lies over it, ``weight`` a share in words (``25 %``, or ``match``), ``why`` what
     it waits for or how it ended. ``step`` counts from 0; ``began`` and ``ended`` are Unix times, None before the end.
     ``outcome`` is empty before the end. ``attended`` says whether somebody carries it out: None where that cannot be
-    seen from here. ``obeyed`` are the ids of the commands that it has heard. ``unread`` says why nothing but the name
-    is known of it; empty where it could be read.
+    seen from here. ``obeyed`` are the ids of the commands that it has heard. ``astray`` says what in the mesh is not as
+    canaryd has decided, empty where nothing is known to be so. ``unread`` says why nothing but the name is known of
+    it; empty where it could be read.
     """
 
     namespace: str
@@ -67,6 +68,7 @@ class SeenRun:
     decisions: tuple[Decided, ...] = ()
     break_glass: str = ""
     undoes: str = ""
+    astray: str = ""
     unread: str = ""
 
     @property
@@ -84,9 +86,9 @@ class SeenPlan:
     """
     A plan with where its release stands; ``run`` is the run that carries it out or did last, empty before the first.
 
-    ``since`` is when that run began, or ended if it has (Unix seconds; None where it is not known). ``attended`` is as
-    of :class:`SeenRun`. ``keepers`` are GitOps tools that keep the object as it is in Git, in words (``Application shop
-    of Argo CD``).
+    ``since`` is since when it has a run in flight, or none (Unix seconds; None where it is not known). ``attended`` and
+    ``astray`` are as of :class:`SeenRun`. ``keepers`` are GitOps tools that keep the object as it is in Git, in words
+    (``Application shop of Argo CD``).
     """
 
     namespace: str
@@ -98,6 +100,7 @@ class SeenPlan:
     verdict: str
     why: str
     run: str = ""
+    astray: str = ""
     since: float | None = None
     attended: bool | None = None
     keepers: tuple[str, ...] = ()

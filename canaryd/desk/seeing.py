@@ -73,17 +73,27 @@ def seen_plan(found: Object, keepers: tuple[str, ...] = ()) -> SeenPlan:
 
 def _finished_since(status: Object) -> float | None:
     """Since when the run goes on, or has ended."""
-    conditions: Iterable[Object] = status.get("conditions") or ()
-    finished = next((one for one in conditions if one.get("type") == "Finished"), {})
     try:
-        return seconds_of(str(finished["lastTransitionTime"]))
+        return seconds_of(str(_condition(status, "Finished")["lastTransitionTime"]))
     except (KeyError, ValueError):
         return None
 
 
 def where_it_stands(status: Object) -> dict[str, Any]:
     """What the status of a plan says of its release."""
-    return {key: str(status.get(key) or "") for key in ("phase", "step", "weight", "verdict", "why")}
+    said = {key: str(status.get(key) or "") for key in ("phase", "step", "weight", "verdict", "why")}
+    return said | {"astray": _astray(status)}
+
+
+def _astray(status: Object) -> str:
+    """What the traffic is, where it is known not to be what was decided."""
+    found = _condition(status, "TrafficAsDecided")
+    return str(found.get("message") or "") if found.get("status") == "False" else ""
+
+
+def _condition(status: Object, kind: str) -> Object:
+    conditions: Iterable[Object] = status.get("conditions") or ()
+    return next((one for one in conditions if one.get("type") == kind), {})
 
 
 def decided_in(journal: Iterable[Entry]) -> tuple[Decided, ...]:
@@ -117,6 +127,7 @@ def _standing(status: Object) -> dict[str, Any]:
     return said | {
         "obeyed": tuple(map(str, status.get("obeyed") or ())),
         "evidence": tuple(map(str, status.get("evidence") or ())),
+        "astray": _astray(status),
         "break_glass": str(status.get("breakGlass") or ""),
     }
 

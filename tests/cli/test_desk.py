@@ -145,7 +145,7 @@ def test_status_as_data_has_keys_that_stay(typist: Typist) -> None:
     }  # fmt: skip
     assert (found["weight"], found["share"], found["why"]) == (25, "25 %", run.waiting)
     assert found["attended"] is (None if typist.in_cluster else False)
-    assert set(found) - {"verdict", "since", "attended", "weight", "share", "why"} == {
+    assert set(found) - {"verdict", "since", "attended", "weight", "share", "why", "astray"} == {
         *("namespace", "plan", "release", "run", "phase", "step", "steps")
     }
 
