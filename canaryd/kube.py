@@ -65,6 +65,10 @@ class Forbidden(Rejected):
         self.said = said or sentence
 
 
+class Unidentified(Rejected):
+    """The API server does not know whose credentials these are, or they have expired."""
+
+
 class Expired(Unavailable):
     """The version to watch from, or the page to go on with, is older than what the server keeps: list again."""
 
@@ -132,8 +136,9 @@ CANARY_FREEZES = Kind(GROUP, VERSION, "canaryfreezes")
 class Kube:
     """One API server, over a pool of connections of its own; made by :func:`connect`."""
 
-    def __init__(self, settings: Any, timeout: float) -> None:
+    def __init__(self, settings: Any, timeout: float, stands_for: tuple[str, tuple[str, ...]] | None = None) -> None:
         self._settings = settings
+        self._stands_for = stands_for
         self._timeout = timeout
         self._api: Any = client.ApiClient(settings)
 
@@ -144,7 +149,7 @@ class Kube:
 
     def another(self, *, timeout: float | None = None) -> Kube:
         """The same server over other connections, so that one's full pool or dead connection is not the other's."""
-        return Kube(self._settings, timeout or self._timeout)
+        return Kube(self._settings, timeout or self._timeout, self._stands_for)
 
     def as_bearer(self, token: str) -> Kube:
         """The same server with the rights of who has ``token``, and with nothing of our own credentials."""
@@ -153,6 +158,10 @@ class Kube:
         settings.refresh_api_key_hook = None
         settings.username = settings.password = settings.cert_file = settings.key_file = None
         return Kube(settings, self._timeout)
+
+    def as_person(self, user: str, groups: Sequence[str]) -> Kube:
+        """The same server with our credentials and the rights of ``user``: it takes the right to impersonate them."""
+        return Kube(self._settings, self._timeout, (user, tuple(groups)))
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """One object. Raises Missing where there is none, Unserved where the API does not know the kind."""
@@ -347,11 +356,16 @@ class Kube:
         except ValueError as error:
             raise Unavailable(f"what answered {what} at {self.address} does not speak JSON: {error}") from error
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+    def _headers(self) -> urllib3.HTTPHeaderDict:
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "User-Agent": FIELD_MANAGER})
         for setting in self._settings.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
+        if self._stands_for is not None:
+            user, groups = self._stands_for
+            headers["Impersonate-User"] = user
+            for group in groups:
+                headers.add("Impersonate-Group", group)
         return headers
 
     def _stream(self, url: str, what: str, request: telemetry.Asked, silence: float) -> Any:
@@ -359,7 +373,8 @@ class Kube:
         limits = urllib3.Timeout(connect=self._timeout, read=silence)
         pool = self._api.rest_client.pool_manager  # its own `request` reads the answer to the end in some versions
         # Never back into the pool: who closes the watch at that moment would cut another request's connection.
-        headers = self._headers() | {"Connection": "close"}
+        headers = self._headers()
+        headers["Connection"] = "close"
         answer = pool.request("GET", url, headers=headers, preload_content=False, timeout=limits)
         request.code = int(answer.status)
         if answer.status != 200:
@@ -626,7 +641,7 @@ def _refusal(status: int, text: bytes, what: str, address: str, after: float = 0
         # A failed `test` of a JSON Patch names no field, unlike an object that breaks its schema.
         return Conflict(f"{what}: the object is not as it was read: {message}")
     if status == 401:
-        return Rejected(
+        return Unidentified(
             f"the Kubernetes API at {address} does not know us (401: {message}); "
             "renew the credentials in the kubeconfig, check with: kubectl auth whoami"
         )

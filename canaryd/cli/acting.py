@@ -12,10 +12,9 @@ from canaryd.cli.exits import Exit
 from canaryd.cli.output import stop
 from canaryd.cli.places import Place
 from canaryd.cli.reading import run_or_why, sought, sought_plan
-from canaryd.desk import ClusterDesk, Desk, FolderDesk, SeenRun, ask_for, void
+from canaryd.desk import ClusterDesk, Desk, FolderDesk, SeenRun, ask_for, turned_down, unproven, void
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.errors import Rejected
-from canaryd.model.decision import Told
 from canaryd.model.duration import parse_duration
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.run import Command, Run
@@ -90,7 +89,7 @@ def _say_what_follows(desk: Desk, seen: SeenRun, word: Word, command: Command, w
             continue
         now = desk.look(seen.namespace, seen.name)
         if command.id in now.obeyed:
-            if why := _turned_down(now, seen, word):
+            if why := turned_down(now, seen.decisions, word.verb):
                 raise stop(Exit.REFUSED, f"canaryd: {word.called} did nothing: {why}")
             typer.echo(f"{word.called}: run {seen.name} has heard it; {now.phase}, {now.weight}: {now.why}")
             return
@@ -112,13 +111,6 @@ def _begun_after(desk: Desk, seen: SeenRun) -> SeenRun | None:
     return next(later, None)
 
 
-def _turned_down(now: SeenRun, before: SeenRun, word: Word) -> str:
-    """Why the run did not obey what it has heard; empty where it did."""
-    known = set(before.decisions)
-    void_now = [one for one in now.decisions if one.event == Told.COMMAND_VOID and one not in known]
-    return next((one.reason for one in reversed(void_now) if word.verb in one.reason), "")
-
-
 # -- promote
 
 
@@ -131,25 +123,9 @@ def promote(place: Place, which: str, reason: str, *, to_100: bool, yes: bool, w
     word = Word("promote", force=to_100)
     if isinstance(run, Run) and (why := void("promote", run, desk.me(), force=to_100)):
         raise Rejected(f"promote would do nothing: {why}")
-    if missing := _unproven(seen, run):
+    if missing := unproven(seen, run if isinstance(run, Run) else None):
         _sure(f"{missing} Promote {seen.plan} {seen.release} all the same?", yes)
     ask(desk, seen, word, reason, within)
-
-
-def _unproven(seen: SeenRun, run: Run | str) -> str:
-    """What is missing of a proof, in sentences; empty where nothing is."""
-    at = f"Run {seen.name} is at {seen.weight}, step {seen.step + 1} of {seen.steps}"
-    if isinstance(run, str):
-        return f"{at}; what is proven may not be read by you."
-    present = run.present
-    baked = run.needed <= len(run.baked)
-    if run.following is None and baked and present is not None and present.proven:
-        return ""
-    if run.following is None and not baked:
-        at += f", with {len(run.baked)} of {run.needed} cells"
-    proof = f"proof {present.proof:.3g} of {present.proof_bound:g}" if present else "nothing is measured there yet"
-    left = "" if run.following is None else " The steps that are left are left out."
-    return f"{at}: it is not proven that the canary is not worse ({proof}).{left} The run is marked for ever."
 
 
 def _sure(question: str, yes: bool) -> None:

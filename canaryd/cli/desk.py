@@ -38,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("skip-step")(placed(skip_step))
     app.command()(placed(retry))
     app.command()(placed(undo))
+    app.command()(placed(ui))
 
 
 def status(
@@ -266,6 +267,36 @@ def undo(
         from canaryd.cli.acting import undo as carry_out
 
         raise typer.Exit(carry_out(place, which, reason, force=force, wait=wait))
+
+
+def ui(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8095,
+    url: Annotated[str, typer.Option(help="Under which address people find it, such as https://canaryd.example.")] = "",
+    auth: Annotated[
+        Literal["kubeconfig", "bearer", "proxy"],
+        typer.Option(
+            help="kubeconfig: you alone, on this machine. bearer: everybody with a token of their own. proxy: a proxy "
+            "says who comes (docs/page.md has the risk)."
+        ),
+    ] = "kubeconfig",
+    trusted_proxy: Annotated[
+        list[str] | None, typer.Option(metavar="CIDR", help="With --auth proxy: whose word on people counts.")
+    ] = None,
+    place: Place = HERE,
+) -> None:
+    """
+    Serve the release manager's page.
+
+    Plans and runs as they move, and buttons for what a person may say, with that person's own rights. Exit codes: 0
+    ended, 13 refused.
+    """
+    from canaryd.cli.output import explained
+
+    with explained("ui"):
+        from canaryd.cli.ui import serve
+
+        serve(place, host, port, url, auth, trusted_proxy or ())
 
 
 def _say(

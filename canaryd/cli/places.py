@@ -20,6 +20,7 @@ from canaryd.cli.options import Config, Context, Kubeconfig
 
 if TYPE_CHECKING:
     from canaryd.desk import Desk
+    from canaryd.kube import Kube
     from canaryd.settings import Settings
 
 State = Annotated[
@@ -75,6 +76,13 @@ class Place:
             raise Rejected(
                 f"no runs in {settings.state}, and no cluster: {error}; --state DIR looks into another folder"
             ) from error
+
+    def kube(self) -> Kube:
+        """The cluster, whatever folder there may be. Raises what connecting raises."""
+        from canaryd.kube import connect
+
+        settings = self.settings()
+        return connect(settings.kubeconfig, settings.context, timeout=settings.timeout)
 
     def _cluster(self, settings: Settings, timeout: float) -> Desk:
         from canaryd.desk import ClusterDesk

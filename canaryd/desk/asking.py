@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import get_args
 from uuid import uuid4
 
-from canaryd.desk.port import SeenRun
+from canaryd.desk.port import Decided, SeenRun
 from canaryd.model.asking import START
+from canaryd.model.decision import Told
 from canaryd.model.run import PROVEN, Command, Outcome, Phase, Run, Verb
 from canaryd.store.objects import in_short
 
@@ -115,3 +117,26 @@ def _void_after_the_end(verb: str, run: Run) -> str:
     if verb == "undo" and run.outcome is not Outcome.PROMOTED:
         return f"run {run.uid} promoted nothing: {run.route.stable} has the traffic already ({in_short(run.reason)})"
     return ""
+
+
+def unproven(seen: SeenRun, run: Run | None) -> str:
+    """What a promotion now would lack of a proof, in sentences; empty where nothing. ``run`` is None if not known."""
+    at = f"Run {seen.name} is at {seen.weight}, step {seen.step + 1} of {seen.steps}"
+    if run is None:
+        return f"{at}; what is proven may not be read by you."
+    present = run.present
+    baked = run.needed <= len(run.baked)
+    if run.following is None and baked and present is not None and present.proven:
+        return ""
+    if run.following is None and not baked:
+        at += f", with {len(run.baked)} of {run.needed} cells"
+    proof = f"proof {present.proof:.3g} of {present.proof_bound:g}" if present else "nothing is measured there yet"
+    left = "" if run.following is None else " The steps that are left are left out."
+    return f"{at}: it is not proven that the canary is not worse ({proof}).{left} The run is marked for ever."
+
+
+def turned_down(now: SeenRun, known: Iterable[Decided], verb: str) -> str:
+    """Why the run did not obey ``verb``, which it has heard; empty where it did. ``known`` was decided before."""
+    before = set(known)
+    void_now = [one for one in now.decisions if one.event == Told.COMMAND_VOID and one not in before]
+    return next((one.reason for one in reversed(void_now) if verb in one.reason), "")

@@ -24,6 +24,7 @@ from canaryd.kube import (
     Kind,
     Kube,
     Missing,
+    Right,
     Unserved,
     grantee,
 )
@@ -49,13 +50,13 @@ class ClusterDesk:
     def __init__(self, kube: Kube, namespaces: Sequence[str] = ("",), *, context: str = "") -> None:
         self.kube = kube
         self.namespaces = tuple(namespaces)
-        self._context = context
+        self.context = context
 
     @property
     def where(self) -> str:
         scope = ", ".join(filter(None, self.namespaces))
         named = f"namespace {scope}" if scope else "all namespaces"
-        return f"{named} of {f'context {self._context}' if self._context else f'the cluster at {self.kube.address}'}"
+        return f"{named} of {f'context {self.context}' if self.context else f'the cluster at {self.kube.address}'}"
 
     def me(self) -> str:
         """As the API server knows them; where it does not say so (before Kubernetes 1.28), this machine's user."""
@@ -79,6 +80,20 @@ class ClusterDesk:
 
     def journal(self, seen: SeenRun) -> tuple[Entry, ...]:
         return as_journal(self.look(seen.namespace, seen.name).decisions)
+
+    def lacking(self, namespace: str, verb: str) -> str:
+        """
+        By the API server's own answer.
+
+        ``operate`` and ``approve`` are asked for by the policy that the installation brings.
+        """
+        role, word = (APPROVER, "approve") if verb == "approve" else (OPERATOR, "operate")
+        needed = (Right("patch", CANARY_RUNS), Right(word, CANARY_RUNS))
+        lacks = self.kube.forbidden(namespace, needed)
+        if not lacks:
+            return ""
+        said = f"it takes {' and '.join(right.verb for right in lacks)} on {CANARY_RUNS}"
+        return str(self._not_granted(said, "patch", CANARY_RUNS, namespace, role, word))
 
     def ask(self, seen: SeenRun, command: Command) -> None:
         role = APPROVER if command.verb == "approve" else OPERATOR
@@ -108,7 +123,7 @@ class ClusterDesk:
         try:
             yield
         except Forbidden as error:
-            raise self._not_granted(error, verb, kind, namespace, role, doing) from error
+            raise self._not_granted(error.said, verb, kind, namespace, role, doing) from error
         except Missing as error:
             raise Rejected(f"it is not there (any more) in {self.where}: {error}") from error
         except Unserved as error:
@@ -117,12 +132,10 @@ class ClusterDesk:
                 "--server-side -f - installs canaryd's kinds; for canaryd run and serve, which need none, give --state"
             ) from error
 
-    def _not_granted(
-        self, error: Forbidden, verb: str, kind: Kind, namespace: str, role: str, doing: str
-    ) -> NotGranted:
+    def _not_granted(self, said: str, verb: str, kind: Kind, namespace: str, role: str, doing: str) -> NotGranted:
         me = self.kube.account()
         scope = f"namespace {namespace}" if namespace else "all namespaces; -n NAMESPACE asks for one"
-        sentence = f"{me or 'you'} may not {doing or verb} {kind} in {scope} ({error.said})"
+        sentence = f"{me or 'you'} may not {doing or verb} {kind} in {scope} ({said})"
         name = f"{role}-{(me or 'user').rpartition(':')[2]}"
         where = f" -n {namespace}" if namespace else ""
         binding = "rolebinding" if namespace else "clusterrolebinding"

@@ -50,6 +50,9 @@ class FolderDesk:
     def journal(self, seen: SeenRun) -> tuple[Entry, ...]:
         return tuple(self._journal.read(seen.name))
 
+    def lacking(self, namespace: str, verb: str) -> str:  # noqa: ARG002  # the folder's own permissions decide
+        return ""
+
     def ask(self, seen: SeenRun, command: Command) -> None:
         self._store.ask(seen.name, command)
 

@@ -19,11 +19,12 @@ from canaryd.report.layout import (
     Key,
     Links,
     Picture,
+    Section,
     Table,
     Words,
     sections,
 )
-from canaryd.report.markup import Child, rendered, tag
+from canaryd.report.markup import Child, fragment, rendered, tag
 from canaryd.report.style import STYLE
 
 LONG = 240
@@ -45,6 +46,11 @@ def html(document: Document) -> str:
     parts = (tag("section", tag("h2", section.title), *_all(section.blocks)) for section in sections(document))
     body = tag("main", _headline(document), *parts)
     return rendered(tag("html", head, tag("body", body), lang="en"))
+
+
+def section_html(section: Section) -> str:
+    """What is below a section's title, as HTML, for a page that shows it beside other things."""
+    return fragment(_all(section.blocks))
 
 
 def _headline(document: Document) -> Element:

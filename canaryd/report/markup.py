@@ -5,6 +5,7 @@ HTML and SVG as a tree, never as text: what a plan, a pod or an annotation says 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 Child = ET.Element | str
@@ -40,6 +41,11 @@ def append(element: ET.Element, *children: Child | None) -> ET.Element:
 def rendered(root: ET.Element) -> str:
     """The document as HTML text."""
     return "<!DOCTYPE html>\n" + ET.tostring(root, encoding="unicode", method="html") + "\n"
+
+
+def fragment(elements: Iterable[ET.Element]) -> str:
+    """Elements as a piece of HTML, to be put into a page as it is."""
+    return "".join(ET.tostring(one, encoding="unicode", method="html") for one in elements)
 
 
 def _name(key: str) -> str:

@@ -1,13 +1,11 @@
 """The report's looks. Stable and canary are told apart by dashes as well as by colour."""
 
-STYLE = """
-:root { --page: #fcfcfb; --ink: #1b1b19; --quiet: #5f5e58; --rule: #dcdad3; --faint: #efede8; --stable: #2466b5;
-  --canary: #c2410c; --good: #18794e; --bad: #b42318; --open: #8a6100; --proof: #18794e; --band: .16; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #171716; --ink: #eceae4; --quiet: #a5a39b; --rule: #3b3a37; --faint: #242422; --stable: #7db2f0;
+LIGHT = """--page: #fcfcfb; --ink: #1b1b19; --quiet: #5f5e58; --rule: #dcdad3; --faint: #efede8; --stable: #2466b5;
+  --canary: #c2410c; --good: #18794e; --bad: #b42318; --open: #8a6100; --proof: #18794e; --band: .16;"""
+DARK = """--page: #171716; --ink: #eceae4; --quiet: #a5a39b; --rule: #3b3a37; --faint: #242422; --stable: #7db2f0;
     --canary: #f5935a; --good: #5cc595; --bad: #f58b80; --open: #e0b34d; --proof: #5cc595;
-    --band: .26; }
-}
+    --band: .26;"""
+SHAPES = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; }
 main { max-width: 1060px; margin: 0 auto; padding: 28px 20px 60px; }
@@ -64,3 +62,9 @@ pre { background: var(--faint); padding: 14px; overflow-x: auto; font-size: 13px
   .plot.wide { display: none; } .plot.narrow { display: block; }
 }
 """
+
+STYLE = f"""
+:root {{ {LIGHT} }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ {DARK} }}
+}}{SHAPES}"""

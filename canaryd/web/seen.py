@@ -1,0 +1,209 @@
+"""A run as its page shows it: what everybody sees, the report where it may be read, and what can be said to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from canaryd.desk import Desk, NotGranted, SeenRun, turned_down
+from canaryd.desk.asking import OF_THE_ENDED
+from canaryd.desk.data import percent
+from canaryd.errors import Rejected
+from canaryd.kube import Unidentified
+from canaryd.metrics.asked import asked as queries_of
+from canaryd.model.run import Run
+from canaryd.report.document import Document, Link, document
+from canaryd.report.html import SIGNS, section_html
+from canaryd.report.layout import sections
+from canaryd.report.outlook import elapsed, follows, moment
+from canaryd.web.acting import Button, buttons
+from canaryd.web.faults import NotThere
+from canaryd.web.listing import Tone, tone_of
+from canaryd.web.sessions import Asked, Session, lacking
+
+FOLDED = frozenset({"Decisions", "Queries", "Found before it began"})
+"""Sections that are opened by who wants them; the report shows them open, for it has room."""
+MOST_SHOWN = 200
+
+Neighbours = Callable[[Run], tuple[Iterable[Link], Iterable[Link]]]
+"""What gives the links and the example traces of a run."""
+
+
+def no_neighbours(run: Run) -> tuple[Iterable[Link], Iterable[Link]]:  # noqa: ARG001  # the shape of Neighbours
+    return (), ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section of the report: its title, the id to jump to, and its HTML."""
+
+    title: str
+    anchor: str
+    html: str
+    folded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step on the bar: its share in words and as percent (None: a match), and whether it is behind, now or ahead."""
+
+    words: str
+    share: float | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What became of what the person has asked: a sentence, and whether it is still waited for."""
+
+    sentence: str
+    waits: bool
+    bad: bool = False
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """
+    Everything on a run's page. ``run`` and ``told`` are None where the person may not read the record; ``unread`` says
+    why, in a sentence.
+    """
+
+    seen: SeenRun
+    run: Run | None
+    told: Document | None
+    unread: str
+    title: str
+    sign: str
+    tone: Tone
+    verdict: str
+    why: str
+    follows: str
+    steps: tuple[Step, ...]
+    share: float | None
+    buttons: tuple[Button, ...]
+    parts: tuple[Part, ...]
+    heard: Heard | None
+    now: float
+
+    @property
+    def age(self) -> str:
+        """How long it has been going on, or how long it took."""
+        return elapsed((self.now if self.seen.ended is None else self.seen.ended) - self.seen.began)
+
+    @property
+    def began(self) -> str:
+        return moment(self.seen.began)
+
+    @property
+    def possible(self) -> tuple[Button, ...]:
+        """The words that would do something, whether or not this person may say them."""
+        return tuple(one for one in self.buttons if not one.void)
+
+    @property
+    def void(self) -> tuple[Button, ...]:
+        return tuple(one for one in self.buttons if one.void)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What the person lacks for what would do something, each sentence once."""
+        return tuple(dict.fromkeys(one.lacks for one in self.possible if one.lacks))
+
+
+def look(desk: Desk, namespace: str, name: str) -> SeenRun:
+    """The run of that name. Raises :class:`NotThere`, and what the desk raises."""
+    try:
+        return desk.look(namespace, name)
+    except (NotGranted, Unidentified):
+        raise
+    except Rejected as error:
+        raise NotThere(str(error)) from error
+
+
+def read(desk: Desk, seen: SeenRun) -> tuple[Run | None, str]:
+    """All that is known of the run; or None, and why it may not be read."""
+    try:
+        return desk.run(seen), ""
+    except NotGranted as error:
+        return None, str(error)
+
+
+def view(session: Session, namespace: str, name: str, now: float, neighbours: Neighbours = no_neighbours) -> View:
+    """The page of a run, as the person of ``session`` may see it. Raises as :func:`look`."""
+    desk = session.person.desk(namespace)
+    seen = look(desk, namespace, name)
+    if seen.unread:
+        return _of_unread(seen, now)
+    run, unread = read(desk, seen)
+    told = None
+    if run is not None:
+        links, traces = neighbours(run)
+        told = document(run, desk.journal(seen), links, traces, queries_of(run))
+    return View(
+        seen=seen,
+        run=run,
+        told=told,
+        unread=unread,
+        title=told.title if told else f"{seen.plan} {seen.release}: {seen.phase}",
+        sign=SIGNS[told.tone] if told else "…",
+        tone=tone_of(seen.phase),
+        verdict=told.verdict if told else f"It is {seen.phase} at {seen.weight}.",
+        why=_idle(seen) + seen.why,
+        follows=follows(run, now) if run else "",
+        steps=_steps(seen, run),
+        share=percent(seen.weight),
+        buttons=buttons(seen, run, session.person.name, lambda verb: lacking(session, namespace, verb), desk),
+        parts=tuple(_parts(told)) if told else (),
+        heard=_heard(session.asked.get(seen.place), seen, desk, now),
+        now=now,
+    )
+
+
+def _of_unread(seen: SeenRun, now: float) -> View:
+    return View(
+        seen, None, None, seen.unread, f"{seen.name}: not readable", "…", "idle", seen.unread, "", "", (), None, (), (),
+        None, now,
+    )  # fmt: skip
+
+
+def _idle(seen: SeenRun) -> str:
+    return "no canaryd carries it out now; " if seen.attended is False else ""
+
+
+def _parts(told: Document) -> Iterable[Part]:
+    for section in sections(told):
+        anchor = "".join(letter if letter.isalnum() else "-" for letter in section.title.casefold())
+        # The weight is in the title of the checks, and an anchor should stay what it was.
+        anchor = "checks" if anchor.startswith("checks") else anchor
+        yield Part(section.title, anchor, section_html(section), section.title in FOLDED)
+
+
+def _steps(seen: SeenRun, run: Run | None) -> tuple[Step, ...]:
+    if run is None:
+        return ()
+    over = seen.phase in ("promoted", "promoting", "watching")
+    return tuple(
+        Step(
+            step.share,
+            percent(step.share),
+            "behind" if over or place < seen.step else "now" if place == seen.step and run.exposed else "ahead",
+        )
+        for place, step in enumerate(run.plan.spec.steps)
+    )
+
+
+def _heard(asked: Asked | None, seen: SeenRun, desk: Desk, now: float) -> Heard | None:
+    if asked is None:
+        return None
+    if asked.verb in OF_THE_ENDED:
+        later = [run for run in desk.runs(seen.plan) if run.namespace == seen.namespace and run.began > seen.began]
+        if later:
+            return Heard(f"{asked.verb}: run {later[0].name} has begun", waits=False, run=later[0].name)
+        return Heard(
+            f"{asked.verb} is asked for; where it cannot be, the plan's Events say why", waits=True
+        )  # fmt: skip
+    if asked.id not in seen.obeyed:
+        return Heard(f"{asked.verb} is asked, {elapsed(now - asked.at)} ago; the run has not heard it yet", waits=True)
+    if why := turned_down(seen, asked.known, asked.verb):
+        return Heard(f"{asked.verb} did nothing: {why}", waits=False, bad=True)
+    return Heard(f"{asked.verb}: the run has heard it", waits=False)

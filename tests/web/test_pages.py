@@ -1,0 +1,189 @@
+"""The pages on a state folder and on the lab's API server: what is seen, and what is said by their forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
+from canaryd.model.run import Hold, Outcome, Phase
+from tests.desk.places import Place, in_cluster, in_folder, standing
+from tests.stage import plan
+from tests.web.stage import STANDING, Page, entered
+
+RUN = "/runs/default/run-1"
+ENDED: dict[str, Any] = {"phase": Phase.ROLLED_BACK, "outcome": Outcome.FAILED, "ended": 1_000_060.0, "waiting": ""}
+
+
+@pytest.fixture(params=["folder", "cluster"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "folder":
+        yield in_folder(tmp_path)
+        return
+    with ApiServer(Cluster()) as server:
+        yield in_cluster(kubeconfig(server.address, tmp_path / "kubeconfig"))
+
+
+@pytest.fixture
+def page(place: Place) -> Page:
+    return entered(place)
+
+
+def test_the_list_has_a_line_for_each_plan(place: Place, page: Page) -> None:
+    place.put_plan(place.put(standing(), STANDING))
+    text = page.get("/").text
+    for words in (
+        "reviews",
+        "3.0.1",
+        "baking",
+        "5 %",
+        "1/3",
+        "baking at 5 %: 1 of 6 cells",
+        'href="/runs/default/run-1"',
+    ):
+        assert words in text
+
+
+def test_nothing_there_is_said_kindly(page: Page) -> None:
+    assert "There are no plans in" in page.get("/").text
+    assert "There are no runs in" in page.get("/runs").text
+
+
+def test_the_list_is_narrowed(place: Place, page: Page) -> None:
+    """By words, by phase and by what is going on; what does not fit is not shown, and that is said."""
+    place.put(standing("going", created=2.0), STANDING)
+    place.put(standing("over", created=1.0, reason="errors: 8 % of 88", **ENDED))
+    for query, shown in {
+        "q=ERRORS+of": {"over"},
+        "q=reviews": {"going", "over"},
+        "phase=baking": {"going"},
+        "live=yes": {"going"},
+        "namespace=default": {"going", "over"},
+        "q=errors&phase=baking": set(),
+    }.items():
+        text = page.piece(f"/runs?{query}").text
+        assert {name for name in ("going", "over") if f"/runs/default/{name}" in text} == shown, query
+    assert "None of the 2 runs here is like that" in page.piece("/runs?q=nobody").text
+
+
+def test_a_runs_page_has_the_report_and_what_it_waits_for(place: Place, page: Page) -> None:
+    place.put(standing(), STANDING)
+    text = page.get(RUN).text
+    for words in ("reviews 3.0.1: baking", "baking at 5 %: 1 of 6 cells", 'id="traffic"', 'class="plot wide"',
+                  "from 0 % to 5 %", "The plan as the run holds it"):  # fmt: skip
+        assert words in text
+    assert "<main" not in page.piece(RUN).text
+
+
+def test_a_word_is_said_by_a_form(place: Place, page: Page) -> None:
+    """It reaches who carries the run out, signed and with its reason; then the page says whether it was heard."""
+    saved = place.put(standing(), STANDING)
+    answer = page.say(f"{RUN}/ask/abort", reason="the shop  calls")
+    assert (answer.status_code, answer.headers["location"]) == (303, RUN)
+    [command] = place.commands("run-1")
+    assert (command.verb, command.reason, command.by) == ("abort", "the shop calls", place.desk.me())
+    assert "the run has not heard it yet" in page.get(RUN).text
+    place.move(replace(saved, obeyed=(command.id,)))
+    assert "abort: the run has heard it" in page.get(RUN).text
+
+
+def test_what_would_do_nothing_is_not_offered_and_says_why(place: Place, page: Page) -> None:
+    place.put(standing(), STANDING)
+    text = page.get(RUN).text
+    assert 'disabled id="say-resume"' in text
+    assert "resume is for a person&#39;s hold" in text
+    asked = page.get(f"{RUN}/ask/resume")
+    assert "resume is for a person&#39;s hold" in asked.text
+    refused = page.say(f"{RUN}/ask/resume")
+    assert refused.status_code == 409
+    assert place.commands("run-1") == ()
+
+
+def test_a_promotion_without_proof_is_asked_for_twice(place: Place, page: Page) -> None:
+    """It takes a reason, and a word that it is meant without proof; from an early step it leaves out the others."""
+    place.put(standing(), STANDING)
+    path = f"{RUN}/ask/promote"
+    assert "it is not proven that the canary is not worse" in page.get(path).text
+    assert page.say(path, force="yes", sure="yes").status_code == 422
+    assert page.say(path, force="yes", reason="Friday").status_code == 422
+    assert place.commands("run-1") == ()
+    assert page.say(path, force="yes", sure="yes", reason="Friday").status_code == 303
+    [command] = place.commands("run-1")
+    assert (command.verb, command.force, command.reason) == ("promote", True, "Friday")
+
+
+def test_a_step_is_left_out_by_its_number(place: Place, page: Page) -> None:
+    place.put(standing(), STANDING)
+    path = f"{RUN}/ask/skip"
+    assert '<option value="2">2 (25 %)</option>' in page.get(path).text
+    assert page.say(path, step="one").status_code == 422
+    assert page.say(path).status_code == 422
+    assert page.say(path, step="2").status_code == 303
+    assert [one.skips for one in place.commands("run-1")] == [1]
+
+
+def test_a_hold_by_drift_offers_both_ways_on(place: Place, page: Page) -> None:
+    held = Hold("drift", "others moved the weights", 1_000_040.0, None)
+    place.put(standing(hold=held, waiting="others moved the weights"), STANDING)
+    text = page.get(RUN).text
+    assert "Set the weights again" in text
+    assert 'id="say-adopt" href' in text
+
+
+def test_a_run_that_has_ended_offers_what_can_follow(place: Place, page: Page) -> None:
+    """In a folder that is for the terminal, and the page says what to type there."""
+    place.put(standing(reason="errors: 8 % of 88", **ENDED))
+    text = page.get(RUN).text
+    assert 'id="say-abort"' not in text
+    if place.kube is None:
+        assert "canaryd run reviews.yaml --again" in text
+    else:
+        assert 'id="say-retry" href' in text
+        assert page.say(f"{RUN}/ask/retry", reason="the node is back").status_code == 303
+        assert [one.verb for one in place.commands("run-1")] == ["retry"]
+    assert page.get(f"{RUN}/ask/abort").status_code == 409
+
+
+def test_what_is_not_there_is_a_page_of_its_own(place: Place, page: Page) -> None:
+    for path in (RUN, f"{RUN}/report", f"{RUN}/ask/abort", "/nothing", "/runs/default/..%2f..%2fetc"):
+        answer = page.get(path)
+        assert answer.status_code == 404, path
+        assert "To the plans" in answer.text
+    place.put(standing())
+    assert page.get(f"{RUN}/ask/explode").status_code == 404
+
+
+def test_the_report_is_the_file_that_the_command_writes(place: Place, page: Page) -> None:
+    """Its own style sheet is the only thing that its policy lets in."""
+    place.put(standing(), STANDING)
+    answer = page.get(f"{RUN}/report")
+    assert "<title>reviews 3.0.1: baking – canaryd</title>" in answer.text
+    assert "style-src 'sha256-" in answer.headers["content-security-policy"]
+
+
+def test_colours_are_kept_by_the_browser(page: Page) -> None:
+    assert page.post("/theme", {"theme": "dark", "next": "/runs"}).headers["location"] == "/runs"
+    assert 'data-theme="dark"' in page.get("/").text
+    assert page.post("/theme", {"theme": "url(evil)"}).status_code == 422
+
+
+def test_health_is_answered_under_any_name(page: Page) -> None:
+    assert page.get("/healthz", Host="10.0.0.3:8095").text == "ok\n"
+
+
+def test_plans_without_a_run_are_shown(place: Place, page: Page) -> None:
+    if place.kube is None:
+        return
+    body = plan(release="1").model_dump(mode="json", by_alias=True, exclude_none=True)
+    place.kube.create(_plans(), "default", body)
+    assert "no run yet" in page.get("/").text
+
+
+def _plans() -> Any:
+    from canaryd.kube import CANARY_PLANS
+
+    return CANARY_PLANS
