@@ -20,7 +20,7 @@ import yaml
 from typer.main import get_command
 
 from canaryd.cli import app, watching
-from canaryd.desk import VERBS
+from canaryd.desk import VERBS, ClusterDesk
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, NAMESPACES
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.run import Hold, Outcome, Phase, Run
@@ -473,12 +473,27 @@ def test_a_plan_that_git_keeps_is_warned_of(cluster: Typist, marks: dict[str, An
     assert "write spec.release: 'v3.1' there, too" in said.err
 
 
-def test_a_release_can_be_followed_to_its_end(cluster: Typist, meanwhile: Meanwhile) -> None:
-    """The run of that release, not the one before."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_release_can_be_followed_to_its_end(
+    cluster: Typist, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """The run of that release, not the one before; a controller that is quick has begun it before anybody looks."""
     rolled_back(cluster)
     promoted, journal = stories.promoted()
     of = promoted.plan.model_copy(update={"spec": promoted.plan.spec.model_copy(update={"release": "v3.1"})})
-    meanwhile(lambda: cluster.place.put(replace(promoted, uid="reviews-new", plan=of), journal))
+
+    def begin() -> None:
+        cluster.place.put(replace(promoted, uid="reviews-new", plan=of), journal)
+
+    if at_once:
+        ask = ClusterDesk.release
+
+        def begun_at_once(*said: Any) -> None:
+            ask(*said)
+            begin()
+
+        monkeypatch.setattr(ClusterDesk, "release", begun_at_once)
+    meanwhile((lambda: None) if at_once else begin)
     said = cluster("release", "reviews", "v3.1", "--wait")
     assert (said.code, said.out.splitlines()[-1]) == (PROMOTED, f"promoted: {in_short(promoted.reason)}")
 
