@@ -52,6 +52,8 @@ def say_to(place: Place, which: str, word: Word, reason: str, *, wait: str) -> N
 
 def ask(desk: Desk, seen: SeenRun, word: Word, reason: str, within: float) -> None:
     """The same, of a run that was found."""
+    if word.verb in OF_THE_ENDED and (later := _begun_after(desk, seen)):
+        raise Rejected(f"{word.called} is for the last run of plan {seen.plan}, and run {later.name} came after it")
     run, me = run_or_why(desk, seen), desk.me()
     command = _command(word, seen, run, me, reason)
     desk.ask(seen, command)

@@ -349,6 +349,30 @@ def test_what_has_ended_is_run_again_or_taken_back_by_the_controller(cluster: Ty
     assert (heard.verb, heard.by, heard.reason, heard.step) == (verb, "ana", "the fix is in", None)
 
 
+@pytest.mark.parametrize("verb", ["retry", "undo"])
+def test_only_the_last_run_of_a_plan_is_run_again_or_taken_back(cluster: Typist, verb: str) -> None:
+    """The controller looks at no other, so that the word would never be answered."""
+    run, _ = stories.promoted()
+    cluster.place.put(run)
+    cluster.place.put(replace(run, uid="reviews-later", created=run.created + 9999))
+    said = cluster(verb, run.uid, "--wait", "0s")
+    assert (said.code, "and run reviews-later came after it" in said.err) == (REFUSED, True)
+    assert cluster.place.commands(run.uid) == ()
+
+
+def test_a_retry_that_is_answered_names_the_new_run(cluster: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = rolled_back(cluster)
+    ask = ClusterDesk.ask
+
+    def answered(*said: Any) -> None:
+        ask(*said)
+        cluster.place.put(replace(stories.baking()[0], uid="reviews-again", created=run.created + 9999))
+
+    monkeypatch.setattr(ClusterDesk, "ask", answered)
+    said = cluster("retry", "reviews", "--wait", "20s")
+    assert said.out == "retry: run reviews-again has begun: canaryd watch reviews-again -n default\n"
+
+
 def test_in_a_folder_a_release_is_run_again_from_its_file(folder: Typist) -> None:
     rolled_back(folder)
     said = folder("retry", "reviews")
