@@ -51,6 +51,8 @@ def say_to(place: Place, which: str, word: Word, reason: str, *, wait: str) -> N
 
 def ask(desk: Desk, seen: SeenRun, word: Word, reason: str, within: float) -> None:
     """The same, of a run that was found."""
+    if word.verb in OF_THE_ENDED and (later := _begun_after(desk, seen)):
+        raise Rejected(f"{word.called} is for the last run of plan {seen.plan}, and run {later.name} came after it")
     run, me = run_or_why(desk, seen), desk.me()
     command = _command(word, seen, run, me, reason)
     desk.ask(seen, command)
@@ -158,22 +160,28 @@ def release(place: Place, which: str, version: str, reason: str, *, follow: bool
             f"spec.release: {version!r} there, too",
             err=True,
         )
+    former = {run.name for run in desk.runs(plan.name)} if follow else set()  # asked before: a run begins at once
     desk.release(plan, version, reason)
     typer.echo(f"plan {plan.place}: release {plan.release or 'none'} -> {version}")
     if not follow:
         typer.echo(f"canaryd watch {plan.name} -n {plan.namespace} shows its run")
         return Exit.PROMOTED
-    return _follow_release(desk, plan.name, plan.place, version)
+    try:
+        return _follow_release(desk, plan.name, plan.place, version, former)
+    except KeyboardInterrupt:
+        typer.echo(f"left; release {version} is asked for all the same: canaryd watch {plan.name} -n {plan.namespace}")
+        return Exit.LEFT_IN_FLIGHT
 
 
-def _follow_release(desk: Desk, name: str, place: str, version: str) -> Exit:
+def _follow_release(desk: Desk, name: str, place: str, version: str, former: set[str]) -> Exit:
+    """Watch the run of the release, once it has begun; ``former`` are the runs that were there before."""
     from canaryd.cli.watching import follow, rest
 
-    before, said = {run.name for run in desk.runs(name)}, ""
+    said = ""
     while True:
         begun = [
             run for run in desk.runs(name)
-            if run.release == version and f"{run.namespace}/{run.plan}" == place and run.name not in before
+            if run.release == version and f"{run.namespace}/{run.plan}" == place and run.name not in former
         ]  # fmt: skip
         if begun:
             return follow(desk, begun[-1])

@@ -20,7 +20,7 @@ import yaml
 from typer.main import get_command
 
 from canaryd.cli import app, watching
-from canaryd.desk import VERBS
+from canaryd.desk import VERBS, ClusterDesk
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, NAMESPACES
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.run import Hold, Outcome, Phase, Run
@@ -349,6 +349,30 @@ def test_what_has_ended_is_run_again_or_taken_back_by_the_controller(cluster: Ty
     assert (heard.verb, heard.by, heard.reason, heard.step) == (verb, "ana", "the fix is in", None)
 
 
+@pytest.mark.parametrize("verb", ["retry", "undo"])
+def test_only_the_last_run_of_a_plan_is_run_again_or_taken_back(cluster: Typist, verb: str) -> None:
+    """The controller looks at no other, so that the word would never be answered."""
+    run, _ = stories.promoted()
+    cluster.place.put(run)
+    cluster.place.put(replace(run, uid="reviews-later", created=run.created + 9999))
+    said = cluster(verb, run.uid, "--wait", "0s")
+    assert (said.code, "and run reviews-later came after it" in said.err) == (REFUSED, True)
+    assert cluster.place.commands(run.uid) == ()
+
+
+def test_a_retry_that_is_answered_names_the_new_run(cluster: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = rolled_back(cluster)
+    ask = ClusterDesk.ask
+
+    def answered(*said: Any) -> None:
+        ask(*said)
+        cluster.place.put(replace(stories.baking()[0], uid="reviews-again", created=run.created + 9999))
+
+    monkeypatch.setattr(ClusterDesk, "ask", answered)
+    said = cluster("retry", "reviews", "--wait", "20s")
+    assert said.out == "retry: run reviews-again has begun: canaryd watch reviews-again -n default\n"
+
+
 def test_in_a_folder_a_release_is_run_again_from_its_file(folder: Typist) -> None:
     rolled_back(folder)
     said = folder("retry", "reviews")
@@ -473,12 +497,27 @@ def test_a_plan_that_git_keeps_is_warned_of(cluster: Typist, marks: dict[str, An
     assert "write spec.release: 'v3.1' there, too" in said.err
 
 
-def test_a_release_can_be_followed_to_its_end(cluster: Typist, meanwhile: Meanwhile) -> None:
-    """The run of that release, not the one before."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_release_can_be_followed_to_its_end(
+    cluster: Typist, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """The run of that release, not the one before; a controller that is quick has begun it before anybody looks."""
     rolled_back(cluster)
     promoted, journal = stories.promoted()
     of = promoted.plan.model_copy(update={"spec": promoted.plan.spec.model_copy(update={"release": "v3.1"})})
-    meanwhile(lambda: cluster.place.put(replace(promoted, uid="reviews-new", plan=of), journal))
+
+    def begin() -> None:
+        cluster.place.put(replace(promoted, uid="reviews-new", plan=of), journal)
+
+    if at_once:
+        ask = ClusterDesk.release
+
+        def begun_at_once(*said: Any) -> None:
+            ask(*said)
+            begin()
+
+        monkeypatch.setattr(ClusterDesk, "release", begun_at_once)
+    meanwhile((lambda: None) if at_once else begin)
     said = cluster("release", "reviews", "v3.1", "--wait")
     assert (said.code, said.out.splitlines()[-1]) == (PROMOTED, f"promoted: {in_short(promoted.reason)}")
 
