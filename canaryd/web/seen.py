@@ -14,8 +14,8 @@ from canaryd.metrics.asked import asked as queries_of
 from canaryd.model.run import Run
 from canaryd.report.document import Document, Link, document
 from canaryd.report.html import SIGNS, section_html
-from canaryd.report.layout import sections
-from canaryd.report.outlook import elapsed, follows, moment
+from canaryd.report.layout import Section, sections
+from canaryd.report.outlook import clock, elapsed, follows, moment
 from canaryd.web.acting import Button, buttons
 from canaryd.web.faults import NotThere
 from canaryd.web.listing import Tone, tone_of
@@ -23,7 +23,10 @@ from canaryd.web.sessions import Asked, Session, lacking
 
 FOLDED = frozenset({"Decisions", "Queries", "Found before it began"})
 """Sections that are opened by who wants them; the report shows them open, for it has room."""
-MOST_SHOWN = 200
+FIRST = ("Traffic", "Errors", "Latency", "Evidence", "Checks", "Weight by weight", "Timeline")
+"""What somebody wants to see who looks at a run that goes on; the rest follows in the report's order."""
+LATE = 15.0
+"""Seconds after which figures are not of this moment any more."""
 
 Neighbours = Callable[[Run], tuple[Iterable[Link], Iterable[Link]]]
 """What gives the links and the example traces of a run."""
@@ -84,6 +87,7 @@ class View:
     buttons: tuple[Button, ...]
     parts: tuple[Part, ...]
     heard: Heard | None
+    measured: str
     now: float
 
     @property
@@ -155,6 +159,7 @@ def view(session: Session, namespace: str, name: str, now: float, neighbours: Ne
         buttons=buttons(seen, run, session.person.name, lambda verb: lacking(session, namespace, verb), desk),
         parts=tuple(_parts(told)) if told else (),
         heard=_heard(session.asked.get(seen.place), seen, desk, now),
+        measured=_measured(run, now),
         now=now,
     )
 
@@ -162,7 +167,7 @@ def view(session: Session, namespace: str, name: str, now: float, neighbours: Ne
 def _of_unread(seen: SeenRun, now: float) -> View:
     return View(
         seen, None, None, seen.unread, f"{seen.name}: not readable", "…", "idle", seen.unread, "", "", (), None, (), (),
-        None, now,
+        None, "", now,
     )  # fmt: skip
 
 
@@ -171,11 +176,24 @@ def _idle(seen: SeenRun) -> str:
 
 
 def _parts(told: Document) -> Iterable[Part]:
-    for section in sections(told):
+    for section in sorted(sections(told), key=_place):
         anchor = "".join(letter if letter.isalnum() else "-" for letter in section.title.casefold())
         # The weight is in the title of the checks, and an anchor should stay what it was.
         anchor = "checks" if anchor.startswith("checks") else anchor
         yield Part(section.title, anchor, section_html(section), section.title in FOLDED)
+
+
+def _place(section: Section) -> int:
+    """Where a section stands; sections of one place keep their order."""
+    found = (place for place, title in enumerate(FIRST) if section.title.startswith(title))
+    return next(found, len(FIRST))
+
+
+def _measured(run: Run | None, now: float) -> str:
+    """Of when the figures are, where that is a while ago: in a cluster cells are written down about once a minute."""
+    if run is None or run.final or not run.cells or now - run.cells[-1].end < LATE:
+        return ""
+    return f"as of {clock(run.cells[-1].end)}, {elapsed(now - run.cells[-1].end)} ago; new ones come about every minute"
 
 
 def _steps(seen: SeenRun, run: Run | None) -> tuple[Step, ...]:
