@@ -110,7 +110,9 @@ class Possible(Sent):
 
 
 class Say(Sent):
-    """What is said to a run."""
+    """What is said to a run; what is not of its kind is not taken for it."""
+
+    model_config = ConfigDict(strict=True)
 
     verb: Verb
     reason: str = Field("", max_length=LONGEST_REASON, description="Why; it is kept for ever. promote needs one.")
@@ -148,6 +150,7 @@ def problem(fault: Fault) -> JSONResponse:
 
 _TOLD = {"model": Problem, "content": {"application/problem+json": {}}}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: _TOLD | {"description": "What was sent is not what it says it is."},
     401: _TOLD | {"description": "Nobody is signed in."},
     403: _TOLD | {"description": "You may not; the remedy is what grants it."},
     404: _TOLD | {"description": "There is none."},

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from importlib import resources
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 
 from canaryd import __version__
@@ -70,6 +72,8 @@ def site(hall: Hall, *, neighbours: Neighbours = no_neighbours, now: Callable[[]
         fault = Fault(error.status_code, "Not there" if error.status_code == 404 else "Not possible", str(error.detail))
         answer = api.problem(fault) if _of_api(request) else pages.fault(request, fault)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_allowed(request))
         return answer
 
     @made.exception_handler(Exception)
@@ -80,6 +84,17 @@ def site(hall: Hall, *, neighbours: Neighbours = no_neighbours, now: Callable[[]
 
     made.add_middleware(Guard, addresses=hall.addresses)
     return made
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that there are at a path; a route knows of its own one only."""
+    scope: dict[str, Any] = dict(request.scope)
+    found = {
+        method
+        for method in ("GET", "POST")
+        if any(route.matches(scope | {"method": method})[0] is Match.FULL for route in request.app.routes)
+    }
+    return sorted(found)
 
 
 def _of_api(request: Request) -> bool:

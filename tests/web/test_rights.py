@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from canaryd.kube import Conflict, Kind, Kube, connect
+from canaryd.errors import Conflict
+from canaryd.kube import Kind, Kube, connect
 from canaryd.web.people import ProxyDoor, TokenDoor, networks
 from tests.conftest import XDIST_GROUP
 from tests.deploy.manifests import DEPLOY
