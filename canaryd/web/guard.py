@@ -102,8 +102,9 @@ class Guard:
                 for name, value in ALWAYS.items():
                     headers[name] = value
                 headers.setdefault("Content-Security-Policy", POLICY)
-                if not scope["path"].startswith("/static/"):
-                    headers["Cache-Control"] = "no-store"
+                # Of a file the address has the version in it.
+                kept = scope["path"].startswith("/static/") and message["status"] == 200
+                headers["Cache-Control"] = "max-age=3600" if kept else "no-store"
                 if self._addresses.secure:
                     headers["Strict-Transport-Security"] = "max-age=31536000"
             await send(message)

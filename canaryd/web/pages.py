@@ -147,7 +147,7 @@ def healthy() -> Response:
 
 @router.get("/static/colours.css")
 def style() -> Response:
-    return Response(colours(), media_type="text/css", headers={"Cache-Control": "max-age=300"})
+    return Response(colours(), media_type="text/css")
 
 
 # -- coming and going
