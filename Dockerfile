@@ -1,4 +1,4 @@
-# The daemon and the controller, without the lab: docker build -t canaryd --build-arg VERSION=0.1.0 .
+# The daemon, the controller and the page, without the lab: docker build -t canaryd --build-arg VERSION=0.1.0 .
 # Pin both stages by digest where builds must be repeatable: docker buildx imagetools inspect python:3.12-slim-bookworm
 ARG PYTHON=python:3.12-slim-bookworm
 
@@ -9,7 +9,7 @@ COPY canaryd ./canaryd
 # pip installs into the environment from outside of it, so that there is none inside; bytecode is compiled here because
 # the root file system is read-only there.
 RUN python -m venv --without-pip /opt/canaryd \
- && python -m pip --python /opt/canaryd/bin/python install --no-cache-dir --disable-pip-version-check --compile .
+ && python -m pip --python /opt/canaryd/bin/python install --no-cache-dir --disable-pip-version-check --compile '.[ui]'
 
 FROM ${PYTHON}
 ARG VERSION=0.1.0

@@ -77,7 +77,7 @@ def test_the_schema_describes_every_value() -> None:
     """What it does not name it refuses."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     known = paths(yaml.safe_load((CHART / "values.yaml").read_text()))
-    free = ("settings.", "resources.", "dashboard.labels.")  # mappings with names of the user's own
+    free = ("settings.", "resources.", "ui.resources.", "dashboard.labels.")  # mappings with names of the user's own
     assert {one for one in known if not one.startswith(free)} <= described(schema)
     assert schema["additionalProperties"] is False
 
@@ -129,6 +129,7 @@ VALUES: dict[str, Object] = {
     "plans from a ConfigMap": {"plans": {"configMap": "mine"}},
     "journal": {"journal": {"enabled": True, "storageClassName": "fast"}},
     "own account": {"serviceAccount": {"create": False, "name": "mine"}, "rbac": {"create": False, "people": False}},
+    "ui": {"ui": {"enabled": True, "url": "https://canaryd.example"}, "networkPolicy": {"enabled": True}},
     "digest": {"image": {"repository": "r.example.com/canaryd", "digest": "sha256:" + "a" * 64}},
     "monitoring": OPERATED,
     "bare": {
@@ -193,6 +194,8 @@ def test_an_api_server_takes_what_is_rendered(name: str, helm: Path, tmp_path: P
         ({"plans": {"configMap": "a", "files": {"b": "c"}}}, "plans"),
         ({"replicas": 2, "journal": {"enabled": True}}, "must be ReadWriteMany"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"ui": {"enabled": True}}, "ui.url"),
+        ({"ui": {"enabled": True, "url": "http://canaryd.example"}}, "url"),
     ],
 )
 def test_wrong_values_are_refused(values: Object, said: str, helm: Path, tmp_path: Path) -> None:

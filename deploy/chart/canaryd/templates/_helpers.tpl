@@ -24,6 +24,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- define "canaryd.uiSelector" -}}
+app.kubernetes.io/name: {{ include "canaryd.name" . }}-ui
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "canaryd.uiLabels" -}}
+{{ include "canaryd.uiSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
 {{- define "canaryd.account" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "canaryd.fullname" .) .Values.serviceAccount.name -}}
