@@ -50,7 +50,8 @@ def restricted(pod: Object) -> list[str]:
             wrong.append("seccompProfile")
         if own.get("readOnlyRootFilesystem") is not True:
             wrong.append("readOnlyRootFilesystem")  # not of the profile, but ours
-    if any(not set(one) & {"configMap", "emptyDir", "persistentVolumeClaim", "secret"} for one in pod.get("volumes") or ()):
+    volumes = pod.get("volumes") or ()
+    if any(not set(one) & {"configMap", "emptyDir", "persistentVolumeClaim", "secret"} for one in volumes):
         wrong.append("volumes")
     return wrong
 
