@@ -27,7 +27,7 @@ from canaryd.web.guard import HEALTH
 from canaryd.web.listing import Row, Wanted, chosen, plan_rows, run_rows
 from canaryd.web.people import NotLetIn
 from canaryd.web.seen import Neighbours, look, read, view
-from canaryd.web.sessions import Asked, Said, Session, lacking
+from canaryd.web.sessions import Asked, Session, lacking
 
 Theme = Literal["light", "dark", "auto"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
@@ -85,7 +85,6 @@ class Pages:
             "session": session,
             "me": session.person.name if session else "",
             "csrf": session.csrf if session else "",
-            "said": session.take_said() if session and not is_piece(request) else [],
             "door": self.hall.door,
             "here": request.url.path,
         }
@@ -281,7 +280,6 @@ def say(
     except (Idle, Unsure, NotGranted) as error:
         return _question(pages, request, session, namespace, name, verb, given, fault_of(error))
     session.asked[seen.place] = Asked(command.id, verb, pages.now(), seen.decisions)
-    session.said.append(Said(f"{LABELS[verb][0]}: {_what_follows(verb, seen.attended)}", "good"))
     return RedirectResponse(f"/runs/{namespace}/{name}", 303)
 
 
@@ -303,14 +301,6 @@ def _question(
     return pages.page(
         request, template, session, status, asks=asks, seen=seen, given=given or {}, fault=fault
     )  # fmt: skip
-
-
-def _what_follows(verb: str, attended: bool | None) -> str:
-    if attended is False:
-        return "it is written down, but no canaryd carries the run out now: it is heard when one does"
-    if verb in OF_THE_ENDED:
-        return "it is asked for; a run of its own carries it out"
-    return "it is asked, and obeyed at the run's next tick"
 
 
 def _rows(session: Session, every: bool, namespace: str, now: float) -> tuple[tuple[Row, ...], Fault | None]:

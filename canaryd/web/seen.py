@@ -25,8 +25,6 @@ FOLDED = frozenset({"Decisions", "Queries", "Found before it began"})
 """Sections that are opened by who wants them; the report shows them open, for it has room."""
 FIRST = ("Traffic", "Errors", "Latency", "Evidence", "Checks", "Weight by weight", "Timeline")
 """What somebody wants to see who looks at a run that goes on; the rest follows in the report's order."""
-LATE = 15.0
-"""Seconds after which figures are not of this moment any more."""
 
 Neighbours = Callable[[Run], tuple[Iterable[Link], Iterable[Link]]]
 """What gives the links and the example traces of a run."""
@@ -190,10 +188,10 @@ def _place(section: Section) -> int:
 
 
 def _measured(run: Run | None, now: float) -> str:
-    """Of when the figures are, where that is a while ago: in a cluster cells are written down about once a minute."""
-    if run is None or run.final or not run.cells or now - run.cells[-1].end < LATE:
+    """Of when the newest figures are while the run goes on: in a cluster they are written down once a minute."""
+    if run is None or run.final or not run.cells:
         return ""
-    return f"as of {clock(run.cells[-1].end)}, {elapsed(now - run.cells[-1].end)} ago; new ones come about every minute"
+    return f"as of {clock(run.cells[-1].end)}, {elapsed(now - run.cells[-1].end)} ago"
 
 
 def _steps(seen: SeenRun, run: Run | None) -> tuple[Step, ...]:
@@ -221,7 +219,10 @@ def _heard(asked: Asked | None, seen: SeenRun, desk: Desk, now: float) -> Heard 
             f"{asked.verb} is asked for; where it cannot be, the plan's Events say why", waits=True
         )  # fmt: skip
     if asked.id not in seen.obeyed:
-        return Heard(f"{asked.verb} is asked, {elapsed(now - asked.at)} ago; the run has not heard it yet", waits=True)
+        ago = f"{asked.verb} is asked, {elapsed(now - asked.at)} ago"
+        if seen.attended is False:
+            return Heard(f"{ago}, and written down; no canaryd carries the run out, so nobody hears it yet", waits=True)
+        return Heard(f"{ago}; the run has not heard it yet", waits=True)
     if why := turned_down(seen, asked.known, asked.verb):
         return Heard(f"{asked.verb} did nothing: {why}", waits=False, bad=True)
     return Heard(f"{asked.verb}: the run has heard it", waits=False)

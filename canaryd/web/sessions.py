@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Literal
 
 from canaryd.desk import Decided
 from canaryd.web.people import Person
@@ -25,14 +24,6 @@ MOST = 5_000
 """Sessions that are kept; the one that was used longest ago makes room."""
 BELIEVED = 20.0
 """Seconds for which an answer on somebody's rights is shown; the API server decides when something is asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A sentence to show once: what came of something that the person did."""
-
-    text: str
-    tone: Literal["good", "bad", "open"] = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +49,8 @@ class Session:
     csrf: str
     began: float
     used: float
-    said: list[Said] = field(default_factory=list)
     asked: dict[str, Asked] = field(default_factory=dict)
     rights: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
-
-    def take_said(self) -> list[Said]:
-        """What is to be told, and then no more."""
-        said, self.said = self.said, []
-        return said
 
 
 class Sessions:
