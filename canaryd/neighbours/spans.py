@@ -83,7 +83,7 @@ def _of_trace(trace: Mapping[str, Any]) -> Iterator[Span]:
     processes = trace.get("processes")
     processes = processes if isinstance(processes, dict) else {}
     for span in _mappings(trace.get("spans")):
-        process = processes.get(span.get("processID"))
+        process = processes.get(str(span.get("processID")))
         process = process if isinstance(process, dict) else {}
         tags = {**_tags(process.get("tags")), **_tags(span.get("tags"))}
         yield Span(

@@ -72,7 +72,9 @@ class Backend:
                 last = error
                 continue
             if isinstance(answer, dict) and (key in answer or answer == {}):  # the third API leaves an empty list out
-                listed = answer.get(key) or ()
+                listed = answer.get(key) or []
+                if not isinstance(listed, list):
+                    raise Rejected(f"an answer of another shape than {speaks}'s: no {key} in it")
                 self.speaks, self.services = speaks, frozenset(map(str, listed[:SERVICES]))
                 return
         if self._tracing.api in ("auto", "tempo") and self._is_tempo(deadline):
@@ -121,7 +123,9 @@ class Backend:
                 return of_otlp(self._asked("/api/v3/traces", deadline, _to_v3(service, wanted, when, few, longer)))
             return of_jaeger(self._asked("/api/traces", deadline, _to_v1(service, wanted, when, few, longer)))
         except Gone:
-            return ()  # Jaeger's third API says 404 where nothing is found
+            if self.speaks != "jaeger-v3":
+                raise
+            return ()  # this is how it says that there are none
         except (ValueError, RecursionError) as error:
             raise Rejected(f"an answer of another shape than {self.speaks}'s: {error}") from error
 

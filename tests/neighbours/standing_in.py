@@ -404,7 +404,7 @@ def mesh(now: float, **of: Any) -> list[Told]:
     """
     found = []
     for number in range(30):
-        trace, at, took = f"{number + 1:032x}", now - 60 + number, 0.001 + number / 50
+        trace, at, took = f"{number + 1:032x}", now - 60 + number, 0.001 + number / 25
         canary, code = number % 3 == 0, "503" if number % 4 == 0 else "200"
         pod, revision = ("reviews-v3-h3-abcde", "v3") if canary else ("reviews-v1-h1-xyzzy", "v1")
         caller = by_proxy("productpage-v1-7c9-q2w3e", code)
