@@ -19,7 +19,7 @@ from threading import Condition, Thread
 
 import structlog
 
-from canaryd.errors import CanarydError, Unavailable
+from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.model.decision import Event, Told
 from canaryd.model.run import Run
 from canaryd.neighbours.asking import ask, bearing
@@ -174,5 +174,8 @@ class Annotations:
         deadline = time.monotonic() + EACH
         known = [("tags", tag) for tag in mark.tags] + [("type", "annotation"), ("limit", "1")]
         known += [("dashboardUID", on)] if on else []
-        if not ask(self._grafana, "/api/annotations", deadline, known, headers):
+        found = ask(self._grafana, "/api/annotations", deadline, known, headers)
+        if not isinstance(found, list):
+            raise Rejected("an answer of another shape than Grafana's")
+        if not found:
             ask(self._grafana, "/api/annotations", deadline, (), headers, mark.content(on))

@@ -187,7 +187,7 @@ class Jaeger(StandIn):
     def _v3(span: Told) -> Json:
         status = {"code": 2} if "error" in span.tags else {}
         return {
-            "resource": {"attributes": _attributes({"service.name": span.service})},
+            "resource": {"attributes": attributes({"service.name": span.service})},
             "scopeSpans": [
                 {
                     "scope": {},
@@ -199,7 +199,7 @@ class Jaeger(StandIn):
                             "kind": {"server": 2, "client": 3}[span.kind],
                             "startTimeUnixNano": str(round(span.at * 1e9)),
                             "endTimeUnixNano": str(round((span.at + span.took) * 1e9)),
-                            "attributes": _attributes(span.tags),
+                            "attributes": attributes(span.tags),
                             "status": status,
                         }
                     ],
@@ -250,7 +250,7 @@ class Tempo(StandIn):
                 "name": span.name,
                 "startTimeUnixNano": str(round(span.at * 1e9)),
                 "durationNanos": str(round(span.took * 1e9)),
-                "attributes": _attributes(
+                "attributes": attributes(
                     {**span.tags, "service.name": span.service, "kind": span.kind}
                     | ({"status": "error"} if span.tags.get("error") else {})
                 ),
@@ -416,7 +416,7 @@ def mesh(now: float, **of: Any) -> list[Told]:
     return found
 
 
-def _attributes(tags: Mapping[str, str]) -> list[Json]:
+def attributes(tags: Mapping[str, str]) -> list[Json]:
     return [{"key": key, "value": {"stringValue": value}} for key, value in tags.items()]
 
 
