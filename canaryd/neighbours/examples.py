@@ -19,8 +19,8 @@ FAILED = 5
 """Failed spans that are named of one trace."""
 NAME = 100
 """Characters of a span's name that are shown."""
-SLOW = 0.95
-"""The share of the canary's requests that a slow one took longer than."""
+SLOW = 0.99
+"""The share of stable's requests that a slow one of the canary's took longer than."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,16 @@ def shown(example: Example, kind: str, url: str) -> Trace:
 
 def slow_from(run: Run) -> float:
     """
-    The seconds that 95 % of the canary's requests took at most, as its last weight's histogram bounds them.
+    The seconds that 99 % of stable's requests took at most, as the histogram of the last weight with any bounds them.
 
     Infinite where nothing was measured, or where that is beyond the last bound.
     """
-    cells = [cell for cell in run.cells if isinstance(cell, Cell) and any(cell.canary.buckets)]
+    cells = [cell for cell in run.cells if isinstance(cell, Cell) and any(cell.stable.buckets)]
     if not cells:
         return float("inf")
     last = cells[-1]
     same = [cell for cell in cells if cell.segment == last.segment and cell.bounds_ms == last.bounds_ms]
-    counts = [sum(cell.canary.buckets[place] for cell in same) for place in range(len(last.bounds_ms) + 1)]
+    counts = [sum(cell.stable.buckets[place] for cell in same) for place in range(len(last.bounds_ms) + 1)]
     below = 0.0
     for bound, count in zip(last.bounds_ms, counts, strict=False):
         below += count

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 from canaryd.model.links import Link
 from canaryd.model.run import Pin, Run
+from canaryd.model.traffic import NOTHING
 from canaryd.neighbours import traceql
 from canaryd.neighbours.naming import ERROR, REVISION, known_as, revision_of, service_of
 from canaryd.settings import Grafana, Neighbour, Settings, Tracing
@@ -26,6 +27,8 @@ from canaryd.settings import Grafana, Neighbour, Settings, Tracing
 Speaks = Literal["", "jaeger", "jaeger-v3", "tempo"]
 MARGIN = 300.0
 """Seconds before a run's beginning and after its end that are to be seen, too."""
+TAIL = 10.0
+"""Seconds after its last weight in which the canary still answers what was on its way."""
 REPLAYS = (60.0, 300.0, 600.0, 1800.0)
 """Seconds that Kiali can play again."""
 DURATIONS = (60, 300, 600, 1800)
@@ -74,6 +77,17 @@ def time_of(run: Run, now: float) -> Range:
     return Range(run.created - MARGIN, max(end, run.created))
 
 
+def exposure_of(run: Run, now: float) -> Range:
+    """From when the canary got its first requests until it got no more, or until the run's end, or ``now``."""
+    ends = [*(segment.origin for segment in run.segments[1:]), now if run.ended is None else run.ended]
+    exposed = [
+        (segment.origin, end)
+        for segment, end in zip(run.segments, ends, strict=False)
+        if segment.split > NOTHING or segment.matched
+    ]
+    return Range(exposed[0][0], max(end for _, end in exposed) + TAIL) if exposed else time_of(run, now)
+
+
 def links(run: Run, settings: Settings, now: float, known: Known = NOTHING_KNOWN) -> tuple[Link, ...]:
     """Everything there is to look at of ``run`` at ``now`` (Unix seconds); empty where no neighbour is set."""
     when = time_of(run, now)
@@ -83,7 +97,7 @@ def links(run: Run, settings: Settings, now: float, known: Known = NOTHING_KNOWN
     if settings.grafana:
         found += _grafana(run, settings.grafana, when, known)
     if settings.tracing:
-        found += _tracing(run, settings.tracing, settings.grafana, when, known)
+        found += _tracing(run, settings.tracing, settings.grafana, exposure_of(run, now), known)
     return tuple(found)
 
 
@@ -176,7 +190,7 @@ def _tracing(run: Run, tracing: Tracing, grafana: Grafana | None, when: Range, k
             yield Link(
                 f"{name}: {title} to {whose}",
                 url,
-                f"The {title} to {whose} that were sampled over the run's time, usually one in a hundred.",
+                f"The {title} to {whose} that were sampled while it had any, usually one in a hundred.",
             )
 
 

@@ -16,7 +16,7 @@ from canaryd.errors import CanarydError
 from canaryd.model.links import Link, Traces
 from canaryd.model.run import Run
 from canaryd.neighbours.asking import ask, bearing
-from canaryd.neighbours.links import Known, links, time_of
+from canaryd.neighbours.links import Known, exposure_of, links
 from canaryd.neighbours.traces import Backend, traces
 from canaryd.settings import Grafana, Settings
 
@@ -43,7 +43,7 @@ def neighbourhood(
     with ThreadPoolExecutor(2, "neighbour") as at_once:
         looked = at_once.submit(_dashboard, grafana, seconds) if grafana else None
         asked = (
-            at_once.submit(traces, run, backend, tracing, grafana, time_of(run, now), seconds)
+            at_once.submit(traces, run, backend, tracing, grafana, exposure_of(run, now), seconds)
             if tracing and backend
             else None
         )

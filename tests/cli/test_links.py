@@ -38,7 +38,7 @@ def test_links_and_traces_are_told_to_a_person(state: Path, monkeypatch: pytest.
     assert lines[2].startswith("  https://kiali.example/kiali/console/graph/")
     assert "Jaeger: failing requests to v3" in lines
     place = lines.index("Example traces")
-    assert lines[place + 1] == "  2026-09-21 14:13:34 UTC  failing: answered 503 after 961 ms"
+    assert lines[place + 1] == "  2026-09-21 14:13:44 UTC  failing: answered 503 after 961 ms"
     assert lines[place + 3] == "    failed: reviews.default: reviews.default.svc.cluster.local:9080/* (503)"
     assert lines[place + 4] == f"    {jaeger.url}/trace/{25:032x}"
 

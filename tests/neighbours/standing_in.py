@@ -398,13 +398,13 @@ def standing_in(one: StandIn) -> Iterator[None]:
 
 def mesh(now: float, **of: Any) -> list[Told]:
     """
-    Thirty requests in the half minute before ``now``: each third is the canary's (v3), each fourth fails.
+    Thirty requests in half a minute, the first of them 50 seconds before ``now``; later ones take longer.
 
-    Later ones take longer. What the caller's proxy tells of each is there, too.
+    Each third is the canary's (v3), each fourth fails. What the caller's proxy tells of each is there, too.
     """
     found = []
     for number in range(30):
-        trace, at, took = f"{number + 1:032x}", now - 60 + number, 0.001 + number / 25
+        trace, at, took = f"{number + 1:032x}", now - 50 + number, 0.001 + number / 25
         canary, code = number % 3 == 0, "503" if number % 4 == 0 else "200"
         pod, revision = ("reviews-v3-h3-abcde", "v3") if canary else ("reviews-v1-h1-xyzzy", "v1")
         caller = by_proxy("productpage-v1-7c9-q2w3e", code)

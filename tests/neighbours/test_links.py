@@ -12,9 +12,10 @@ import pytest
 from canaryd.model.links import Link
 from canaryd.model.run import Run
 from canaryd.model.traffic import Version
-from canaryd.neighbours.links import Known, links, time_of, trace_url
+from canaryd.neighbours.links import Known, Range, exposure_of, links, time_of, trace_url
 from canaryd.settings import Tracing
 from tests.neighbours.stories import NOW, given, in_flight, renamed, rolled_back
+from tests.report import stories
 from tests.report.stories import BEGAN
 
 KIALI, GRAFANA, JAEGER = "https://kiali.example/kiali", "https://grafana.example/g", "https://tracing.example/jaeger"
@@ -60,6 +61,16 @@ def test_a_run_is_shown_from_a_bit_before_it_began_to_a_bit_after_its_end() -> N
     assert (time_of(run, NOW).start, time_of(run, NOW).end) == (BEGAN - 300.0, BEGAN + 345.0)
     assert time_of(run, BEGAN + 60.0).end == BEGAN + 60.0, "what lies ahead shows nothing"
     assert time_of(in_flight(), BEGAN + 50.0).end == BEGAN + 50.0
+
+
+def test_traces_are_looked_for_while_the_canary_had_requests() -> None:
+    """Not before, nor after it was taken back; of a run in flight until now, and before the first weight as a whole."""
+    run = rolled_back()
+    assert exposure_of(run, NOW) == Range(BEGAN, BEGAN + 45.0)
+    assert exposure_of(in_flight(), BEGAN + 50.0) == Range(BEGAN, BEGAN + 60.0)
+    promoted, _ = stories.play(stories.HEALTHY)
+    assert exposure_of(promoted, NOW) == Range(BEGAN, BEGAN + 195.0 + 10.0)
+    assert exposure_of(replace(run, segments=()), NOW) == time_of(run, NOW)
 
 
 def test_kiali_s_graph_has_both_versions_of_the_service_and_plays_the_run_again() -> None:
@@ -121,8 +132,8 @@ def test_jaeger_s_search_has_the_canary_s_failures() -> None:
     parts, asked = led(links(rolled_back(), ALL, NOW, KNOWN), "failing requests to v3")
     assert parts.path == "/jaeger/search"
     assert asked["service"] == ["reviews.default"]
-    assert asked["start"] == [str(int((BEGAN - 300) * 1_000_000))]
-    assert asked["end"] == [str(int((BEGAN + 345) * 1_000_000))]
+    assert asked["start"] == [str(int(BEGAN * 1_000_000))], "from its first weight"
+    assert asked["end"] == [str(int((BEGAN + 45) * 1_000_000))], "to ten seconds after its last, at 35"
     assert json.loads(asked["tags"][0]) == {"error": "true", "istio.canonical_revision": "v3"}
     _, every = led(links(rolled_back(), ALL, NOW, KNOWN), ": requests to v3")
     assert json.loads(every["tags"][0]) == {"istio.canonical_revision": "v3"}
@@ -164,7 +175,7 @@ def test_tempo_is_shown_by_grafana() -> None:
     assert parts.path == "/g/explore"
     pane = json.loads(asked["panes"][0])["a"]
     assert pane["datasource"] == "t1"
-    assert pane["range"] == {"from": str(int((BEGAN - 300) * 1000)), "to": str(int((BEGAN + 345) * 1000))}
+    assert pane["range"] == {"from": str(int(BEGAN * 1000)), "to": str(int((BEGAN + 45) * 1000))}
     [query] = pane["queries"]
     assert query["datasource"] == {"uid": "t1", "type": "tempo"}
     assert query["query"].startswith(

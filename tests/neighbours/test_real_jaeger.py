@@ -107,8 +107,10 @@ def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
 
 def recent() -> Run:
     """A run that ended just now: a Jaeger is asked about today."""
-    now = time.time()
-    return replace(rolled_back(), created=now - 100, ended=now)
+    run = rolled_back()
+    later = time.time() - 52 - run.created
+    segments = tuple(replace(one, origin=one.origin + later) for one in run.segments)
+    return replace(run, created=run.created + later, ended=(run.ended or 0) + later, segments=segments)
 
 
 def test_a_jaeger_without_spans_has_none(jaeger: Real) -> None:
