@@ -78,6 +78,7 @@ BARRING, BARS, FREEZES = (
     "tests/contracts/test_freezes.py",
 )
 WORDS = "tests/test_machine_asked.py"
+LINKED, TRACED, MARKS = (f"tests/neighbours/test_{one}.py" for one in ("links", "traces", "annotations"))
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
 
@@ -107,6 +108,10 @@ def passing(name: str, old: str, new: str, *tests: str) -> Plant:
 
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+def neighbour(name: str, room: str, old: str, new: str, tests: str) -> Plant:
+    return Plant(f"neighbour: {name}", f"canaryd/neighbours/{room}.py", old, new, (tests,))
 
 
 def layers(name: str, old: str, new: str) -> Plant:
@@ -726,6 +731,27 @@ PLANTS = (
     Plant("a low maximum is promoted unproven", "canaryd/importing/draft.py", "        if self.weight >= LAST_COMPARATIVE.canary / 1000:\n", '        self.more["acceptUnproven"] = "the other tool"\n        if True:\n', ("tests/importing/test_flagger.py",)),
     Plant("half a match is carried", "canaryd/importing/flagger.py", 'if not isinstance(way, Mapping) or set(way) != {"headers"}', 'if not isinstance(way, Mapping) or "headers" not in way', ("tests/importing/test_flagger.py",)),
     Plant("a strict bound of a failure is taken for its opposite", "canaryd/importing/conditions.py", "sign = _UNSAID[sign] if negated else sign", "sign = sign", ("tests/importing/test_conditions.py",)),
+    neighbour("a name leaves its place in a URL", "links", 'quote(text, safe="") if', "text if", LINKED),
+    neighbour("dots go up in a URL", "links", 'text.replace(".", "%252E")', "text", LINKED),
+    neighbour("links begin where only canaryd gets", "links", "{kiali.shown}/console", "{kiali.url}/console", LINKED),
+    neighbour("what lies ahead is in a run's time", "links", "min(run.ended + MARGIN, max(now, run.ended))", "run.ended + MARGIN", LINKED),
+    neighbour("a name ends a query of Tempo's", "traceql", 'plain = text.replace', 'return text\n    plain = text.replace', LINKED),
+    neighbour("stable's pods pass for the canary's", "naming", "pod.startswith(heads)", "bool(pod)", TRACED),
+    neighbour("another namespace's pods pass for ours", "naming", "namespace == pin.namespace and ", "", TRACED),
+    neighbour("a redirect is followed", "asking", "allow_redirects=False", "allow_redirects=True", TRACED),
+    neighbour("requests takes credentials of its own", "asking", "auth=_as_it_is", "auth=None", TRACED),
+    neighbour("an answer has no bound", "asking", "if len(read) > MOST:", "if len(read) > MOST * 1000:", TRACED),
+    neighbour("an answer that drips has no end", "asking", "if time.monotonic() > deadline:", "if time.monotonic() > deadline + 60:", TRACED),
+    neighbour("a fault of ours meets who shows a run", "traces", "    except Exception as error:", "    except AttributeError as error:", TRACED),
+    neighbour("failures are looked for by one tag", "traces", 'FAILURES[:1] if self.speaks == "tempo" else FAILURES', "FAILURES[:1]", TRACED),
+    neighbour("traces are looked for at any time", "links", "max(end for _, end in exposed) + TAIL", "max(end for _, end in exposed) + 90_000", LINKED),
+    neighbour("told twice is marked twice", "annotations", "        if not found:\n", "        if True:\n", MARKS),
+    neighbour("a mark's text is HTML", "annotations", "escape(plainly(event.reason, WORDS))", "plainly(event.reason, WORDS)", MARKS),
+    neighbour("what only observes is marked", "annotations", " or run.plan.observes", "", MARKS),
+    neighbour("marks wait without a bound", "annotations", "if len(self._waiting) >= MOST:", "if False:", MARKS),
+    neighbour("an end waits for Grafana", "annotations", "thread.join(LAST + 1.0)", "thread.join()", MARKS),
+    neighbour("a no is asked again and again", "annotations", "            except Unavailable as error:", "            except CanarydError as error:", MARKS),
+    neighbour("the last mark is not waited for", "annotations", "return None if over or not", "return None if self._ending or not", MARKS),
 )  # fmt: skip
 
 
