@@ -228,3 +228,11 @@ def test_the_file_names_each_setting_of_a_neighbour() -> None:
     for model in (Neighbour, Grafana, Tracing):
         for name in model.model_fields:
             assert f"#   {name}: " in text, f"{model.__name__}.{name}"
+
+
+def test_the_page_about_neighbours_shows_settings_that_there_are(tmp_path: Path) -> None:
+    """Each example is read as it stands."""
+    blocks = (ROOT / "docs/neighbours.md").read_text().split("```yaml\n")[1:]
+    assert len(blocks) == 2
+    for block in blocks:
+        read(tmp_path, **yaml.safe_load(block.partition("```")[0]))
