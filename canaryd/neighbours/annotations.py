@@ -30,6 +30,8 @@ MARKED = frozenset(
     {
         Told.SHIFTING,
         Told.PASSED,
+        Told.ADVANCED,
+        Told.TOOK_OVER,
         Told.PROMOTING,
         Told.PROMOTED,
         Told.ROLLING_BACK,
