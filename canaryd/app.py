@@ -7,7 +7,7 @@ That the adapters fit the engine's ports is proven here, by mypy, when they are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Lock
@@ -32,6 +32,7 @@ from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
 from canaryd.mesh.several import Several
 from canaryd.mesh.virtualservice import IstioMesh
+from canaryd.metrics.asked import asked
 from canaryd.metrics.sources import Sources
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
@@ -43,6 +44,9 @@ from canaryd.neighbours import Annotations
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
+from canaryd.report.decisions import Entry
+from canaryd.report.document import Link
+from canaryd.report.render import Form, render
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal, FolderStore
 from canaryd.store.freezes import FolderFreezes
@@ -109,6 +113,21 @@ def limits(settings: Settings) -> Limits:
 def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) -> Examiner:
     """Preflight on connections of its own: it may take its time, and a run in flight must not wait for it."""
     return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look)
+
+
+def report(
+    run: Run,
+    journal: Sequence[Entry],
+    form: Form,
+    links: Iterable[Link | tuple[str, str, str]] = (),
+    traces: Iterable[Link | tuple[str, str, str]] = (),
+) -> str:
+    """
+    The report of ``run`` with its ``journal`` (oldest first) as text, with the queries that it asked.
+
+    ``links`` and ``traces`` are (title, url, what it shows).
+    """
+    return render(run, journal, form, links, traces, asked(run))
 
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:

@@ -28,9 +28,9 @@ from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.harm import Harmed
 from canaryd.model.judgement import JudgeState
-from canaryd.model.queries import Names, questions
-from canaryd.model.run import Command, Phase, Pin, Record, Run
-from canaryd.model.traffic import Sides, Sighting, Version
+from canaryd.model.measuring import sought_of
+from canaryd.model.run import Command, Phase, Record, Run
+from canaryd.model.traffic import Sides, Sighting
 
 RETREAT_DEADLINE = 12.0
 """Seconds that a tick waits for its retreat; the retreat's two requests have shorter ones of their own."""
@@ -275,28 +275,9 @@ class Reconciler:
             log.warning("journal.unavailable", error=str(error))
 
     def _ask_for_cells(self, run: Run) -> None:
-        if run.canary_pin is None or run.stable_pin is None or run.final:
-            return
-        analysis, hosts = run.plan.spec.analysis, self._mesh.hosts(run.route)
-        sought = analysis.sought(
-            hosts=hosts,
-            namespace=run.canary_pin.namespace,
-            stable=run.stable_pin.workloads,
-            canary=run.canary_pin.workloads,
-            asker=run.plan.namespace,
-            called=run.plan.called,
-        )
-        asked = questions(
-            analysis,
-            _names(run.stable_pin, run.route.stable, hosts[0]),
-            _names(run.canary_pin, run.route.canary, hosts[-1]),
-        )
-        self._collector.ask(run, replace(sought, questions=asked))
-
-
-def _names(pin: Pin, version: Version, host: str) -> Names:
-    """What queries may call a side; ``host`` is fully qualified."""
-    return Names(pin.workloads, pin.namespace, version.subset, host, pin.hashes)
+        sought = None if run.final else sought_of(run, self._mesh.hosts(run.route))
+        if sought is not None:
+            self._collector.ask(run, sought)
 
 
 def _decided(run: Run, seen: Observation) -> Decision:
