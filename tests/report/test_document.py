@@ -12,6 +12,7 @@ import pytest
 
 from canaryd.model.asking import Approval, Condition
 from canaryd.model.cells import Cell, Gap
+from canaryd.model.harm import Harmed
 from canaryd.report import decisions, document, series, summary
 from canaryd.report.document import as_data
 from canaryd.report.document import document as told_of
@@ -53,6 +54,15 @@ def test_a_promotion_without_proof_never_reads_as_a_proven_one():
     assert "nobody has shown" in told.verdict
     assert "proven" not in told.verdict
     assert told.unproven == "ada: the shop opens"
+
+
+def test_harmed_is_what_failed_beyond_stables_rate():
+    """Not every failure at the canary is the canary's."""
+    run, journal = stories.rolled_back()
+    told = told_of(replace(run, harmed=Harmed(41.6, 5.0, 9000.0)), journal)
+    assert told.cost.harmed == 41.6 != told.cost.canary.errors
+    assert told.cost.sentence == "about 42 requests failed at the canary beyond stable's rate"
+    assert told_of(replace(run, harmed=Harmed()), journal).cost.sentence == ""
 
 
 def test_who_decided_is_who_asked():
