@@ -180,7 +180,7 @@ def _recorded(run: Run, journal: Sequence[Entry], queries: Sequence[Query]) -> I
                 phase=str(entry.get("phase", "")),
                 former=former,
                 weight=weight,
-                wrote=bool(written),
+                wrote=bool(entry.get("wrote")),
                 evidence=_evidence(run, saw.get("evidence"), tally, queries),
             )
             pending += [one for one in fresh if not _followed(one, events)]
