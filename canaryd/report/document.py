@@ -409,7 +409,7 @@ def _lasted(figures: Summary) -> str:
     found = figures.detection
     if found is None or found.seconds is None:
         return ""
-    failed = counted(figures.canary.errors, "request")
+    failed = counted(figures.canary.errors, "request") if figures.canary.errors else "no request"
     return f" again, {elapsed(found.seconds)} after the canary's first request; {failed} failed at the canary"
 
 

@@ -57,6 +57,13 @@ def test_a_promotion_without_proof_never_reads_as_a_proven_one():
     assert told.unproven == "ada: the shop opens"
 
 
+def test_what_was_never_suspected_was_not_detected():
+    """An abort of a healthy canary is no discovery; how long the way back took is told all the same."""
+    healthy, faulty = render(*stories.aborted(), "md"), render(*stories.rolled_back(), "md")
+    assert "| Rollback | rollback decided after" in healthy
+    assert "| Detection | suspected after" in faulty
+
+
 def test_harmed_is_what_failed_beyond_stables_rate():
     """Not every failure at the canary is the canary's."""
     run, journal = stories.rolled_back()
