@@ -26,6 +26,7 @@ from pydantic import (
 
 from canaryd.lab import bookinfo
 from canaryd.lab.load import GRPC
+from canaryd.lab.scenarios.calendar import Calendar
 from canaryd.lab.scenarios.shapes import Constant, Diurnal, Ramp, Shape, Spikes, Steps
 from canaryd.lab.scene import name_of
 from canaryd.model.decision import Told
@@ -511,6 +512,8 @@ class Expect(Part):
     """Words that the last reason (of a refusal: what is printed) holds."""
     told: Annotated[tuple[Told, ...], BeforeValidator(_listed)] = ()
     """Events that the run's journal holds (docs/operations.md lists them)."""
+    said: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    """Words that a reason holds with which the journal tells an event, each those of one."""
     never_told: Annotated[tuple[Told, ...], BeforeValidator(_listed)] = ()
     """Events that it does not hold."""
     harmed: Annotated[int, Field(ge=0)] | None = None
@@ -544,6 +547,8 @@ class Scenario(Part):
     """How the versions behave from the beginning; one that is not named is healthy."""
     start: Start = Start()
     """What is not as usual before canaryd begins."""
+    calendar: Calendar = Calendar()
+    """When the plan lets nothing rise, in seconds since canaryd was started."""
     timeline: tuple[Event, ...] = ()
     """What happens."""
     patience: PositiveDuration = timedelta(minutes=8)
