@@ -204,6 +204,8 @@ class Behaviour(Part):
     """The share of plain requests that fail."""
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     """The HTTP status of those; 500 at first, because a retry may hide a 503."""
+    part_errors: Share | None = None
+    """The share of plain requests with the header ``x-lab-part`` that fail besides: one route of many."""
     grpc_errors: Share | None = None
     """The share of gRPC requests that fail, on HTTP 200."""
     grpc_status: Annotated[int, Field(ge=0, le=16)] | None = None
@@ -224,6 +226,7 @@ class Behaviour(Part):
         dials = {
             "error_rate": self.errors,
             "http_status": self.status,
+            "part_error_rate": self.part_errors,
             "grpc_error_rate": self.grpc_errors,
             "grpc_status": self.grpc_status,
             "base_ms": _milliseconds(self.latency),

@@ -204,7 +204,7 @@ def set_the_stage(stage: Stage) -> None:
 def _clear(lab: Lab) -> None:
     """Routes as the scene has them: what a scenario before brought along is gone."""
     written = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in lab.scene.objects}
-    for kind in ("VirtualService", "DestinationRule", "Gateway"):
+    for kind in ("VirtualService", "DestinationRule", "Gateway", "Telemetry"):
         for each in lab.cluster.objects(kind):
             about = each["metadata"]
             if (kind, about.get("namespace"), about["name"]) not in written:
