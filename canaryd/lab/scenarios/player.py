@@ -204,14 +204,22 @@ def set_the_stage(stage: Stage) -> None:
 def _clear(lab: Lab) -> None:
     """Routes as the scene has them: what a scenario before brought along is gone."""
     written = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in lab.scene.objects}
+    relabelled = False
     for kind in ("VirtualService", "DestinationRule", "Gateway", "Telemetry"):
         for each in lab.cluster.objects(kind):
             about = each["metadata"]
             if (kind, about.get("namespace"), about["name"]) not in written:
                 lab.cluster.remove(kind, about["namespace"], about["name"])
+                relabelled = relabelled or kind == "Telemetry"
     for each in lab.scene.objects:
         if each["kind"] in ("VirtualService", "DestinationRule", "Gateway", "Service"):
             lab.cluster.apply(copy.deepcopy(each))
+    if (
+        relabelled
+    ):  # Envoy's counters without the label begin anew, and are less than Prometheus knows them to have been
+        lab.control_plane.settle()
+        lab.prometheus.forget()
+        lab.wait_until_measured()
 
 
 @contextlib.contextmanager
