@@ -40,6 +40,7 @@ from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Run
+from canaryd.neighbours import Annotations
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
@@ -77,6 +78,7 @@ def cluster_world(
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=freezes,
+        annotations=_annotations(settings),
     )
 
 
@@ -94,7 +96,13 @@ def world(settings: Settings) -> World:
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=FolderFreezes(settings.state),
+        annotations=_annotations(settings),
     )
+
+
+def _annotations(settings: Settings) -> Annotations | None:
+    """Who marks in Grafana what runs do, where the settings ask for it."""
+    return Annotations(settings.grafana) if settings.grafana and settings.grafana.annotate else None
 
 
 def limits(settings: Settings) -> Limits:
@@ -178,6 +186,7 @@ class Canaryd:
             self._retreats,
             self._doorkeeper,
             self._guards,
+            world.annotations,
         )
         self._beginning = Lock()  # one at a time: two that look at one moment would both find an entry free
         self._runs: dict[str, Run] = {}
@@ -197,6 +206,8 @@ class Canaryd:
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._telling.shutdown()  # an end that is being told is told once; nobody waits longer than a request may take
         self._retreats.shutdown()
+        if self._world.annotations:
+            self._world.annotations.end()
         self._open.close()
 
     def begin(self, plan: Plan, *, again: bool = False, uid: str = "", asked: float | None = None) -> Begun:

@@ -78,6 +78,7 @@ BARRING, BARS, FREEZES = (
     "tests/contracts/test_freezes.py",
 )
 WORDS = "tests/test_machine_asked.py"
+LINKED, TRACED, MARKS = (f"tests/neighbours/test_{one}.py" for one in ("links", "traces", "annotations"))
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
 
@@ -107,6 +108,10 @@ def passing(name: str, old: str, new: str, *tests: str) -> Plant:
 
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+def neighbour(name: str, room: str, old: str, new: str, tests: str) -> Plant:
+    return Plant(f"neighbour: {name}", f"canaryd/neighbours/{room}.py", old, new, (tests,))
 
 
 def layers(name: str, old: str, new: str) -> Plant:
@@ -726,6 +731,50 @@ PLANTS = (
     Plant("a low maximum is promoted unproven", "canaryd/importing/draft.py", "        if self.weight >= LAST_COMPARATIVE.canary / 1000:\n", '        self.more["acceptUnproven"] = "the other tool"\n        if True:\n', ("tests/importing/test_flagger.py",)),
     Plant("half a match is carried", "canaryd/importing/flagger.py", 'if not isinstance(way, Mapping) or set(way) != {"headers"}', 'if not isinstance(way, Mapping) or "headers" not in way', ("tests/importing/test_flagger.py",)),
     Plant("a strict bound of a failure is taken for its opposite", "canaryd/importing/conditions.py", "sign = _UNSAID[sign] if negated else sign", "sign = sign", ("tests/importing/test_conditions.py",)),
+    neighbour("a name leaves its place in a URL", "links", 'quote(text, safe="") if', "text if", LINKED),
+    neighbour("dots go up in a URL", "links", 'text.replace(".", "%252E")', "text", LINKED),
+    neighbour("links begin where only canaryd gets", "links", "{kiali.shown}/console", "{kiali.url}/console", LINKED),
+    neighbour("what lies ahead is in a run's time", "links", "min(run.ended + MARGIN, max(now, run.ended))", "run.ended + MARGIN", LINKED),
+    neighbour("a name ends a query of Tempo's", "traceql", 'plain = text.replace', 'return text\n    plain = text.replace', LINKED),
+    neighbour("stable's pods pass for the canary's", "naming", "pod.startswith(heads)", "bool(pod)", TRACED),
+    neighbour("another namespace's pods pass for ours", "naming", "namespace == pin.namespace and ", "", TRACED),
+    neighbour("a redirect is followed", "asking", "allow_redirects=False", "allow_redirects=True", TRACED),
+    neighbour("requests takes credentials of its own", "asking", "auth=_as_it_is", "auth=None", TRACED),
+    neighbour("an answer has no bound", "asking", "if len(read) > MOST:", "if len(read) > MOST * 1000:", TRACED),
+    neighbour("an answer that drips has no end", "asking", "if time.monotonic() > deadline:", "if time.monotonic() > deadline + 60:", TRACED),
+    neighbour("a fault of ours meets who shows a run", "traces", "    except Exception as error:", "    except AttributeError as error:", TRACED),
+    neighbour("failures are looked for by one tag", "traces", 'FAILURES[:1] if self.speaks == "tempo" else FAILURES', "FAILURES[:1]", TRACED),
+    neighbour("traces are looked for at any time", "links", "max(end for _, end in exposed) + TAIL", "max(end for _, end in exposed) + 90_000", LINKED),
+    neighbour("told twice is marked twice", "annotations", "        if not found:\n", "        if True:\n", MARKS),
+    neighbour("a mark's text is HTML", "annotations", "escape(plainly(event.reason, WORDS))", "plainly(event.reason, WORDS)", MARKS),
+    neighbour("what only observes is marked", "annotations", " or run.plan.observes", "", MARKS),
+    neighbour("marks wait without a bound", "annotations", "if len(self._waiting) >= MOST:", "if False:", MARKS),
+    neighbour("an end waits for Grafana", "annotations", "thread.join(LAST + 1.0)", "thread.join()", MARKS),
+    neighbour("a no is asked again and again", "annotations", "            except Unavailable as error:", "            except CanarydError as error:", MARKS),
+    neighbour("the last mark is not waited for", "annotations", "return None if over or not", "return None if self._ending or not", MARKS),
+    Plant("report: stable's failures are the canary's", 'canaryd/report/series.py', '            Rate.of(*_failed(cell.canary for cell in cells)),', '            Rate.of(*_failed(cell.stable for cell in cells)),', ("tests/report/test_traced.py",)),
+    Plant("report: requests of both are stable's", 'canaryd/report/series.py', '    return sent, sent + cell.all_stable', '    return sent, cell.all_stable', ("tests/report/test_traced.py",)),
+    Plant('report: a slow request is one bucket lower', 'canaryd/report/series.py', 'cell.bounds_ms.index(bound)) for', 'cell.bounds_ms.index(bound) - 1) for', ("tests/report/test_traced.py",)),
+    Plant('report: a point lies where its band begins', 'canaryd/report/plots.py', 'cy=panel.y(rate.share / top), r=3', 'cy=panel.y(rate.low / top), r=3', ("tests/report/test_traced.py",)),
+    Plant('report: a band is cut at its point', 'canaryd/report/plots.py', 'y2=panel.y(rate.high / top), class_="whisker"', 'y2=panel.y(rate.share / top), class_="whisker"', ("tests/report/test_traced.py",)),
+    Plant('report: evidence is of the cells before', 'canaryd/report/decisions.py', '        tally.add(saw.get("cells") or ())\n', '        tally.add(())\n', ("tests/report/test_traced.py",)),
+    Plant('report: the harm is every failure', 'canaryd/report/document.py', '            run.harmed.requests,\n', '            figures.canary.errors,\n', ("tests/report/test_document.py",)),
+    Plant('report: a page adds up for itself', 'canaryd/report/layout.py', '_of(one.canary, one.canary_requests)', '_of(one.canary, one.canary_requests + 7)', ("tests/report/test_traced.py",)),
+    Plant("report: the canary's requests are stable's", 'canaryd/report/layout.py', '("Requests, canary", figures_of(cost.canary))', '("Requests, canary", figures_of(cost.stable))', ("tests/report/test_html.py",)),
+    Plant('report: nobody asked', 'canaryd/report/decisions.py', '    if commands:\n        return', '    if not commands:\n        return', ("tests/report/test_document.py",)),
+    Plant('report: a command is told again and again', 'canaryd/report/decisions.py', '        heard |= {one["id"] for one in fresh}\n', '', ("tests/report/test_document.py",)),
+    Plant("report: what is carried out later is canaryd's", 'canaryd/report/decisions.py', '            actors = [*fresh, *_of_before(pending, events)]', '            actors = [*fresh]', ("tests/report/test_document.py",)),
+    Plant('report: a promotion without proof is proven', 'canaryd/report/document.py', '"nobody has shown that it is as good" if is_unproven(run) else', '"nobody has shown that it is as good" if False else', ("tests/report/test_document.py",)),
+    Plant('report: half a journal passes for a whole', 'canaryd/report/document.py', '    if final and final not in events:\n', '    if False:\n', ("tests/report/test_document.py",)),
+    Plant('report: any address is a link', 'canaryd/report/document.py', 'one.url.startswith(("https://", "http://"))', 'one.url.startswith("")', ("tests/report/test_document.py",)),
+    Plant('report: a stretch goes over a gap', 'canaryd/report/series.py', '(isinstance(cell, Gap) or cell.segment', '(cell.segment', ("tests/report/test_document.py",)),
+    Plant('report: a stretch goes over a change of weight', 'canaryd/report/series.py', ' or cell.segment != group[-1].segment or len(group)', ' or len(group)', ("tests/report/test_document.py",)),
+    Plant('report: infinity in JSON', 'canaryd/report/document.py', '    if isinstance(value, float) and not math.isfinite(value):\n        return None\n', '', ("tests/report/test_document.py",)),
+    Plant('report: Markdown means what others wrote', 'canaryd/report/markdown.py', '    line = _SPECIAL.sub(r"\\\\\\1", escape(line, quote=False))\n', '', ("tests/report/test_markdown.py",)),
+    Plant('report: a plan closes its fence', 'canaryd/report/markdown.py', 'max(3, longest + 1)', '3', ("tests/report/test_markdown.py",)),
+    Plant('report: a terminal obeys', 'canaryd/report/account.py', '    return " ".join(clean(text).split())', '    return " ".join(text.split(" "))', ("tests/report/test_account.py",)),
+    Plant('report: evidence is told twice', 'canaryd/report/decisions.py', '        kept.append(replace(one, evidence=None) if same else one)', '        kept.append(one)', ("tests/report/test_account.py",)),
+    Plant("report: the plan's requests are all", 'canaryd/metrics/asked.py', '    everything = (UNATTRIBUTED,) if cell.counted else (*failing, UNATTRIBUTED)', '    everything = (*failing, UNATTRIBUTED)', ("tests/metrics/test_asked.py",)),
 )  # fmt: skip
 
 

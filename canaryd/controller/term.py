@@ -238,7 +238,10 @@ class Term:
             self._caches.plans.get(run.plan.namespace, run.plan.name),
         )
         for found in filter(None, about):
-            self._events.tell(reference(found), "UndoRefused" if verb == "undo" else "RetryRefused", why, warning=True)
+            if verb == "undo":
+                self._events.tell(reference(found), "UndoRefused", why, warning=True)
+            else:
+                self._events.tell(reference(found), "RetryRefused", why, warning=True)
 
     def _break_glass(self, run: Run) -> str:
         if run.released:

@@ -20,7 +20,7 @@ from canaryd.engine.collector import Collector
 from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.guarding import Guards, NoFreezes
 from canaryd.engine.observing import as_measured, as_wanted, observed
-from canaryd.engine.ports import Clock, Journal, Mesh, Store
+from canaryd.engine.ports import Annotations, Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.machine import decide
 from canaryd.model.cells import Cell, Gap, Past
@@ -65,6 +65,7 @@ class Reconciler:
         retreats: Executor,
         doorkeeper: Doorkeeper | None = None,
         guards: Guards | None = None,
+        annotations: Annotations | None = None,
     ) -> None:
         self._store = store
         self._mesh = mesh
@@ -74,6 +75,7 @@ class Reconciler:
         self._retreats = retreats
         self._doorkeeper = doorkeeper
         self._guards = guards or Guards(NoFreezes())
+        self._annotations = annotations
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
@@ -265,6 +267,8 @@ class Reconciler:
     def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
         for event in decision.events:
             log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
+            if self._annotations:
+                self._annotations.annotate(run, event, seen.now)
         try:
             self._journal.tell(run.uid, _entry(run, seen, decision))
         except CanarydError as error:
