@@ -783,7 +783,7 @@ PLANTS = (
     Plant("desk: a word that would do nothing is sent", "canaryd/desk/asking.py", '    if verb == "skip":\n        return _void_skip(run, skips)\n', "", (DESKS,), only="do_nothing"),
     Plant("desk: a promotion past a missing proof asks nobody", "canaryd/cli/acting.py", "    if missing := _unproven(seen, run):", "    if (missing := _unproven(seen, run)) and yes:", (DESKS,), only="missing_proof"),
     Plant("desk: what did nothing is said to have been heard", "canaryd/cli/acting.py", "            if why := _turned_down(now, seen, word):", "            if (why := _turned_down(now, seen, word)) and not within:", (DESKS,), only="did_nothing"),
-    Plant("desk: a release is followed by the run before it", "canaryd/cli/acting.py", "if run.release == version", "if True", (DESKS,), only="followed"),
+    Plant("desk: a release is followed by the run before it", "canaryd/cli/acting.py", " and run.name not in former", "", (DESKS,), only="followed"),
     Plant("desk: a folder with runs is passed over", "canaryd/cli/places.py", "        if not typed and _holds_runs(settings.state):", "        if False:", (DESKS,), only="comes_before"),
     Plant("desk: a namespace that is typed is not looked into", "canaryd/cli/places.py", '("" if self.everywhere else self.namespace or usual,)', '("" if self.everywhere else usual,)', (DESKS,), only="as_with_kubectl"),
     Plant("desk: two namespaces' plans of one name are one", "canaryd/desk/finding.py", "    if len(found) > 1:", "    if len(found) > 9:", (DESKS,), only="several_namespaces"),

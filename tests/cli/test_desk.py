@@ -506,10 +506,11 @@ def test_a_plan_that_git_keeps_is_warned_of(cluster: Typist, marks: dict[str, An
 def test_a_release_can_be_followed_to_its_end(
     cluster: Typist, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    """The run of that release, not the one before; a controller that is quick has begun it before anybody looks."""
-    rolled_back(cluster)
+    """The run that begins now, not one of before; a controller that is quick has begun it before anybody looks."""
+    former = rolled_back(cluster)
     promoted, journal = stories.promoted()
     of = promoted.plan.model_copy(update={"spec": promoted.plan.spec.model_copy(update={"release": "v3.1"})})
+    cluster.place.put(replace(former, uid="reviews-older", plan=of, created=former.created - 9999))
 
     def begin() -> None:
         cluster.place.put(replace(promoted, uid="reviews-new", plan=of), journal)
