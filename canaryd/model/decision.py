@@ -70,6 +70,7 @@ class Told(StrEnum):
     SHIFTED = "step.shifted"
     PASSED = "step.passed"
     HELD = "run.held"
+    REMINDED = "run.reminded"
     RESUMED = "run.resumed"
     DRIFTED = "run.drifted"
     BROUGHT_DOWN = "run.brought_down"

@@ -22,6 +22,7 @@ from canaryd.model.gate import Approve, Gate, Webhook
 from canaryd.model.harm import NOBODY, Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.match import spoken
+from canaryd.model.message import EMPTY, Outbox
 from canaryd.model.plan import Plan, Step
 from canaryd.model.traffic import EVERYTHING, NOTHING, Route, Side, Split
 
@@ -152,6 +153,7 @@ class Run:
     word sends the traffic back although the two differ, and why.
     ``undoes`` is the run whose promotion this one takes back; empty for every other.
     ``barred_since`` is when a window was first seen closed, or a freeze in force, None while neither is.
+    ``outbox`` has the messages that no channel has taken yet.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -200,6 +202,7 @@ class Run:
     gates: tuple[Condition, ...] = ()
     approvals: tuple[Approval, ...] = ()
     barred_since: float | None = None
+    outbox: Outbox = EMPTY
 
     @property
     def final(self) -> bool:
