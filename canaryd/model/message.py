@@ -110,7 +110,7 @@ class Message:
 
     def id_in(self, uid: str) -> str:
         """The message's id in the run ``uid``."""
-        return f"{uid}_{self.at:.0f}_{self.number}"
+        return f"{uid}_{int(self.at)}_{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
