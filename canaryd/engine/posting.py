@@ -101,7 +101,7 @@ def reminder(run: Run, now: float) -> Event | None:
 
 
 def _channels(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
-    told = (one.channel for one in run.plan.spec.messages if not set(names).isdisjoint(one.on))
+    told = (one.channel for one in run.plan.spec.messages if not set(names).isdisjoint(one.events))
     return tuple(dict.fromkeys(told))
 
 

@@ -80,7 +80,8 @@ class Messages(Part):
 
     channel: ChannelName
     """Its name in canaryd's settings (``channels``), which say where it is."""
-    on: Annotated[tuple[EventName, ...], Field(min_length=1)] = USUAL
+    # Not `on`, which YAML 1.1 reads as true.
+    events: Annotated[tuple[EventName, ...], Field(min_length=1)] = USUAL
     """The events that it is told of, as docs/operations.md lists them; besides `gate.waiting` (`run.held` at a gate)
     and `run.failed` (`run.rolling_back`, but not by a person's word). When left out: what somebody has to act on, and
     how a run begins and ends."""

@@ -41,7 +41,7 @@ class Clock:
 
 def run_of(events: int, *, uid: str = "run-1", channels: tuple[str, ...] = ("team",)) -> Run:
     """A run with so many messages in its outbox."""
-    messages = [{"channel": name, "on": ["run.held"]} for name in channels]
+    messages = [{"channel": name, "events": ["run.held"]} for name in channels]
     run = new_run(plan(messages=messages))
     run = Run(uid, run.plan, run.route, START, segments=run.segments)
     return posted(run, (Event(Told.HELD, "no data"),) * events, START)

@@ -45,7 +45,7 @@ def test_a_plan_may_route_every_event_and_no_other() -> None:
 
 def test_what_the_plan_names_becomes_messages_in_order_and_nothing_else_does() -> None:
     """Numbered from one, each with the sentence of its event."""
-    run = new_run(plan(messages=[{"channel": "team", "on": ["run.started", "step.passed"]}]))
+    run = new_run(plan(messages=[{"channel": "team", "events": ["run.started", "step.passed"]}]))
     events = (Event(Told.STARTED, "it begins"), Event(Told.SHIFTING, "5 %"), Event(Told.PASSED, "it passed"))
     box = posted(run, events, START).outbox
     assert [(one.number, one.event, one.reason, one.to) for one in box.waiting] == [
@@ -57,7 +57,7 @@ def test_what_the_plan_names_becomes_messages_in_order_and_nothing_else_does() -
 
 def test_an_event_is_one_message_for_all_its_channels() -> None:
     """And a channel that is named twice for it gets it once."""
-    messages = [TEAM, {"channel": "pager", "on": ["run.held"]}, {"channel": "team", "on": ["run.held"]}]
+    messages = [TEAM, {"channel": "pager", "events": ["run.held"]}, {"channel": "team", "events": ["run.held"]}]
     run = posted(new_run(plan(messages=messages)), (Event(Told.HELD, "no data"),), START)
     assert [one.to for one in run.outbox.waiting] == [("team", "pager")]
 
@@ -87,7 +87,7 @@ def test_a_message_waits_for_each_channel_by_itself() -> None:
 
 def test_of_too_many_the_oldest_go_and_are_counted() -> None:
     """A record has its limit, and what is new matters more."""
-    run = new_run(plan(messages=[{"channel": "team", "on": ["run.held"]}]))
+    run = new_run(plan(messages=[{"channel": "team", "events": ["run.held"]}]))
     for _ in range(MOST + 3):
         run = posted(run, (Event(Told.HELD, "no data"),), START)
     assert (run.outbox.waiting[0].number, len(run.outbox.waiting), run.outbox.dropped) == (4, MOST, 3)
@@ -140,7 +140,7 @@ def test_drift_is_told_with_how_to_resume() -> None:
 )
 def test_a_pager_can_be_told_of_failures_alone(why: str, pages: list[str]) -> None:
     """Who aborts by hand knows of it."""
-    stage = Stage(plan=plan(messages=[{"channel": "pager", "on": ["run.failed"]}]))
+    stage = Stage(plan=plan(messages=[{"channel": "pager", "events": ["run.failed"]}]))
     stage.baking()
     if why == "verdict":
         stage.says = {"failure": "errors: canary 9 %, stable 0.1 %"}
@@ -153,7 +153,7 @@ def test_a_pager_can_be_told_of_failures_alone(why: str, pages: list[str]) -> No
 
 def test_who_listens_for_a_restart_hears_of_the_one_that_was_adopted() -> None:
     """Its own event died with the process that had decided it; the mesh's marker told the next."""
-    run = new_run(plan(messages=[{"channel": "team", "on": ["run.restarted"]}]))
+    run = new_run(plan(messages=[{"channel": "team", "events": ["run.restarted"]}]))
     assert names(posted(run, (Event(Told.ADOPTED, "the mesh holds our write 4"),), START)) == ["run.adopted"]
     baking = replace(run, phase=Phase.BAKING)
     assert names(posted(baking, (Event(Told.ADOPTED, "the mesh holds our write 4"),), START)) == []

@@ -139,7 +139,7 @@ def trial(kill: Kill, nursery: Nursery, receiver: Receiver | None = None) -> Run
 
 def patient_plan(receiver: Receiver | None = None) -> Plan:
     """A busy machine is slow, and slowness is not what is tried here."""
-    every = [{"channel": "team", "on": list(get_args(EventName))}] if receiver else []
+    every = [{"channel": "team", "events": list(get_args(EventName))}] if receiver else []
     return small_plan(on_no_data={"hold": "10h"}, on_inconclusive={"hold": "10h"}, messages=every)
 
 
