@@ -117,8 +117,10 @@ class Reconciler:
 
     def _without_what_was_taken(self, record: Record) -> Record:
         """A run that is over, and has messages left: nothing else is to be done for it."""
-        left = without(record.run, self._courier.taken(record.run.uid) if self._courier else ())
-        return record if left == record.run else self._saved(replace(record, run=left))
+        uid = record.run.uid
+        left = without(record.run, self._courier.taken(uid) if self._courier else ())
+        unchanged = left == record.run and uid not in self._unsaved
+        return record if unchanged else self._saved(replace(record, run=left))
 
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind."""
