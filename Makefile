@@ -38,7 +38,7 @@ check: lint test ## everything that CI checks
 trials: $(STAMP) ## what is promised, tried again and again on the lab (half an hour; ONLY="drained grpc" for some)
 	$(BIN)/python -m canaryd.lab.trials $(if $(ONLY),--only $(ONLY)) $(if $(LABS),--labs $(LABS))
 
-scenarios: $(STAMP) ## every scenario of the library once, two labs side by side (LABS=2, half an hour), and the table of docs/scenarios.md
+scenarios: $(STAMP) ## every scenario of the library once, two labs side by side (LABS=2, most of an hour), and the table of docs/scenarios.md
 	$(BIN)/canaryd lab run --all --labs $(or $(LABS),2)
 
 bench-judge: $(STAMP) ## the judge beside its targets and its peers, simulated (REPS="400 150" SEED=1 TICKS="60 15" ONLY=...)

@@ -7,7 +7,7 @@ That the adapters fit the engine's ports is proven here, by mypy, when they are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Lock
@@ -33,6 +33,7 @@ from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
 from canaryd.mesh.several import Several
 from canaryd.mesh.virtualservice import IstioMesh
+from canaryd.metrics.asked import asked
 from canaryd.metrics.sources import Sources
 from canaryd.model.asking import Reply
 from canaryd.model.finding import Finding
@@ -42,10 +43,15 @@ from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Run
+from canaryd.neighbours import Annotations
+from canaryd.neighbours.links import links
 from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
+from canaryd.report.decisions import Entry
+from canaryd.report.document import Link
+from canaryd.report.render import Form, render
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal, FolderStore
 from canaryd.store.freezes import FolderFreezes
@@ -79,7 +85,8 @@ def cluster_world(
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=freezes,
-        channels=Told(settings.channels),
+        channels=_channels(settings),
+        annotations=_annotations(settings),
     )
 
 
@@ -97,8 +104,19 @@ def world(settings: Settings) -> World:
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=FolderFreezes(settings.state),
-        channels=Told(settings.channels),
+        channels=_channels(settings),
+        annotations=_annotations(settings),
     )
+
+
+def _channels(settings: Settings) -> Told:
+    """The channels of messages, with links to the neighbours that are set; nobody is asked for these."""
+    return Told(settings.channels, lambda run: [(one.title, one.url) for one in links(run, settings, time.time())])
+
+
+def _annotations(settings: Settings) -> Annotations | None:
+    """Who marks in Grafana what runs do, where the settings ask for it."""
+    return Annotations(settings.grafana) if settings.grafana and settings.grafana.annotate else None
 
 
 def limits(settings: Settings) -> Limits:
@@ -109,6 +127,21 @@ def limits(settings: Settings) -> Limits:
 def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) -> Examiner:
     """Preflight on connections of its own: it may take its time, and a run in flight must not wait for it."""
     return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look)
+
+
+def report(
+    run: Run,
+    journal: Sequence[Entry],
+    form: Form,
+    links: Iterable[Link | tuple[str, str, str]] = (),
+    traces: Iterable[Link | tuple[str, str, str]] = (),
+) -> str:
+    """
+    The report of ``run`` with its ``journal`` (oldest first) as text, with the queries that it asked.
+
+    ``links`` and ``traces`` are (title, url, what it shows).
+    """
+    return render(run, journal, form, links, traces, asked(run))
 
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:
@@ -174,6 +207,7 @@ class Canaryd:
             self._doorkeeper,
             self._guards,
             self._courier,
+            world.annotations,
         )
         self._beginning = Lock()  # one at a time: two that look at one moment would both find an entry free
         self._runs: dict[str, Run] = {}
@@ -194,6 +228,8 @@ class Canaryd:
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._telling.shutdown()  # an end that is being told is told once; nobody waits longer than a request may take
         self._retreats.shutdown()
+        if self._world.annotations:
+            self._world.annotations.end()
         self._open.close()
 
     def begin(self, plan: Plan, *, again: bool = False, uid: str = "", asked: float | None = None) -> Begun:

@@ -58,6 +58,7 @@ HOLDS: Final[tuple[HoldKind, ...]] = (
     "no-way-back",
     "not-returned",
     "barred",
+    "person",
 )
 SOON = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROLLBACKS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900)

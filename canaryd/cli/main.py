@@ -365,6 +365,26 @@ def explain(run: Which, state: State = None, config: Config = None) -> None:
         explain_run(run, read_settings(config, state=state))
 
 
+@app.command()
+def links(
+    run: Which,
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How it is written.")] = "text",
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """
+    Show where a run is to be seen in Kiali, Grafana, and Jaeger or Tempo.
+
+    And requests that its canary failed or was slow at, as examples. The settings say where those are.
+    """
+    from canaryd.cli.links import show_links
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained():
+        show_links(run, read_settings(config, state=state), output)
+
+
 def _ask(verb: str, which: str, reason: str, state: Path | None, config: Path | None, *, force: bool = False) -> None:
     from canaryd.cli.ask import ask
     from canaryd.cli.output import explained

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.live import Live
 
 from canaryd.app import Canaryd, command, limits, world
+from canaryd.app import report as text_of
 from canaryd.cli.exits import Exit
 from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.guarding import Waits
@@ -31,7 +32,6 @@ from canaryd.model.layers import Content
 from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Run
-from canaryd.report.html import html
 from canaryd.report.live import line, live
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal
@@ -319,7 +319,7 @@ def _write_report(run: Run, settings: Settings, report: Path | None) -> None:
     file = report or settings.state / run.uid / "report.html"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(html(run, FolderJournal(settings.state).read(run.uid)), encoding="utf-8")
+        file.write_text(text_of(run, FolderJournal(settings.state).read(run.uid), "html"), encoding="utf-8")
     except Exception as error:  # noqa: BLE001  # the exit code tells how the run ended, whatever becomes of its report
         typer.echo(f"the report cannot be written: {error}", err=True)
     else:

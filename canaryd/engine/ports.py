@@ -14,6 +14,7 @@ from typing import Protocol
 
 from canaryd.model.asking import Condition, Reply, Term
 from canaryd.model.cells import Cell, Gap, Pace, Sought, Window
+from canaryd.model.decision import Event
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
 from canaryd.model.guards import Freeze
@@ -164,6 +165,16 @@ class Freezes(Protocol):
         """Every freeze there is, those that are over too; at once, from memory or a disk of our own."""
 
 
+class Annotations(Protocol):
+    """Where people see what runs did, beside what was measured. Nothing here stops anything."""
+
+    def annotate(self, run: Run, event: Event, at: float) -> None:
+        """Have it shown what ``run`` told ``at`` a time (Unix seconds). Waits for nobody, and raises nothing."""
+
+    def end(self) -> None:
+        """Take no more; what was taken may be shown for a few seconds yet."""
+
+
 class Clock(Protocol):
     """The time, so that tests own it."""
 
@@ -177,7 +188,8 @@ class World:
     What canaryd works on: one adapter for each port.
 
     Without ``preflight`` nothing is examined, without ``webhooks`` and ``alerts`` nobody is asked at gates, without
-    ``freezes`` nobody can freeze anything, and without ``channels`` nobody is told by a message.
+    ``freezes`` nobody can freeze anything, without ``channels`` nobody is told by a message, and without
+    ``annotations`` nothing is marked.
     """
 
     mesh: Mesh
@@ -190,3 +202,4 @@ class World:
     alerts: Alerts | None = None
     freezes: Freezes | None = None
     channels: Channels | None = None
+    annotations: Annotations | None = None

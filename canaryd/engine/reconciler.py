@@ -21,7 +21,7 @@ from canaryd.engine.courier import Courier
 from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.guarding import Guards, NoFreezes
 from canaryd.engine.observing import as_measured, as_wanted, observed
-from canaryd.engine.ports import Clock, Journal, Mesh, Store
+from canaryd.engine.ports import Annotations, Clock, Journal, Mesh, Store
 from canaryd.engine.posting import with_messages, without
 from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.machine import decide
@@ -30,9 +30,9 @@ from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.harm import Harmed
 from canaryd.model.judgement import JudgeState
-from canaryd.model.queries import Names, questions
-from canaryd.model.run import Command, Phase, Pin, Record, Run
-from canaryd.model.traffic import Sides, Sighting, Version
+from canaryd.model.measuring import sought_of
+from canaryd.model.run import Command, Phase, Record, Run
+from canaryd.model.traffic import Sides, Sighting
 
 RETREAT_DEADLINE = 12.0
 """Seconds that a tick waits for its retreat; the retreat's two requests have shorter ones of their own."""
@@ -68,6 +68,7 @@ class Reconciler:
         doorkeeper: Doorkeeper | None = None,
         guards: Guards | None = None,
         courier: Courier | None = None,
+        annotations: Annotations | None = None,
     ) -> None:
         self._store = store
         self._mesh = mesh
@@ -78,6 +79,7 @@ class Reconciler:
         self._doorkeeper = doorkeeper
         self._guards = guards or Guards(NoFreezes())
         self._courier = courier
+        self._annotations = annotations
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
@@ -288,34 +290,17 @@ class Reconciler:
     def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
         for event in decision.events:
             log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
+            if self._annotations:
+                self._annotations.annotate(run, event, seen.now)
         try:
             self._journal.tell(run.uid, _entry(run, seen, decision))
         except CanarydError as error:
             log.warning("journal.unavailable", error=str(error))
 
     def _ask_for_cells(self, run: Run) -> None:
-        if run.canary_pin is None or run.stable_pin is None or run.final:
-            return
-        analysis, hosts = run.plan.spec.analysis, self._mesh.hosts(run.route)
-        sought = analysis.sought(
-            hosts=hosts,
-            namespace=run.canary_pin.namespace,
-            stable=run.stable_pin.workloads,
-            canary=run.canary_pin.workloads,
-            asker=run.plan.namespace,
-            called=run.plan.called,
-        )
-        asked = questions(
-            analysis,
-            _names(run.stable_pin, run.route.stable, hosts[0]),
-            _names(run.canary_pin, run.route.canary, hosts[-1]),
-        )
-        self._collector.ask(run, replace(sought, questions=asked))
-
-
-def _names(pin: Pin, version: Version, host: str) -> Names:
-    """What queries may call a side; ``host`` is fully qualified."""
-    return Names(pin.workloads, pin.namespace, version.subset, host, pin.hashes)
+        sought = None if run.final else sought_of(run, self._mesh.hosts(run.route))
+        if sought is not None:
+            self._collector.ask(run, sought)
 
 
 def _decided(run: Run, seen: Observation) -> Decision:
