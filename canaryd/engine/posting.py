@@ -131,6 +131,6 @@ def _commands(run: Run, event: Event) -> tuple[tuple[str, str], ...]:
     at_a_gate = run.hold is not None and run.hold.kind == "gate"
     if at_a_gate and any(isinstance(term.part, Approve) for term in run.lacking):
         found.append(("approve", command_line(run, "approve")))
-    if run.hold and run.hold.kind == "drift":
+    if run.hold and run.hold.kind in ("drift", "person"):
         found.append(("resume", command_line(run, "resume")))
     return (*found, ("abort", command_line(run, "abort")))

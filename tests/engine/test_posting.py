@@ -124,8 +124,20 @@ def test_another_hold_is_no_gate_and_asks_for_no_approval() -> None:
     assert (message.event, message.commands) == ("run.held", (("abort", "canaryd abort reviews"),))
 
 
+def test_a_hold_by_a_person_is_told_with_how_to_end_it() -> None:
+    """Whoever reads of it need not look up the word."""
+    stage = Stage(plan=plan(messages=[TEAM]))
+    while stage.run.phase is not Phase.BAKING:
+        told(stage)
+    stage.ask("hold")
+    while stage.run.hold is None:
+        told(stage)
+    commands = stage.run.outbox.waiting[-1].commands
+    assert commands == (("resume", "canaryd resume reviews"), ("abort", "canaryd abort reviews"))
+
+
 def test_drift_is_told_with_how_to_resume() -> None:
-    """The one hold that a person ends."""
+    """Only a person ends it, where the weights do not come back by themselves."""
     stage = Stage(plan=plan(messages=[TEAM]))
     while stage.run.phase is not Phase.BAKING:
         told(stage)
