@@ -260,6 +260,51 @@ class Webhook(Fixed):
         return EVERY in self.namespaces or namespace in self.namespaces
 
 
+class Channel(Fixed):
+    """
+    Who is told of runs, and how. A plan names it, and can say nothing of all this.
+
+    Either a service (``url``), or a receiver of CloudEvents (``cloudevents``) with a key.
+    """
+
+    namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The namespaces whose plans may use it; "*" for each there is."""
+    url: Kept | None = None
+    """Where an Apprise URL is kept (slack://..., mailtos://..., pagerduty://...): it has the service's secret in it."""
+    cloudevents: Annotated[str, AfterValidator(_receiver)] | None = None
+    """Where CloudEvents are posted to; no redirect is followed."""
+    key: Kept | None = None
+    """The key that each of them is signed with (HMAC-SHA-256); read anew for each."""
+    timeout: Annotated[float, Field(gt=0, le=15)] = 5.0
+    """Seconds that one request with a CloudEvent may take."""
+    ca: Path | None = None
+    """A file (PEM) with the authorities that its certificate is trusted by, instead of the system's."""
+    headers: dict[str, Header] = {}  # pydantic copies it
+    """Headers that go with each request: text, ``from_env: NAME`` or ``from_file: PATH``."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.url is None) == (self.cloudevents is None):
+            raise ValueError("url: either url (a service) or cloudevents (a receiver of yours)")
+        if self.url is not None:
+            of_events = (("key", self.key), ("ca", self.ca), ("headers", self.headers))
+            if given := next((name for name, value in of_events if value), ""):
+                raise ValueError(f"{given}: cloudevents beside it; a service has all it needs in its url")
+        elif self.key is None:
+            raise ValueError("key: from_env: VARIABLE or from_file: PATH, because a receiver must be able to tell")
+        if self.ca and urlsplit(self.cloudevents or "").scheme == "http":
+            raise ValueError("ca: a cloudevents with https, without which it has no use")
+        for name in self.headers:
+            if name.lower() in SIGNED:
+                raise ValueError(f"headers.{name}: another header, this one is canaryd's own")
+        _plain_headers(self.headers)
+        return self
+
+    def allows(self, namespace: str) -> bool:
+        """Whether a plan of ``namespace`` may use it."""
+        return EVERY in self.namespaces or namespace in self.namespaces
+
+
 class NamedSource(Source):
     """A further Prometheus, by which plans of some namespaces are measured."""
 
@@ -383,6 +428,8 @@ class Settings(BaseSettings):
     """Further ones by name, each with the namespaces whose plans may be measured by it."""
     webhooks: dict[Name, Webhook] = {}  # pydantic copies it
     """The receivers that gates of plans may ask, by name."""
+    channels: dict[Name, Channel] = {}  # pydantic copies it
+    """Who plans may have told of their runs, by name."""
     kubeconfig: Path | None = None
     """A kubeconfig file; by default $KUBECONFIG, else the pod's own account, else ~/.kube/config."""
     context: str | None = None
@@ -476,6 +523,7 @@ def read_settings(file: Path | None = None, **said: Any) -> Settings:
 SEE = "see config/canaryd.yaml"
 ABOUT_SOURCES = "see config/canaryd.yaml and docs/prometheus.md"
 ABOUT_WEBHOOKS = "see config/canaryd.yaml and docs/gates.md"
+ABOUT_CHANNELS = "see config/canaryd.yaml and docs/messages.md"
 ABOUT_NEIGHBOURS = "see config/canaryd.yaml and docs/neighbours.md"
 PARTS: dict[str, type[Fixed]] = {
     "prometheus": Source,
@@ -484,11 +532,13 @@ PARTS: dict[str, type[Fixed]] = {
     "kiali": Neighbour,
     "grafana": Grafana,
     "tracing": Tracing,
+    "channels": Channel,
 }
 ABOUT = dict.fromkeys(PARTS, ABOUT_NEIGHBOURS) | {
     "prometheus": ABOUT_SOURCES,
     "prometheuses": ABOUT_SOURCES,
     "webhooks": ABOUT_WEBHOOKS,
+    "channels": ABOUT_CHANNELS,
 }
 _WORDS = {
     "model_type": "a mapping with url, or a URL",
@@ -512,7 +562,8 @@ def _problem(fault: Any) -> Problem:
         return Problem(".".join(place), repr(found), message, SEE)
     about = ABOUT[place[0]]
     if fault["type"] == "extra_forbidden":
-        part = Kept if {"headers", "key", "token"} & set(place[:-1]) else PARTS[place[0]]
+        kept = {"headers", "key", "token"} | ({"url"} if place[0] == "channels" else set())
+        part = Kept if kept & set(place[:-1]) else PARTS[place[0]]
         close = get_close_matches(place[-1], part.model_fields, n=1)
         remedy = f"did you mean {close[0]}?" if close else about
         return Problem(".".join(place), "", "a setting that canaryd knows", remedy)
@@ -527,11 +578,13 @@ def _problem(fault: Any) -> Problem:
 
 def _shown(place: list[str], value: object) -> str:
     """``value`` where it cannot be a secret; otherwise nothing."""
-    if place[-1] in ("url", "public") and isinstance(value, str):
+    if place[0] == "channels" and place[-1] == "url":
+        return ""
+    if place[-1] in ("url", "public", "cloudevents") and isinstance(value, str):
         return without_password(value)
     harmless = {"namespaces", "default_for", "insecure_skip_verify", "ca", "cert", "timeout", "every"}
     harmless |= {"api", "annotate", "annotate_on", "datasource", "workload_dashboard"}
-    harmless |= set() if place[0] == "webhooks" else {"key"}
+    harmless |= set() if place[0] in ("webhooks", "channels") else {"key"}
     return repr(value) if place[-1] in harmless and not isinstance(value, Mapping) else ""
 
 

@@ -236,3 +236,47 @@ def test_the_page_about_neighbours_shows_settings_that_there_are(tmp_path: Path)
     assert len(blocks) == 2
     for block in blocks:
         read(tmp_path, **yaml.safe_load(block.partition("```")[0]))
+
+
+KEPT = {"from_env": "URL"}
+
+
+@pytest.mark.parametrize(
+    ("channel", "path", "said"),
+    [
+        ({"url": f"slack://{SECRET}/x/y"}, "channels.team.url", ""),
+        ({"url": {"from_enf": "URL"}}, "channels.team.url.from_enf", "did you mean from_env?"),
+        ({}, "channels.team.url", "either url (a service) or cloudevents (a receiver of yours)"),
+        ({"url": KEPT, "cloudevents": "https://x.example/y", "key": KEPT}, "channels.team.url", "either url"),
+        ({"url": KEPT, "key": KEPT}, "channels.team.key", "a service has all it needs in its url"),
+        ({"url": KEPT, "headers": {"X-A": "b"}}, "channels.team.headers", "a service has all it needs in its url"),
+        ({"cloudevents": "https://x.example/y"}, "channels.team.key", "from_env: VARIABLE or from_file: PATH"),
+        ({"cloudevents": f"https://a:{SECRET}@x.example/y", "key": KEPT}, "channels.team.cloudevents", "a URL without"),
+        ({"cloudevents": "ftp://x.example", "key": KEPT}, "channels.team.cloudevents", "a URL such as https://"),
+        ({"cloudevents": "http://x.example", "key": KEPT, "ca": "/ca.pem"}, "channels.team.ca", "https"),
+        (
+            {"cloudevents": "http://x.example", "key": KEPT, "headers": {"Webhook-Id": "1"}},
+            "channels.team.headers.",
+            "",
+        ),
+        ({"cloudevents": "http://x.example", "key": KEPT, "headers": {"X-Token": SECRET}}, "channels.team.headers", ""),
+        ({"cloudevent": "http://x.example", "key": KEPT}, "channels.team.cloudevent", "did you mean cloudevents?"),
+        ({"url": KEPT, "namespaces": []}, "channels.team.namespaces", "a list with at least one item"),
+        ({"url": KEPT, "timeout": 60}, "channels.team.timeout", ""),
+    ],
+)
+def test_a_channel_that_cannot_be_used_is_refused(
+    tmp_path: Path, channel: dict[str, Any], path: str, said: str
+) -> None:
+    """With the place and what belongs there, and without the secret that somebody wrote where none belongs."""
+    problems = refusal(tmp_path, channels={"team": {"namespaces": ["*"], **channel}})
+    assert path in problems
+    assert said in problems
+
+
+def test_channels_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON, as for everything that has parts."""
+    monkeypatch.setenv("CANARYD_CHANNELS", '{"team": {"url": {"from_file": "/x"}, "namespaces": ["shop"]}}')
+    channel = read(tmp_path).channels["team"]
+    assert channel.url == Kept(from_file=Path("/x"))
+    assert (channel.allows("shop"), channel.allows("default")) == (True, False)

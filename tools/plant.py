@@ -68,6 +68,12 @@ RECEIVERS, SENT, FIRING = (
     "tests/contracts/test_alerts.py",
 )
 DESK, DESKS, DESK_TERMINAL = "tests/contracts/test_desk.py", "tests/cli/test_desk.py", "tests/cli/test_desk_terminal.py"
+POSTED, COURIER, OUTBOX = (
+    "tests/engine/test_posting.py",
+    "tests/engine/test_courier.py",
+    "tests/engine/test_messages.py",
+)
+TOLD, CHANNELS = "tests/notify/test_channels.py", "tests/contracts/test_channels.py"
 HARM, HARMED = "tests/test_machine_harm.py", "tests/judge/test_harmed.py"
 ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test_controller.py"
 FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
@@ -109,6 +115,14 @@ def passing(name: str, old: str, new: str, *tests: str) -> Plant:
 
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+def posting(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/engine/posting.py", old, new, tests)
+
+
+def courier(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/engine/courier.py", old, new, tests)
 
 
 def neighbour(name: str, room: str, old: str, new: str, tests: str) -> Plant:
@@ -575,11 +589,34 @@ PLANTS = (
     Plant("a bare 403 is a no", "canaryd/gates/answers.py", "    if status >= 400:\n", "    if status == 403:\n        return Reply(\"no\", why)\n    if status >= 400:\n", (RECEIVERS,)),
     Plant("a page is a yes", "canaryd/gates/answers.py", "    if _is_page(headers, body):\n", "    if False:\n", (RECEIVERS,)),
     Plant("an outage is a no", "canaryd/gates/answers.py", "    if status >= 500 or status < 200:\n", "    if False:\n", (RECEIVERS,)),
-    Plant("redirects are followed", "canaryd/gates/webhooks.py", "redirect=False", "redirect=True, retries=2", (RECEIVERS,)),
+    Plant("redirects are followed", "canaryd/gates/sending.py", "redirect=False", "redirect=True, retries=2", (RECEIVERS,)),
     Plant("any namespace may ask", "canaryd/gates/webhooks.py", "        if name not in allowed:\n", "        if False:\n", (RECEIVERS,)),
     Plant("the time is not signed", "canaryd/gates/signature.py", 'f"{identity}.{timestamp}.".encode() + body', "body", (SENT,)),
-    Plant("an answer may drip for ever", "canaryd/gates/webhooks.py", "                if time.monotonic() > deadline:\n", "                if False:\n", (SENT,)),
-    Plant("a token of ours is repeated", "canaryd/gates/webhooks.py", "_struck(reply.why, self._secrets(name))", "reply.why", (SENT,)),
+    Plant("an answer may drip for ever", "canaryd/gates/sending.py", "                if time.monotonic() > deadline:\n", "                if False:\n", (SENT,)),
+    Plant("a token of ours is repeated", "canaryd/gates/webhooks.py", "struck(reply.why, secrets_of(hook.headers))", "reply.why", (SENT,)),
+    # messages
+    reconciler("a message is sent before it is saved", "        if self._courier and self._known.get(record.run.uid) is record:\n", "        if self._courier:\n", OUTBOX),
+    reconciler("a message of a run that is over is never saved as taken", "        return record if unchanged else self._saved(replace(record, run=left))\n", "        return record\n", OUTBOX),
+    posting("a message is taken out before it was taken", "    run = without(decision.run, taken)\n", "    run = replace(decision.run, outbox=replace(decision.run.outbox, waiting=()))\n", OUTBOX),
+    posting("a message's number is given twice", "box.numbered + 1, now, to)", "len(box.waiting) + 1, now, to)", POSTED),
+    posting("a message goes to whoever has a name", "not set(names).isdisjoint(one.events))", "True)", POSTED),
+    posting("messages pile up for ever", "    if too_many := max(0, len(box.waiting) - MOST):\n", "    if too_many := 0:\n", POSTED),
+    posting("a message reminds again and again", " or run.outbox.reminded == hold.limit:\n", ":\n", POSTED),
+    posting("a message reminds though the limit stands still", "    if run.barred_since is not None and hold.kind in CLOCKS:\n", "    if False:\n", POSTED),
+    posting("a pager's message of an abort", ' and run.latch.kind in ("fail", "inconclusive"):\n', ":\n", POSTED),
+    courier("a message that was taken is not noted", "        self._noted(letter.run.uid, letter.message.id_in(letter.run.uid), self._channel)\n", "", COURIER),
+    courier("messages overtake one another", "            if letter.tries >= OVERTAKEN:\n", "            if True:\n", COURIER),
+    courier("a message that fails is tried at once", "        letter.due = now + pause\n", "        letter.due = self._rest = 0.0\n        return\n", COURIER),
+    courier("a message is tried for ever", "        return old and letter.tries >= OVERTAKEN\n", "        return False\n", COURIER),
+    courier("a message that was taken is sent until it is saved", "                    if (message.id_in(run.uid), channel) not in known:\n", "                    if True:\n", COURIER),
+    courier("one channel's thread is every message's", "        if channel not in self._lanes:\n            lane = ", "        if not self._lanes:\n            lane = ", COURIER),
+    Plant("a message's id is another each time", "canaryd/model/message.py", 'return f"{uid}_{int(self.at)}_{self.number}"', 'return f"{uid}_{id(self)}_{self.number}"', (POSTED,)),
+    Plant("a message's content grows while it waits", "canaryd/notify/events.py", '    del event["data"]["harmed"]', '    "no" and event["data"]["harmed"]', (TOLD,)),
+    Plant("a message that is accepted is none", "canaryd/notify/channels.py", '"yes" if 200 <= status < 300 else "silent"', "reply.said", (TOLD,)),
+    Plant("any namespace may send a message", "canaryd/notify/channels.py", "        if name not in allowed:\n", "        if False:\n", (CHANNELS,)),
+    Plant("a message's URL is repeated", "canaryd/notify/services.py", "    text = struck(said, sorted(words, key=len, reverse=True))\n", "    text = said\n", (TOLD,)),
+    Plant("a message's log is everybody's", "canaryd/notify/services.py", "    logger.propagate = False\n", "", (TOLD,)),
+    Plant("a message is markup", "canaryd/notify/services.py", 'body_format="text"', 'body_format="html"', (TOLD,)),
     Plant("an alert's name is a pattern", "canaryd/metrics/alerts.py", "promql.pattern(name) for name in", "name for name in", (FIRING,)),
     Plant("a pending alert fires", "canaryd/metrics/alerts.py", "f'{STATE}=\"firing\"'", "f'{STATE}=~\".+\"'", (FIRING,)),
     # a cap on harmed requests
