@@ -21,12 +21,13 @@ from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission, undoing
 from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.collector import Collector
+from canaryd.engine.courier import Courier
 from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.guarding import Guards, NoFreezes, Queue, Waits
 from canaryd.engine.ports import Clock, Freezes, Journal, Store, World
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
-from canaryd.errors import Unavailable
+from canaryd.errors import CanarydError, Unavailable
 from canaryd.gates import Webhooks as Receivers
 from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
@@ -34,12 +35,17 @@ from canaryd.mesh.several import Several
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.asked import asked
 from canaryd.metrics.sources import Sources
+from canaryd.model.asking import Reply
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
+from canaryd.model.message import Message
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Run
+from canaryd.neighbours import Annotations
+from canaryd.neighbours.links import links
+from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
@@ -51,6 +57,8 @@ from canaryd.store.folder import FolderJournal, FolderStore
 from canaryd.store.freezes import FolderFreezes
 
 NO_LIMITS = Limits()
+SOON = 0.1
+"""Seconds between two looks at what is waited for."""
 
 log = structlog.get_logger()
 
@@ -77,6 +85,8 @@ def cluster_world(
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=freezes,
+        channels=_channels(settings),
+        annotations=_annotations(settings),
     )
 
 
@@ -94,7 +104,19 @@ def world(settings: Settings) -> World:
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=FolderFreezes(settings.state),
+        channels=_channels(settings),
+        annotations=_annotations(settings),
     )
+
+
+def _channels(settings: Settings) -> Told:
+    """The channels of messages, with links to the neighbours that are set; nobody is asked for these."""
+    return Told(settings.channels, lambda run: [(one.title, one.url) for one in links(run, settings, time.time())])
+
+
+def _annotations(settings: Settings) -> Annotations | None:
+    """Who marks in Grafana what runs do, where the settings ask for it."""
+    return Annotations(settings.grafana) if settings.grafana and settings.grafana.annotate else None
 
 
 def limits(settings: Settings) -> Limits:
@@ -127,12 +149,17 @@ def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:
     return admission.look(plan, world(settings))
 
 
+def try_channel(settings: Settings, name: str) -> Reply:
+    """What the channel says to a test message. Raises Rejected where there is none, Unavailable where it is broken."""
+    return Told(settings.channels).test(name)
+
+
 class Canaryd:
     """
     A running canaryd: runs begin in it, are ticked, and hear commands. Use it as a context manager.
 
-    Collectors, ticks, retreats, and what is asked at gates and told of ends each have threads of their own, so that
-    none can starve another.
+    Collectors, ticks, retreats, what is asked at gates and told of ends, and each channel of messages have threads of
+    their own, so that none can starve another.
 
     No more runs than ``limits`` say go on at once: a plan that would begin another waits in a queue.
     ``may`` says, before each tick, whether this process is (still) the one to carry runs out. ``shown`` is given each
@@ -167,6 +194,7 @@ class Canaryd:
             self._telling,
             self._scheduler.wake,
         )
+        self._courier = Courier(world.channels or Told({}), world.clock, self._scheduler.wake)
         self._guards = Guards(world.freezes or NoFreezes())
         self.queue = Queue(limits)
         self._reconciler = Reconciler(
@@ -178,6 +206,8 @@ class Canaryd:
             self._retreats,
             self._doorkeeper,
             self._guards,
+            self._courier,
+            world.annotations,
         )
         self._beginning = Lock()  # one at a time: two that look at one moment would both find an entry free
         self._runs: dict[str, Run] = {}
@@ -192,11 +222,14 @@ class Canaryd:
     ) -> None:
         self._collector.end()
         self._doorkeeper.end()
+        self._courier.end()
         self._scheduler.stop()
         self._collectors.shutdown(cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._telling.shutdown()  # an end that is being told is told once; nobody waits longer than a request may take
         self._retreats.shutdown()
+        if self._world.annotations:
+            self._world.annotations.end()
         self._open.close()
 
     def begin(self, plan: Plan, *, again: bool = False, uid: str = "", asked: float | None = None) -> Begun:
@@ -298,6 +331,22 @@ class Canaryd:
         """The runs in the store that are to be carried out further, the oldest first."""
         return [record.run for record in self._world.store.records() if not (record.run.final and record.run.released)]
 
+    def send_what_is_left(self) -> None:
+        """Send the messages that a former process left in the outboxes of runs that are over."""
+        for run in (record.run for record in self._world.store.records()):
+            if run.final and run.released and run.outbox.waiting and run.uid not in self._runs:
+                try:
+                    self.carry_out(run)
+                except CanarydError as error:
+                    log.info("message.left_to_others", run=run.uid, why=str(error))
+
+    def unsent(self, uid: str, seconds: float) -> tuple[Message, ...]:
+        """The messages of the run that no channel has taken; waits for at most ``seconds`` until there are none."""
+        until = time.monotonic() + seconds
+        while (waiting := self.see(uid).outbox.waiting) and time.monotonic() < until:
+            time.sleep(SOON)
+        return waiting
+
     def carry_out(self, run: Run) -> None:
         """Tick ``run`` until it is final. Raises Rejected when another process carries it out."""
         if isinstance(self._world.store, FolderStore):
@@ -320,6 +369,7 @@ class Canaryd:
         self._store.forget(uid)
         self._collector.forget(uid)
         self._doorkeeper.forget(uid)
+        self._courier.forget(uid)
         self._reconciler.forget(uid)
 
     def wake(self, uid: str, after: float = 0.0) -> None:
@@ -356,7 +406,9 @@ class Canaryd:
         if run.final and run.released:
             self._store.forget(uid)
             self._doorkeeper.forget(uid)
-            self._scheduler.remove(uid)
+            if not run.outbox.waiting:
+                self._courier.forget(uid)
+                self._scheduler.remove(uid)
         elif run.unready_since is not None and run.latch is None:
             self._scheduler.wake(uid, UNREADY_FOR)  # seen so twice, the canary is dead; the due time may be far
 

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from canaryd.app import Canaryd, SystemClock, World
+from canaryd.app import Canaryd, SystemClock
 from canaryd.app import command as asking
+from canaryd.engine.ports import World
 from canaryd.errors import Unavailable
 from canaryd.model.run import Run
+from canaryd.neighbours import Annotations
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import at, surroundings
 from tests.metrics.load import Load
 from tests.metrics.memory import MemoryMetrics
+from tests.neighbours.standing_in import Fault, Grafana, standing_in
+from tests.neighbours.stories import given
 from tests.store.memory import MemoryJournal, MemoryStore
 from tests.world import small_plan
 
@@ -93,3 +97,29 @@ def test_no_lost_lease_keeps_a_run_from_going_back(life: Life) -> None:
     life.lease.ours = False
     eventually(lambda: life.run.final)
     assert [one["weight"] for one in life.mesh.virtual_service["spec"]["http"][0]["route"]] == [100, 0]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("fault", ["", "drips", "500"])
+def test_a_run_is_marked_in_grafana_and_never_waits_for_it(fault: Fault) -> None:
+    """One that hangs, or is down, keeps neither a weight nor a rollback; the last mark is written before the end."""
+    grafana = Grafana(fault=fault)
+    with standing_in(grafana):
+        settings = given(grafana={"url": grafana.url, "annotate": True}).grafana
+        assert settings is not None
+        mesh = MemoryMesh(at(100, 0), surroundings())
+        world = World(
+            mesh,
+            MemoryMetrics.of(Load(since=time.time() - 60)),
+            MemoryStore(),
+            MemoryJournal(),
+            SystemClock(),
+            annotations=Annotations(settings),
+        )
+        with Canaryd(world, workers=2) as canaryd:
+            begun = canaryd.begin(small_plan()).record.run
+            eventually(lambda: bool(mesh.writes))
+            canaryd.ask(begun.uid, asking("abort", by="ada"))
+            eventually(lambda: canaryd.see(begun.uid).final)
+    marked = [one["tags"][-1].partition("-")[0] for one in grafana.annotations]
+    assert marked == ([] if fault else ["step.shifting", "run.rolling_back", "run.rolled_back"])
+    assert grafana.asked

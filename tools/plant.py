@@ -67,6 +67,13 @@ RECEIVERS, SENT, FIRING = (
     "tests/gates/test_webhooks.py",
     "tests/contracts/test_alerts.py",
 )
+DESK, DESKS, DESK_TERMINAL = "tests/contracts/test_desk.py", "tests/cli/test_desk.py", "tests/cli/test_desk_terminal.py"
+POSTED, COURIER, OUTBOX = (
+    "tests/engine/test_posting.py",
+    "tests/engine/test_courier.py",
+    "tests/engine/test_messages.py",
+)
+TOLD, CHANNELS = "tests/notify/test_channels.py", "tests/contracts/test_channels.py"
 HARM, HARMED = "tests/test_machine_harm.py", "tests/judge/test_harmed.py"
 ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test_controller.py"
 FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
@@ -78,6 +85,7 @@ BARRING, BARS, FREEZES = (
     "tests/contracts/test_freezes.py",
 )
 WORDS = "tests/test_machine_asked.py"
+LINKED, TRACED, MARKS = (f"tests/neighbours/test_{one}.py" for one in ("links", "traces", "annotations"))
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
 
@@ -107,6 +115,18 @@ def passing(name: str, old: str, new: str, *tests: str) -> Plant:
 
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+def posting(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/engine/posting.py", old, new, tests)
+
+
+def courier(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/engine/courier.py", old, new, tests)
+
+
+def neighbour(name: str, room: str, old: str, new: str, tests: str) -> Plant:
+    return Plant(f"neighbour: {name}", f"canaryd/neighbours/{room}.py", old, new, (tests,))
 
 
 def layers(name: str, old: str, new: str) -> Plant:
@@ -569,11 +589,34 @@ PLANTS = (
     Plant("a bare 403 is a no", "canaryd/gates/answers.py", "    if status >= 400:\n", "    if status == 403:\n        return Reply(\"no\", why)\n    if status >= 400:\n", (RECEIVERS,)),
     Plant("a page is a yes", "canaryd/gates/answers.py", "    if _is_page(headers, body):\n", "    if False:\n", (RECEIVERS,)),
     Plant("an outage is a no", "canaryd/gates/answers.py", "    if status >= 500 or status < 200:\n", "    if False:\n", (RECEIVERS,)),
-    Plant("redirects are followed", "canaryd/gates/webhooks.py", "redirect=False", "redirect=True, retries=2", (RECEIVERS,)),
+    Plant("redirects are followed", "canaryd/gates/sending.py", "redirect=False", "redirect=True, retries=2", (RECEIVERS,)),
     Plant("any namespace may ask", "canaryd/gates/webhooks.py", "        if name not in allowed:\n", "        if False:\n", (RECEIVERS,)),
     Plant("the time is not signed", "canaryd/gates/signature.py", 'f"{identity}.{timestamp}.".encode() + body', "body", (SENT,)),
-    Plant("an answer may drip for ever", "canaryd/gates/webhooks.py", "                if time.monotonic() > deadline:\n", "                if False:\n", (SENT,)),
-    Plant("a token of ours is repeated", "canaryd/gates/webhooks.py", "_struck(reply.why, self._secrets(name))", "reply.why", (SENT,)),
+    Plant("an answer may drip for ever", "canaryd/gates/sending.py", "                if time.monotonic() > deadline:\n", "                if False:\n", (SENT,)),
+    Plant("a token of ours is repeated", "canaryd/gates/webhooks.py", "struck(reply.why, secrets_of(hook.headers))", "reply.why", (SENT,)),
+    # messages
+    reconciler("a message is sent before it is saved", "        if self._courier and self._known.get(record.run.uid) is record:\n", "        if self._courier:\n", OUTBOX),
+    reconciler("a message of a run that is over is never saved as taken", "        return record if unchanged else self._saved(replace(record, run=left))\n", "        return record\n", OUTBOX),
+    posting("a message is taken out before it was taken", "    run = without(decision.run, taken)\n", "    run = replace(decision.run, outbox=replace(decision.run.outbox, waiting=()))\n", OUTBOX),
+    posting("a message's number is given twice", "box.numbered + 1, now, to)", "len(box.waiting) + 1, now, to)", POSTED),
+    posting("a message goes to whoever has a name", "not set(names).isdisjoint(one.events))", "True)", POSTED),
+    posting("messages pile up for ever", "    if too_many := max(0, len(box.waiting) - MOST):\n", "    if too_many := 0:\n", POSTED),
+    posting("a message reminds again and again", " or run.outbox.reminded == hold.limit:\n", ":\n", POSTED),
+    posting("a message reminds though the limit stands still", "    if run.barred_since is not None and hold.kind in CLOCKS:\n", "    if False:\n", POSTED),
+    posting("a pager's message of an abort", ' and run.latch.kind in ("fail", "inconclusive"):\n', ":\n", POSTED),
+    courier("a message that was taken is not noted", "        self._noted(letter.run.uid, letter.message.id_in(letter.run.uid), self._channel)\n", "", COURIER),
+    courier("messages overtake one another", "            if letter.tries >= OVERTAKEN:\n", "            if True:\n", COURIER),
+    courier("a message that fails is tried at once", "        letter.due = now + pause\n", "        letter.due = self._rest = 0.0\n        return\n", COURIER),
+    courier("a message is tried for ever", "        return old and letter.tries >= OVERTAKEN\n", "        return False\n", COURIER),
+    courier("a message that was taken is sent until it is saved", "                    if (message.id_in(run.uid), channel) not in known:\n", "                    if True:\n", COURIER),
+    courier("one channel's thread is every message's", "        if channel not in self._lanes:\n            lane = ", "        if not self._lanes:\n            lane = ", COURIER),
+    Plant("a message's id is another each time", "canaryd/model/message.py", 'return f"{uid}_{int(self.at)}_{self.number}"', 'return f"{uid}_{id(self)}_{self.number}"', (POSTED,)),
+    Plant("a message's content grows while it waits", "canaryd/notify/events.py", '    del event["data"]["harmed"]', '    "no" and event["data"]["harmed"]', (TOLD,)),
+    Plant("a message that is accepted is none", "canaryd/notify/channels.py", '"yes" if 200 <= status < 300 else "silent"', "reply.said", (TOLD,)),
+    Plant("any namespace may send a message", "canaryd/notify/channels.py", "        if name not in allowed:\n", "        if False:\n", (CHANNELS,)),
+    Plant("a message's URL is repeated", "canaryd/notify/services.py", "    text = struck(said, sorted(words, key=len, reverse=True))\n", "    text = said\n", (TOLD,)),
+    Plant("a message's log is everybody's", "canaryd/notify/services.py", "    logger.propagate = False\n", "", (TOLD,)),
+    Plant("a message is markup", "canaryd/notify/services.py", 'body_format="text"', 'body_format="html"', (TOLD,)),
     Plant("an alert's name is a pattern", "canaryd/metrics/alerts.py", "promql.pattern(name) for name in", "name for name in", (FIRING,)),
     Plant("a pending alert fires", "canaryd/metrics/alerts.py", "f'{STATE}=\"firing\"'", "f'{STATE}=~\".+\"'", (FIRING,)),
     # a cap on harmed requests
@@ -726,6 +769,65 @@ PLANTS = (
     Plant("a low maximum is promoted unproven", "canaryd/importing/draft.py", "        if self.weight >= LAST_COMPARATIVE.canary / 1000:\n", '        self.more["acceptUnproven"] = "the other tool"\n        if True:\n', ("tests/importing/test_flagger.py",)),
     Plant("half a match is carried", "canaryd/importing/flagger.py", 'if not isinstance(way, Mapping) or set(way) != {"headers"}', 'if not isinstance(way, Mapping) or "headers" not in way', ("tests/importing/test_flagger.py",)),
     Plant("a strict bound of a failure is taken for its opposite", "canaryd/importing/conditions.py", "sign = _UNSAID[sign] if negated else sign", "sign = sign", ("tests/importing/test_conditions.py",)),
+    neighbour("a name leaves its place in a URL", "links", 'quote(text, safe="") if', "text if", LINKED),
+    neighbour("dots go up in a URL", "links", 'text.replace(".", "%252E")', "text", LINKED),
+    neighbour("links begin where only canaryd gets", "links", "{kiali.shown}/console", "{kiali.url}/console", LINKED),
+    neighbour("what lies ahead is in a run's time", "links", "min(run.ended + MARGIN, max(now, run.ended))", "run.ended + MARGIN", LINKED),
+    neighbour("a name ends a query of Tempo's", "traceql", 'plain = text.replace', 'return text\n    plain = text.replace', LINKED),
+    neighbour("stable's pods pass for the canary's", "naming", "pod.startswith(heads)", "bool(pod)", TRACED),
+    neighbour("another namespace's pods pass for ours", "naming", "namespace == pin.namespace and ", "", TRACED),
+    neighbour("a redirect is followed", "asking", "allow_redirects=False", "allow_redirects=True", TRACED),
+    neighbour("requests takes credentials of its own", "asking", "auth=_as_it_is", "auth=None", TRACED),
+    neighbour("an answer has no bound", "asking", "if len(read) > MOST:", "if len(read) > MOST * 1000:", TRACED),
+    neighbour("an answer that drips has no end", "asking", "if time.monotonic() > deadline:", "if time.monotonic() > deadline + 60:", TRACED),
+    neighbour("a fault of ours meets who shows a run", "traces", "    except Exception as error:", "    except AttributeError as error:", TRACED),
+    neighbour("failures are looked for by one tag", "traces", 'FAILURES[:1] if self.speaks == "tempo" else FAILURES', "FAILURES[:1]", TRACED),
+    neighbour("traces are looked for at any time", "links", "max(end for _, end in exposed) + TAIL", "max(end for _, end in exposed) + 90_000", LINKED),
+    neighbour("told twice is marked twice", "annotations", "        if not found:\n", "        if True:\n", MARKS),
+    neighbour("a mark's text is HTML", "annotations", "escape(plainly(event.reason, WORDS))", "plainly(event.reason, WORDS)", MARKS),
+    neighbour("what only observes is marked", "annotations", " or run.plan.observes", "", MARKS),
+    neighbour("marks wait without a bound", "annotations", "if len(self._waiting) >= MOST:", "if False:", MARKS),
+    neighbour("an end waits for Grafana", "annotations", "thread.join(LAST + 1.0)", "thread.join()", MARKS),
+    neighbour("a no is asked again and again", "annotations", "            except Unavailable as error:", "            except CanarydError as error:", MARKS),
+    neighbour("the last mark is not waited for", "annotations", "return None if over or not", "return None if self._ending or not", MARKS),
+    Plant("report: stable's failures are the canary's", 'canaryd/report/series.py', '            Rate.of(*_failed(cell.canary for cell in cells)),', '            Rate.of(*_failed(cell.stable for cell in cells)),', ("tests/report/test_traced.py",)),
+    Plant("report: requests of both are stable's", 'canaryd/report/series.py', '    return sent, sent + cell.all_stable', '    return sent, cell.all_stable', ("tests/report/test_traced.py",)),
+    Plant('report: a slow request is one bucket lower', 'canaryd/report/series.py', 'cell.bounds_ms.index(bound)) for', 'cell.bounds_ms.index(bound) - 1) for', ("tests/report/test_traced.py",)),
+    Plant('report: a point lies where its band begins', 'canaryd/report/plots.py', 'cy=panel.y(rate.share / top), r=3', 'cy=panel.y(rate.low / top), r=3', ("tests/report/test_traced.py",)),
+    Plant('report: a band is cut at its point', 'canaryd/report/plots.py', 'y2=panel.y(rate.high / top), class_="whisker"', 'y2=panel.y(rate.share / top), class_="whisker"', ("tests/report/test_traced.py",)),
+    Plant('report: evidence is of the cells before', 'canaryd/report/decisions.py', '        tally.add(saw.get("cells") or ())\n', '        tally.add(())\n', ("tests/report/test_traced.py",)),
+    Plant('report: the harm is every failure', 'canaryd/report/document.py', '            run.harmed.requests,\n', '            figures.canary.errors,\n', ("tests/report/test_document.py",)),
+    Plant('report: a page adds up for itself', 'canaryd/report/layout.py', '_of(one.canary, one.canary_requests)', '_of(one.canary, one.canary_requests + 7)', ("tests/report/test_traced.py",)),
+    Plant("report: the canary's requests are stable's", 'canaryd/report/layout.py', '("Requests, canary", figures_of(cost.canary))', '("Requests, canary", figures_of(cost.stable))', ("tests/report/test_html.py",)),
+    Plant('report: nobody asked', 'canaryd/report/decisions.py', '    if commands:\n        return', '    if not commands:\n        return', ("tests/report/test_document.py",)),
+    Plant('report: a command is told again and again', 'canaryd/report/decisions.py', '        heard |= {one["id"] for one in fresh}\n', '', ("tests/report/test_document.py",)),
+    Plant("report: what is carried out later is canaryd's", 'canaryd/report/decisions.py', '            actors = [*fresh, *_of_before(pending, events)]', '            actors = [*fresh]', ("tests/report/test_document.py",)),
+    Plant('report: a promotion without proof is proven', 'canaryd/report/document.py', '"nobody has shown that it is as good" if is_unproven(run) else', '"nobody has shown that it is as good" if False else', ("tests/report/test_document.py",)),
+    Plant('report: half a journal passes for a whole', 'canaryd/report/document.py', '    if final and final not in events:\n', '    if False:\n', ("tests/report/test_document.py",)),
+    Plant('report: any address is a link', 'canaryd/report/document.py', 'one.url.startswith(("https://", "http://"))', 'one.url.startswith("")', ("tests/report/test_document.py",)),
+    Plant('report: a stretch goes over a gap', 'canaryd/report/series.py', '(isinstance(cell, Gap) or cell.segment', '(cell.segment', ("tests/report/test_document.py",)),
+    Plant('report: a stretch goes over a change of weight', 'canaryd/report/series.py', ' or cell.segment != group[-1].segment or len(group)', ' or len(group)', ("tests/report/test_document.py",)),
+    Plant('report: infinity in JSON', 'canaryd/report/document.py', '    if isinstance(value, float) and not math.isfinite(value):\n        return None\n', '', ("tests/report/test_document.py",)),
+    Plant('report: Markdown means what others wrote', 'canaryd/report/markdown.py', '    line = _SPECIAL.sub(r"\\\\\\1", escape(line, quote=False))\n', '', ("tests/report/test_markdown.py",)),
+    Plant('report: a plan closes its fence', 'canaryd/report/markdown.py', 'max(3, longest + 1)', '3', ("tests/report/test_markdown.py",)),
+    Plant('report: a terminal obeys', 'canaryd/report/account.py', '    return " ".join(clean(text).split())', '    return " ".join(text.split(" "))', ("tests/report/test_account.py",)),
+    Plant('report: evidence is told twice', 'canaryd/report/decisions.py', '        kept.append(replace(one, evidence=None) if same else one)', '        kept.append(one)', ("tests/report/test_account.py",)),
+    Plant("report: the plan's requests are all", 'canaryd/metrics/asked.py', '    everything = (UNATTRIBUTED,) if cell.counted else (*failing, UNATTRIBUTED)', '    everything = (*failing, UNATTRIBUTED)', ("tests/metrics/test_asked.py",)),
+
+    # the desk: who may, what is meant, and what is said of it
+    Plant("desk: a token acts with our own rights", "canaryd/kube.py", 'settings.api_key, settings.api_key_prefix = {"authorization": f"Bearer {token}"}, {}', "settings.api_key_prefix = {}", ("tests/test_kube.py",), only="bearer"),
+    Plant("desk: a word that comes late counts for the next step", "canaryd/desk/asking.py", "    step: int | None = seen.step\n", "    step: int | None = None\n", (DESK,), only="folder"),
+    Plant("desk: a word that would do nothing is sent", "canaryd/desk/asking.py", '    if verb == "skip":\n        return _void_skip(run, skips)\n', "", (DESKS,), only="do_nothing"),
+    Plant("desk: a promotion past a missing proof asks nobody", "canaryd/cli/acting.py", "    if missing := _unproven(seen, run):", "    if (missing := _unproven(seen, run)) and yes:", (DESKS,), only="missing_proof"),
+    Plant("desk: what did nothing is said to have been heard", "canaryd/cli/acting.py", "            if why := _turned_down(now, seen, word):", "            if (why := _turned_down(now, seen, word)) and not within:", (DESKS,), only="did_nothing"),
+    Plant("desk: a release is followed by the run before it", "canaryd/cli/acting.py", " and run.name not in former", "", (DESKS,), only="followed"),
+    Plant("desk: a folder with runs is passed over", "canaryd/cli/places.py", "        if not typed and _holds_runs(settings.state):", "        if False:", (DESKS,), only="comes_before"),
+    Plant("desk: a namespace that is typed is not looked into", "canaryd/cli/places.py", '("" if self.everywhere else self.namespace or usual,)', '("" if self.everywhere else usual,)', (DESKS,), only="as_with_kubectl"),
+    Plant("desk: two namespaces' plans of one name are one", "canaryd/desk/finding.py", "    if len(found) > 1:", "    if len(found) > 9:", (DESKS,), only="several_namespaces"),
+    Plant("desk: who may not read records sees nothing", "canaryd/cli/reading.py", "    except NotGranted as error:\n        return str(error)", "    except NotGranted:\n        raise", (DESKS,), only="may_not_read"),
+    Plant("desk: what people write moves the cursor", "canaryd/cli/tables.py", 'letter if letter.isprintable() else " "', "letter", (DESK_TERMINAL,), only="cursor"),
+    Plant("desk: colours where nobody wants them", "canaryd/cli/tables.py", ' and not os.environ.get("NO_COLOR")', "", (DESK_TERMINAL,), only="colour"),
+    Plant("desk: an old run is run again", "canaryd/cli/acting.py", "    if word.verb in OF_THE_ENDED and (later :=", "    if not word.verb and (later :=", (DESKS,), only="only_the_last"),
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ HERE = Place()
 
 def add_to(app: typer.Typer) -> None:
     """Put the commands into ``app``."""
-    for command in (status, history, explain, watch, report, release, hold, resume, approve, advance, promote):
+    for command in (status, history, explain, watch, report, links, release, hold, resume, approve, advance, promote):
         app.command()(placed(command))
     app.command()(placed(abort))
     app.command("rollback", help="The same as canaryd abort: roll a run back, for good.")(placed(abort))
@@ -116,6 +116,24 @@ def report(
         from canaryd.cli.reading import report as write
 
         write(place, which, output, out)
+
+
+def links(
+    which: Which,
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How it is written.")] = "text",
+    place: Place = HERE,
+) -> None:
+    """
+    Show where a run is to be seen in Kiali, Grafana, and Jaeger or Tempo.
+
+    And requests that its canary failed or was slow at, as examples. The settings say where those are.
+    """
+    from canaryd.cli.output import explained
+
+    with explained():
+        from canaryd.cli.links import show_links
+
+        show_links(place, which, output)
 
 
 def release(

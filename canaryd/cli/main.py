@@ -314,6 +314,27 @@ def judge() -> None:
         raise typer.Exit(judge_stdin())
 
 
+@app.command()
+def notify(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A channel of the settings.")],
+    config: Config = None,
+) -> None:
+    """
+    Send a test message to a channel, and say what came back.
+
+    Exit codes: 0 it was taken, 13 it was not, 2 usage.
+    """
+    from canaryd.app import try_channel
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained():
+        reply = try_channel(read_settings(config), channel)
+    taken = reply.said == "yes"
+    typer.echo(f"channel {channel}: {'taken' if taken else 'not taken'}: {reply.why}", err=not taken)
+    raise typer.Exit(Exit.PROMOTED if taken else Exit.REFUSED)
+
+
 @app.command("import")
 def import_(
     files: Annotated[

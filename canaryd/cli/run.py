@@ -50,6 +50,8 @@ LOOK = 0.25
 """Seconds between two looks at the run."""
 AGAIN = 5.0
 """Seconds between two attempts to begin."""
+LAST_WORDS = 10.0
+"""Seconds that the end waits for messages that no channel has taken."""
 SAY = 15.0
 """Seconds between two lines that differ in figures only."""
 
@@ -78,6 +80,7 @@ def carry_out(
     with _signals() as signals:
         with Canaryd(world(settings), workers=settings.workers, mode=settings.mode, limits=limits(settings)) as canaryd:
             until = time.monotonic() + wait
+            canaryd.send_what_is_left()
             while True:
                 try:
                     begun = _begun(canaryd, plan, again, until, signals)
@@ -90,6 +93,7 @@ def carry_out(
                     canaryd, uid, console, signals, mode, _PlanFile(file, plan, policies, settings.mode)
                 ).until_the_end()
                 if not (begun.record.run.final and run.released):
+                    _say_what_is_unsent(canaryd, uid)
                     break  # else there only was to be tidied up after a former process
         _write_report(run, settings, report)
         return _ending(plan, begun, run)
@@ -120,6 +124,13 @@ def _introduce(begun: Begun, settings: Settings) -> None:
         say(f"note: {remark}")
     if begun.reverted:
         say(f"note: {begun.reverted}: this run is aborted")
+
+
+def _say_what_is_unsent(canaryd: Canaryd, uid: str) -> None:
+    """Give messages a moment to be taken; what is left lies in the run, for the next canaryd on this folder."""
+    if left := canaryd.unsent(uid, LAST_WORDS):
+        channels = ", ".join(sorted({channel for message in left for channel in message.to}))
+        say(f"note: {len(left)} of this run's messages not taken yet ({channels}); the next canaryd here sends them")
 
 
 def _ending(plan: Plan, begun: Begun, run: Run) -> Exit:

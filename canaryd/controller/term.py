@@ -145,6 +145,7 @@ class Term:
         self.drain(draining)
         self.plans.start(known)
         open_.callback(self.plans.stop)
+        self.canaryd.send_what_is_left()
         self._orphans.start()
         open_.callback(self._orphans.stop)
         if self._folder:
@@ -238,7 +239,10 @@ class Term:
             self._caches.plans.get(run.plan.namespace, run.plan.name),
         )
         for found in filter(None, about):
-            self._events.tell(reference(found), "UndoRefused" if verb == "undo" else "RetryRefused", why, warning=True)
+            if verb == "undo":
+                self._events.tell(reference(found), "UndoRefused", why, warning=True)
+            else:
+                self._events.tell(reference(found), "RetryRefused", why, warning=True)
 
     def _break_glass(self, run: Run) -> str:
         if run.released:

@@ -17,10 +17,12 @@ from pydantic import TypeAdapter
 
 from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
+from canaryd.engine.courier import Courier
 from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.guarding import Guards, NoFreezes
 from canaryd.engine.observing import as_measured, as_wanted, observed
-from canaryd.engine.ports import Clock, Journal, Mesh, Store
+from canaryd.engine.ports import Annotations, Clock, Journal, Mesh, Store
+from canaryd.engine.posting import with_messages, without
 from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.machine import decide
 from canaryd.model.cells import Cell, Gap, Past
@@ -65,6 +67,8 @@ class Reconciler:
         retreats: Executor,
         doorkeeper: Doorkeeper | None = None,
         guards: Guards | None = None,
+        courier: Courier | None = None,
+        annotations: Annotations | None = None,
     ) -> None:
         self._store = store
         self._mesh = mesh
@@ -74,6 +78,8 @@ class Reconciler:
         self._retreats = retreats
         self._doorkeeper = doorkeeper
         self._guards = guards or Guards(NoFreezes())
+        self._courier = courier
+        self._annotations = annotations
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
@@ -87,9 +93,15 @@ class Reconciler:
         """
         record = self._load(uid)
         with structlog.contextvars.bound_contextvars(run=uid):
+            if record.run.final and record.run.released and record.run.outbox.waiting:
+                return self._post(self._without_what_was_taken(record))
             seen = self._observe(record.run)
-            decision = _decided(record.run, seen)
+            taken = self._courier.taken(uid) if self._courier else ()
+            decision = with_messages(_decided(record.run, seen), seen.now, taken)
+            if lost := decision.run.outbox.dropped - record.run.outbox.dropped:
+                log.error("message.dropped", messages=lost)
             record = self._act(record, decision, seen)
+            self._post(record)
             self._tell(record.run, seen, decision)
             telemetry.observed(record.run, decision.events, seen.now)
             self._ask_for_cells(record.run)
@@ -98,6 +110,19 @@ class Reconciler:
                 self._doorkeeper.tell(record.run)
             self._look_for_suspects(record.run, seen.now)
         return record.run
+
+    def _post(self, record: Record) -> Run:
+        """Have sent what lies in the outbox; only of a run that is saved, for another process would send the same."""
+        if self._courier and self._known.get(record.run.uid) is record:
+            self._courier.post(record.run)
+        return record.run
+
+    def _without_what_was_taken(self, record: Record) -> Record:
+        """A run that is over, and has messages left: nothing else is to be done for it."""
+        uid = record.run.uid
+        left = without(record.run, self._courier.taken(uid) if self._courier else ())
+        unchanged = left == record.run and uid not in self._unsaved
+        return record if unchanged else self._saved(replace(record, run=left))
 
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind."""
@@ -265,6 +290,8 @@ class Reconciler:
     def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
         for event in decision.events:
             log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
+            if self._annotations:
+                self._annotations.annotate(run, event, seen.now)
         try:
             self._journal.tell(run.uid, _entry(run, seen, decision))
         except CanarydError as error:

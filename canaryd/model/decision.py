@@ -70,6 +70,7 @@ class Told(StrEnum):
     SHIFTED = "step.shifted"
     PASSED = "step.passed"
     HELD = "run.held"
+    REMINDED = "run.reminded"
     RESUMED = "run.resumed"
     ADVANCED = "step.advanced"
     SKIPPED = "step.skipped"

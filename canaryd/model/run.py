@@ -22,6 +22,7 @@ from canaryd.model.gate import Approve, Gate, Webhook
 from canaryd.model.harm import NOBODY, Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.match import spoken
+from canaryd.model.message import EMPTY, Outbox
 from canaryd.model.plan import Plan, Step
 from canaryd.model.traffic import EVERYTHING, NOTHING, Route, Side, Split
 
@@ -169,6 +170,7 @@ class Run:
     ``held_by`` is the person who holds it, ``advanced`` the one who ends the present step without a PASS, and
     ``skipped`` are steps that a person leaves out.
     ``barred_since`` is when a window was first seen closed, or a freeze in force, None while neither is.
+    ``outbox`` has the messages that no channel has taken yet.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -217,6 +219,7 @@ class Run:
     gates: tuple[Condition, ...] = ()
     approvals: tuple[Approval, ...] = ()
     barred_since: float | None = None
+    outbox: Outbox = EMPTY
     held_by: Word | None = None
     advanced: Word | None = None
     skipped: tuple[int, ...] = ()

@@ -24,6 +24,8 @@ Entry = Mapping[str, Any]
 OURSELVES = "canaryd"
 EFFECTS: dict[str, frozenset[str]] = {
     "resume": frozenset({Told.RESUMED.value, Told.REASSERTED.value}),
+    "adopt": frozenset({Told.RESUMED.value, Told.TOOK_OVER.value}),
+    "advance": frozenset({Told.ADVANCED.value}),
     "promote": frozenset({Told.PROMOTING.value}),
     "approve": frozenset({Told.RETURNING.value}),
 }
@@ -35,11 +37,14 @@ TITLES = {
     Told.SHIFTING: "weight changed",
     Told.SHIFTED: "weight in force",
     Told.PASSED: "step passed",
+    Told.ADVANCED: "step ended by a person",
+    Told.SKIPPED: "step left out",
     Told.HELD: "held",
     Told.RESUMED: "went on",
     Told.DRIFTED: "weights changed by somebody else",
     Told.BROUGHT_DOWN: "weights brought down",
     Told.REASSERTED: "weights set again",
+    Told.TOOK_OVER: "weight taken over",
     Told.RESTARTED: "began over",
     Told.TAKEN_BACK: "taken back",
     Told.STABLE_CHANGED: "stable changed",
@@ -180,7 +185,7 @@ def _recorded(run: Run, journal: Sequence[Entry], queries: Sequence[Query]) -> I
                 phase=str(entry.get("phase", "")),
                 former=former,
                 weight=weight,
-                wrote=bool(written),
+                wrote=bool(entry.get("wrote")),
                 evidence=_evidence(run, saw.get("evidence"), tally, queries),
             )
             pending += [one for one in fresh if not _followed(one, events)]

@@ -372,18 +372,19 @@ def _verdict(run: Run, figures: Summary) -> str:
     if run.plan.observes:
         seen = f"canaryd only observed {canary} beside {stable}"
         return f"Nothing was moved: {seen}; by its plan the run is {standing(run)}."
-    if run.returned:
-        return f"{canary} was promoted; {stable} runs the same by now and gets all the traffic back."
-    if run.outcome is Outcome.PROMOTED:
-        proven = (
+    if run.outcome is Outcome.PROMOTED or run.returned:
+        proof = (
             "nobody has shown that it is as good" if is_unproven(run) else f"it is proven to be no worse than {stable}"
         )
-        return f"{canary} was promoted{_after(run)}: {proven}, and has all the traffic."
+        now = "has" if run.final else "gets"
+        where = f"{stable} runs the same by now and {now} all the traffic" if run.returned else "it has all the traffic"
+        return f"{canary} was promoted{_after(run)}: {proof}; {where}."
     if run.final:
         why = _BACK[run.outcome or Outcome.FAILED].format(canary=canary, stable=stable)
         return f"{why}. {stable} has all the traffic{_lasted(figures)}."
     if run.latch:
-        return f"{canary} is being rolled back: {stable} gets all the traffic back."
+        back = f"The promotion of {canary} is being undone" if run.undoes else f"{canary} is being rolled back"
+        return f"{back}: {stable} gets all the traffic back."
     if run.exposed:
         share = run.share if run.match else f"{run.split} of the traffic"
         held = "is held at" if run.hold else "has" if run.arrived_at is not None else "is to get"
@@ -408,7 +409,7 @@ def _lasted(figures: Summary) -> str:
     found = figures.detection
     if found is None or found.seconds is None:
         return ""
-    failed = counted(figures.canary.errors, "request")
+    failed = counted(figures.canary.errors, "request") if figures.canary.errors else "no request"
     return f" again, {elapsed(found.seconds)} after the canary's first request; {failed} failed at the canary"
 
 

@@ -143,7 +143,8 @@ def _facts(document: Document) -> Facts:
         rows.append(("Unattributed", f"{wording.number(cost.unattributed)} failures that reached neither version"))
     rows.append(("Harmed", cost.sentence or "no request failed at the canary beyond stable's rate"))
     if document.detection:
-        rows.append(("Detection", document.detection.sentence))
+        suspected = document.detection.suspected is not None
+        rows.append(("Detection" if suspected else "Rollback", document.detection.sentence))
     if document.unproven:
         rows.append(("Promoted without proof", document.unproven))
     rows += [

@@ -27,7 +27,8 @@ from canaryd.report.markup import clean
 from canaryd.report.plots import WIDE
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~#$!@])")
-_LEADING = re.compile(r"^(\s*)([-+>=]|\d+[.)])")
+_LEADING = re.compile(r"^(\d*)([-+=]|(?<=\d)[.)](?=\s|$))")
+"""What would begin a list, or make a heading of the line before. Only a sign can be escaped, never a digit."""
 SIGNS = {"good": "✅", "bad": "❌", "open": "⏳"}
 
 

@@ -61,6 +61,7 @@ pre { background: var(--faint); padding: 14px; overflow-x: auto; font-size: 13px
   table.narrow th, .narrow td { padding: 4px 7px 4px 0; font-size: 13px; }
   .plot.wide { display: none; } .plot.narrow { display: block; }
 }
+@media (max-width: 360px) { .narrow th:nth-child(2), .narrow td:nth-child(2) { display: none; } }
 """
 
 STYLE = f"""

@@ -172,6 +172,9 @@ class OnPaper:
     def unfinished(self) -> list[Any]:
         return []
 
+    def send_what_is_left(self) -> None:
+        """No run was ever here."""
+
     def begin(self, plan: Any, *, asked: float) -> Begun:
         key = str(plan)
         self.queue.enter(key, asked)

@@ -34,10 +34,11 @@ def test_it_has_every_decision_with_its_evidence(name):
 
 def test_evidence_is_told_once():
     """A weight that arrives right after a decision stands on the same evidence."""
-    run, journal = stories.promoted()
-    text = decisions(run, journal)
+    found = real("promoted")
+    text = decisions(found.run, found.journal)
     told = [line for line in text.splitlines() if "Evidence at" in line]
     assert len(told) == len(set(told)) > 3
+    assert len(told) < sum(one["saw"]["evidence"] is not None for one in found.journal if one["events"])
 
 
 def test_a_run_without_a_journal_says_where_its_decisions_come_from():

@@ -12,11 +12,13 @@ import pytest
 
 from canaryd.model.asking import Approval, Condition
 from canaryd.model.cells import Cell, Gap
+from canaryd.model.harm import Harmed
 from canaryd.report import decisions, document, series, summary
 from canaryd.report.document import as_data
 from canaryd.report.document import document as told_of
 from canaryd.report.render import FORMS, render
 from tests.report import stories
+from tests.world import World, small_plan
 
 PAGE = Path(__file__).parents[2] / "docs/report.md"
 
@@ -42,7 +44,7 @@ def test_the_verdict_of_a_run_that_has_ended_says_what_it_cost():
     assert told.verdict.endswith(f"{figures.canary.errors:,.0f} requests failed at the canary.")
     assert told_of(*stories.aborted()).verdict.startswith("v3 was rolled back because somebody said so. ")
     assert told_of(*stories.promoted()).verdict.endswith(
-        "it is proven to be no worse than v1, and has all the traffic."
+        ": it is proven to be no worse than v1; it has all the traffic."
     )
 
 
@@ -53,6 +55,22 @@ def test_a_promotion_without_proof_never_reads_as_a_proven_one():
     assert "nobody has shown" in told.verdict
     assert "proven" not in told.verdict
     assert told.unproven == "ada: the shop opens"
+
+
+def test_what_was_never_suspected_was_not_detected():
+    """An abort of a healthy canary is no discovery; how long the way back took is told all the same."""
+    healthy, faulty = render(*stories.aborted(), "md"), render(*stories.rolled_back(), "md")
+    assert "| Rollback | rollback decided after" in healthy
+    assert "| Detection | suspected after" in faulty
+
+
+def test_harmed_is_what_failed_beyond_stables_rate():
+    """Not every failure at the canary is the canary's."""
+    run, journal = stories.rolled_back()
+    told = told_of(replace(run, harmed=Harmed(41.6, 5.0, 9000.0)), journal)
+    assert told.cost.harmed == 41.6 != told.cost.canary.errors
+    assert told.cost.sentence == "about 42 requests failed at the canary beyond stable's rate"
+    assert told_of(replace(run, harmed=Harmed()), journal).cost.sentence == ""
 
 
 def test_who_decided_is_who_asked():
@@ -231,3 +249,25 @@ def test_numbers_stay_numbers():
     assert told["version"] == 1
     assert told["curves"]["wanted"][-1]["weight"] == 25.0
     assert isinstance(told["plan"]["spec"], dict)
+
+
+def test_who_only_observes_has_sent_nothing():
+    """What it would have written is told, and never counted as written."""
+    world = World(plan=small_plan(mode="observe"))
+    for _ in range(8):
+        world.tick()
+        world.clock.at += 1.5
+    journal = json.loads(json.dumps(world.journal.entries))
+    told = told_of(world.saved, journal)
+    assert any(said.event == "run.would_write" for one in told.decisions for said in one.events)
+    assert not any(one.wrote for one in told.decisions)
+    assert told.verdict.startswith("Nothing was moved: canaryd only observed v3 beside v1;")
+    assert told.released.observed_only
+
+
+def test_traffic_that_went_back_to_stable_is_told_as_a_promotion():
+    world = World(plan=small_plan(afterPromotion="return"))
+    run = world.live()
+    told = told_of(run, json.loads(json.dumps(world.journal.entries)))
+    assert told.verdict.endswith("v1 runs the same by now and has all the traffic.")
+    assert told.tone == "good"

@@ -108,6 +108,19 @@ def test_what_others_wrote_is_escaped():
     assert any(kept in (title.text or "") for picture in pictures(text) for title in named(picture, "title"))
 
 
+def test_a_link_is_all_that_leads_out_of_the_page():
+    """Names of traces come from requests; an address is opened by a click and by nothing else."""
+    run, journal = stories.promoted()
+    link = (HOSTILE, 'https://kiali/"><script>alert(3)</script>?a=1&b=2', HOSTILE)
+    reader = Reader(html(run, journal, links=[link], traces=[link]))
+    assert reader.faults == []
+    leading = [(tag, attributes["href"]) for tag, attributes in reader.tags if "href" in attributes]
+    assert leading == [("a", link[1])] * 2
+    assert not {"script", "img"} & {tag for tag, _ in reader.tags}
+    policies = [attributes["content"] for tag, attributes in reader.tags if attributes.get("http-equiv")]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]
+
+
 def test_what_was_found_before_it_began_is_there():
     """Who reads the figures wants to know what bends them; what objects are called comes from people."""
     run, journal = stories.rolled_back()
