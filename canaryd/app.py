@@ -38,12 +38,14 @@ from canaryd.metrics.sources import Sources
 from canaryd.model.asking import Reply
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
+from canaryd.model.links import Link as Elsewhere
+from canaryd.model.links import Trace
 from canaryd.model.message import Message
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Run
-from canaryd.neighbours import Annotations
+from canaryd.neighbours import Annotations, neighbourhood
 from canaryd.neighbours.links import links
 from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
@@ -51,6 +53,7 @@ from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
 from canaryd.report.decisions import Entry
 from canaryd.report.document import Link
+from canaryd.report.outlook import moment
 from canaryd.report.render import Form, render
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal, FolderStore
@@ -142,6 +145,36 @@ def report(
     ``links`` and ``traces`` are (title, url, what it shows).
     """
     return render(run, journal, form, links, traces, asked(run))
+
+
+Titled = tuple[tuple[str, str, str], ...]
+"""(title, url, what it shows), each."""
+
+
+def around(run: Run, settings: Settings) -> tuple[Titled, Titled]:
+    """
+    What a report shows of the neighbours that are set: links, and example requests of the canary.
+
+    Asks them, for some seconds at most. Raises nothing.
+    """
+    links, traces = neighbourhood(run, settings)
+    return _titled(links), tuple((f"{one.kind} request", one.url, _seen_in(one)) for one in traces.found if one.url)
+
+
+def links_of(run: Run, settings: Settings) -> Titled:
+    """The links alone, for which nobody is asked."""
+    return _titled(links(run, settings, time.time()))
+
+
+def _titled(links: Iterable[Elsewhere]) -> Titled:
+    return tuple((one.title, one.url, one.shows) for one in links)
+
+
+def _seen_in(trace: Trace) -> str:
+    """What an example request was."""
+    answered = f"answered {trace.status}" if trace.status else "answered"
+    failed = f"; failed: {trace.failed[0]}" if trace.failed else ""
+    return f"{moment(trace.at)}: {answered} after {trace.took * 1000:,.0f} ms{failed}"
 
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:

@@ -23,6 +23,7 @@ def serve(place: Place, host: str, port: int, url: str, auth: Auth, trusted: Seq
     """Serve the page until somebody ends it. Raises Rejected for what would lie open."""
     try:
         from canaryd.web import serving
+        from canaryd.web.around import Around
     except ImportError as error:
         raise Rejected(
             f"the page needs packages that are not installed ({error.name}): pip install 'istio-canaryd[ui]'"
@@ -41,7 +42,7 @@ def serve(place: Place, host: str, port: int, url: str, auth: Auth, trusted: Seq
         typer.echo(f"{url or f'http://{named}:{port}'}/enter?key={key}")
     else:
         log.info("ui.started", host=host, port=port, url=url, auth=auth)
-    serving.serve(door, listens, auth)
+    serving.serve(door, listens, auth, neighbours=Around(settings))
 
 
 def _door(place: Place, auth: Auth, key: str, trusted: Sequence[str]) -> Door:

@@ -26,11 +26,12 @@ FOLDED = frozenset({"Decisions", "Queries", "Found before it began"})
 FIRST = ("Traffic", "Errors", "Latency", "Evidence", "Checks", "Weight by weight", "Timeline")
 """What somebody wants to see who looks at a run that goes on; the rest follows in the report's order."""
 
-Neighbours = Callable[[Run], tuple[Iterable[Link], Iterable[Link]]]
+Titled = Iterable[Link | tuple[str, str, str]]
+Neighbours = Callable[[Run], tuple[Titled, Titled]]
 """What gives the links and the example traces of a run."""
 
 
-def no_neighbours(run: Run) -> tuple[Iterable[Link], Iterable[Link]]:  # noqa: ARG001  # the shape of Neighbours
+def no_neighbours(run: Run) -> tuple[Titled, Titled]:  # noqa: ARG001  # the shape of Neighbours
     return (), ()
 
 
