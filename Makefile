@@ -13,7 +13,7 @@ help: ## what can be made
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "canaryd needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); echo "$(PYTHON) -m venv does not work here; on Debian, as root: apt-get install -y python3-venv"; exit 2; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lab,messages,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lab,messages,ui,dev]'
 	@touch $(STAMP)
 
 setup: $(STAMP) ## the virtual environment in .venv, with everything canaryd needs

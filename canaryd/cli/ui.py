@@ -34,15 +34,17 @@ def serve(place: Place, host: str, port: int, url: str, auth: Auth, trusted: Seq
     key = serving.new_key()
     door = _door(place, auth, key, trusted)
     listens = serving.Place(host, port, url)
-    listens.addresses(auth)
     set_up(settings.log_format, "warning" if auth == "kubeconfig" else settings.log_level)
-    if auth == "kubeconfig":
-        named = f"[{host}]" if ":" in host else host
-        typer.echo(f"canaryd ui: {door.where}, with your own rights; ctrl-C ends it")
-        typer.echo(f"{url or f'http://{named}:{port}'}/enter?key={key}")
-    else:
-        log.info("ui.started", host=host, port=port, url=url, auth=auth)
-    serving.serve(door, listens, auth, neighbours=Around(settings))
+
+    def listening() -> None:
+        if auth == "kubeconfig":
+            named = f"[{host}]" if ":" in host else host
+            typer.echo(f"canaryd ui: {door.where}, with your own rights; ctrl-C ends it")
+            typer.echo(f"{url.rstrip('/') or f'http://{named}:{port}'}/enter?key={key}")
+        else:
+            log.info("ui.started", host=host, port=port, url=url, auth=auth)
+
+    serving.serve(door, listens, auth, listening, neighbours=Around(settings))
 
 
 def _door(place: Place, auth: Auth, key: str, trusted: Sequence[str]) -> Door:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -73,19 +75,27 @@ def new_key() -> str:
     return secrets.token_urlsafe(24)
 
 
-def serve(door: Door, place: Place, auth: Auth, *, neighbours: Neighbours = no_neighbours) -> None:
-    """Serve until SIGINT or SIGTERM. Raises Rejected for what would lie open, or a port that is taken."""
+def serve(
+    door: Door, place: Place, auth: Auth, listening: Callable[[], None], *, neighbours: Neighbours = no_neighbours
+) -> None:
+    """
+    Serve until SIGINT or SIGTERM; ``listening`` is called once nobody is turned away any more.
+
+    Raises Rejected for what would lie open, or a port that is taken.
+    """
     hall = Hall(door, Sessions(), place.addresses(auth), place.port)
-    config = uvicorn.Config(
-        site(hall, neighbours=neighbours), host=place.host, port=place.port, lifespan="off", server_header=False,
-        proxy_headers=False, access_log=False, log_config=None, timeout_graceful_shutdown=3,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     try:
-        server.run()
-    except SystemExit as error:
-        if not server.started:
-            raise Rejected(
-                f"port {place.port} of {place.host} cannot be listened on; another --port, such as {place.port + 1}"
-            ) from error
-        raise
+        port = socket.create_server((place.host, place.port), family=family, backlog=128)
+    except OSError as error:
+        raise Rejected(
+            f"port {place.port} of {place.host} cannot be listened on ({error.strerror or error}); another is "
+            f"--port {place.port % 65535 + 1}"
+        ) from error
+    with port:
+        listening()
+        config = uvicorn.Config(
+            site(hall, neighbours=neighbours), lifespan="off", server_header=False, proxy_headers=False,
+            access_log=False, log_config=None, timeout_graceful_shutdown=3,
+        )  # fmt: skip
+        uvicorn.Server(config).run(sockets=[port])

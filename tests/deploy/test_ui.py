@@ -47,7 +47,7 @@ def test_nothing_is_granted_to_its_account(manifests: list[Object]) -> None:
 def test_it_starts_with_its_arguments(manifests: list[Object], monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as the port: everybody signs in for themselves, under the address that was said."""
     served: list[Any] = []
-    monkeypatch.setattr("canaryd.web.serving.serve", lambda *what, neighbours: served.append(what))
+    monkeypatch.setattr("canaryd.web.serving.serve", lambda *what, neighbours: served.append(what[:3]))
     monkeypatch.setattr("canaryd.cli.places.Place.kube", lambda place: object())
     [container] = named("Deployment", manifests)["spec"]["template"]["spec"]["containers"]
     done = CliRunner().invoke(app, container["args"])
