@@ -67,6 +67,7 @@ RECEIVERS, SENT, FIRING = (
     "tests/gates/test_webhooks.py",
     "tests/contracts/test_alerts.py",
 )
+PAGE, PAGES = "tests/web/test_security.py", "tests/web/test_pages.py"
 DESK, DESKS, DESK_TERMINAL = "tests/contracts/test_desk.py", "tests/cli/test_desk.py", "tests/cli/test_desk_terminal.py"
 POSTED, COURIER, OUTBOX = (
     "tests/engine/test_posting.py",
@@ -818,8 +819,8 @@ PLANTS = (
     Plant("desk: a token acts with our own rights", "canaryd/kube.py", 'settings.api_key, settings.api_key_prefix = {"authorization": f"Bearer {token}"}, {}', "settings.api_key_prefix = {}", ("tests/test_kube.py",), only="bearer"),
     Plant("desk: a word that comes late counts for the next step", "canaryd/desk/asking.py", "    step: int | None = seen.step\n", "    step: int | None = None\n", (DESK,), only="folder"),
     Plant("desk: a word that would do nothing is sent", "canaryd/desk/asking.py", '    if verb == "skip":\n        return _void_skip(run, skips)\n', "", (DESKS,), only="do_nothing"),
-    Plant("desk: a promotion past a missing proof asks nobody", "canaryd/cli/acting.py", "    if missing := _unproven(seen, run):", "    if (missing := _unproven(seen, run)) and yes:", (DESKS,), only="missing_proof"),
-    Plant("desk: what did nothing is said to have been heard", "canaryd/cli/acting.py", "            if why := _turned_down(now, seen, word):", "            if (why := _turned_down(now, seen, word)) and not within:", (DESKS,), only="did_nothing"),
+    Plant("desk: a promotion past a missing proof asks nobody", "canaryd/cli/acting.py", "    if missing := unproven(seen, run if isinstance(run, Run) else None):", "    if (missing := unproven(seen, run if isinstance(run, Run) else None)) and yes:", (DESKS,), only="missing_proof"),
+    Plant("desk: what did nothing is said to have been heard", "canaryd/cli/acting.py", "            if why := turned_down(now, seen.decisions, word.verb):", "            if (why := turned_down(now, seen.decisions, word.verb)) and not within:", (DESKS,), only="did_nothing"),
     Plant("desk: a release is followed by the run before it", "canaryd/cli/acting.py", " and run.name not in former", "", (DESKS,), only="followed"),
     Plant("desk: a folder with runs is passed over", "canaryd/cli/places.py", "        if not typed and _holds_runs(settings.state):", "        if False:", (DESKS,), only="comes_before"),
     Plant("desk: a namespace that is typed is not looked into", "canaryd/cli/places.py", '("" if self.everywhere else self.namespace or usual,)', '("" if self.everywhere else usual,)', (DESKS,), only="as_with_kubectl"),
@@ -828,6 +829,20 @@ PLANTS = (
     Plant("desk: what people write moves the cursor", "canaryd/cli/tables.py", 'letter if letter.isprintable() else " "', "letter", (DESK_TERMINAL,), only="cursor"),
     Plant("desk: colours where nobody wants them", "canaryd/cli/tables.py", ' and not os.environ.get("NO_COLOR")', "", (DESK_TERMINAL,), only="colour"),
     Plant("desk: an old run is run again", "canaryd/cli/acting.py", "    if word.verb in OF_THE_ENDED and (later :=", "    if not word.verb and (later :=", (DESKS,), only="only_the_last"),
+    # the page: what somebody else's site, plan, token or proxy can do to it
+    Plant("page: it answers under any name", "canaryd/web/guard.py", 'if scope["path"] != HEALTH and host not in self._addresses.hosts:', "if False:", (PAGE,), only="name_that_is_not_ours"),
+    Plant("page: a form may come from anywhere", "canaryd/web/guard.py", 'return "" if origin.lower() in self._addresses.origins else', 'return "" if True else', (PAGE,), only="from_elsewhere"),
+    Plant("page: anybody may frame it", "canaryd/web/guard.py", "frame-ancestors 'none'; \"\n", '"\n', (PAGE,), only="frames"),
+    Plant("page: a form needs no token of its session", "canaryd/web/coming.py", "if not hmac.compare_digest(given.encode(), session.csrf.encode()):", "if False:", (PAGE,), only="session_s_token"),
+    Plant("page: signing in leads anywhere", "canaryd/web/coming.py", "return target if harmless and", "return target if", (PAGE,), only="leads_nowhere"),
+    Plant("page: one's session is the next one's", "canaryd/web/coming.py", "if kept is not None and kept.person.name == person.name:", "if kept is not None:", (PAGE,), only="proxy_may_bring"),
+    Plant("page: a page that renews itself keeps its session", "canaryd/web/coming.py", 'used = "renewing" not in request.query_params', "used = True", (PAGE,), only="nothing_is_done"),
+    Plant("page: a session never ends", "canaryd/web/sessions.py", " or now - session.began > self.longest", "", (PAGE,), only="day_s_work"),
+    Plant("page: any proxy is believed", "canaryd/web/people.py", "if not self._is_trusted(request.peer):", "if False:", (PAGE,), only="believed"),
+    Plant("page: a proxy may say system:masters", "canaryd/web/people.py", 'if name.startswith("system:") or', "if", (PAGE,), only="nothing_more"),
+    Plant("page: what people write is HTML", "canaryd/web/pages.py", "autoescape=True", "autoescape=False", (PAGE,), only="hostile"),
+    Plant("page: one person's rights are served to all", "canaryd/web/serving.py", 'if auth == "kubeconfig" and not local:', "if False:", (PAGE,), only="lie_open"),
+    Plant("page: a promotion without proof asks nobody", "canaryd/web/acting.py", "if (doubt := unproven(seen, run)) and not order.sure:", "if False and (doubt := ''):", (PAGES,), only="without_proof"),
 )  # fmt: skip
 
 

@@ -164,20 +164,14 @@ def enter(
     secret: Annotated[str, Form()] = "",
     next: Annotated[str, Form()] = "/",  # noqa: A002  # as above
 ) -> Response:
-    try:
-        person = pages.hall.door.enter(secret)
-    except NotLetIn as error:
-        return pages.page(request, "login.html", None, 401, target=inside(next), fault=fault_of(error))
-    request.state.begun = pages.hall.sessions.open(person)
-    return RedirectResponse(inside(next), 303)
+    return _enter(pages, request, secret, inside(next))
 
 
 @router.get("/enter")
 def enter_by_address(pages: Made, request: Request, key: str = "") -> Response:
     if pages.hall.door.shows != "key":
         raise NotThere("there is no such page")
-    request.state.begun = pages.hall.sessions.open(pages.hall.door.enter(key))
-    return RedirectResponse("/", 303)
+    return _enter(pages, request, key, "/")
 
 
 @router.post("/logout")
@@ -301,6 +295,16 @@ def _question(
     return pages.page(
         request, template, session, status, asks=asks, seen=seen, given=given or {}, fault=fault
     )  # fmt: skip
+
+
+def _enter(pages: Pages, request: Request, secret: str, target: str) -> Response:
+    """Let somebody in, to ``target``; or the way in once more, and why."""
+    try:
+        person = pages.hall.door.enter(secret)
+    except NotLetIn as error:
+        return pages.page(request, "login.html", None, 401, target=target, fault=fault_of(error))
+    request.state.begun = pages.hall.sessions.open(person)
+    return RedirectResponse(target, 303)
 
 
 def _rows(session: Session, every: bool, namespace: str, now: float) -> tuple[tuple[Row, ...], Fault | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -88,8 +89,9 @@ def serve(
     try:
         port = socket.create_server((place.host, place.port), family=family, backlog=128)
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
         raise Rejected(
-            f"port {place.port} of {place.host} cannot be listened on ({error.strerror or error}); another is "
+            f"port {place.port} of {place.host} cannot be listened on ({why}); another is "
             f"--port {place.port % 65535 + 1}"
         ) from error
     with port:

@@ -169,3 +169,9 @@ def test_a_run_without_its_record_is_seen_as_it_began(place: Place) -> None:
     place.kube.delete(CANARY_RECORDS, NAMESPACE, "run-1")
     known = place.desk.run(place.desk.look("default", "run-1"))
     assert (known.uid, known.seq) == ("run-1", 0)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_who_may_do_everything_lacks_nothing(place: Place, verb: str) -> None:
+    """The folder's owner, and an administrator of the cluster."""
+    assert place.desk.lacking(NAMESPACE, verb) == ""
