@@ -23,6 +23,7 @@ from canaryd.kube import (
     Missing,
     Right,
     Throttled,
+    Unidentified,
     Unserved,
     connect,
     standing_in,
@@ -386,8 +387,19 @@ def test_a_bearer_has_their_own_rights_and_none_of_ours(tmp_path: Path) -> None:
         ours = connect(tmp_path / "kubeconfig", timeout=5)
         theirs = ours.as_bearer("of-bob")
         assert (ours.account(), theirs.account(), ours.account()) == ("ana", "bob", "ana")
-        with pytest.raises(Rejected, match="does not know us"):
+        with pytest.raises(Unidentified, match="does not know us"):
             ours.as_bearer("of-nobody").list(PODS)
+
+
+def test_who_is_stood_for_is_said_with_each_request_and_by_no_other(tmp_path: Path) -> None:
+    """Each group in a header of its own, as the API server reads them; a real one is asked in tests/web."""
+    with ApiServer(Cluster()) as server:
+        ours = at(server.address, tmp_path)
+        theirs = ours.as_person("bob", ("shop", "leads")).another(timeout=3)
+        assert theirs._headers()["Impersonate-User"] == "bob"
+        assert theirs._headers().getlist("Impersonate-Group") == ["shop", "leads"]
+        assert theirs.list(PODS) == []
+        assert "Impersonate-User" not in ours._headers()
 
 
 def test_the_context_says_its_name_and_namespace_as_kubectl_takes_them(

@@ -8,6 +8,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
 
@@ -19,15 +20,22 @@ from tests.desk.places import in_folder, standing
 
 
 @pytest.fixture
+def process(state: Path, tmp_path: Path) -> Iterator[Process]:
+    """The page of a folder, on a port of its own."""
+    found = Process(["ui", "--state", str(state), "--port", str(free_port())], tmp_path)
+    yield found
+    found.kill()
+
+
+@pytest.fixture
 def state(tmp_path: Path) -> Path:
     folder = tmp_path / "state"
     in_folder(folder).put(standing())
     return folder
 
 
-def test_the_address_that_it_prints_opens_the_page(state: Path, tmp_path: Path) -> None:
+def test_the_address_that_it_prints_opens_the_page(process: Process) -> None:
     """Once it is printed nobody is turned away; a signal ends it as told; and no key or token is in its log."""
-    process = Process(["ui", "--state", str(state), "--port", str(free_port())], tmp_path)
     process.says("/enter?key=")
     said = process.output
     found = re.search(r"(http://127\.0\.0\.1:\d+)/enter\?key=([\w-]{32})\n", said)
