@@ -15,7 +15,8 @@ from canaryd.model.run import Verb
 from canaryd.web.acting import LONGEST_REASON, Order, buttons, carry_out
 from canaryd.web.coming import Hall
 from canaryd.web.faults import Fault
-from canaryd.web.seen import Neighbours, look, read
+from canaryd.web.reporting import Neighbours
+from canaryd.web.seen import look, read
 from canaryd.web.sessions import Session, lacking
 
 ABOUT = """\
@@ -167,7 +168,7 @@ def _somebody(request: Request, x_csrf_token: Annotated[str, Header(include_in_s
 
 
 def _neighbours(request: Request) -> Neighbours:
-    found: Neighbours = request.app.state.pages.neighbours
+    found: Neighbours = request.app.state.pages.reports.neighbours
     return found
 
 

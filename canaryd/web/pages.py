@@ -26,7 +26,8 @@ from canaryd.web.faults import Fault, NotThere, fault_of
 from canaryd.web.guard import HEALTH
 from canaryd.web.listing import Row, Wanted, chosen, plan_rows, run_rows
 from canaryd.web.people import NotLetIn
-from canaryd.web.seen import Neighbours, look, read, view
+from canaryd.web.reporting import Reports
+from canaryd.web.seen import look, read, view
 from canaryd.web.sessions import Asked, Session, lacking
 
 Theme = Literal["light", "dark", "auto"]
@@ -72,7 +73,7 @@ class Pages:
 
     hall: Hall
     templates: Environment
-    neighbours: Neighbours
+    reports: Reports
     now: Callable[[], float] = time.time
 
     def page(
@@ -238,8 +239,14 @@ def overview(
 
 @router.get("/runs/{namespace}/{name}")
 def run(pages: Made, request: Request, session: Someone, namespace: Namespace, name: Name) -> Response:
-    shown = view(session, namespace, name, pages.now(), pages.neighbours)
-    return pages.page(request, "_run.html" if is_piece(request) else "run.html", session, view=shown)
+    shown = view(session, namespace, name, pages.now(), pages.reports)
+    if not is_piece(request):
+        return pages.page(request, "run.html", session, view=shown)
+    have = request.query_params.get("have")
+    if have is None:
+        return pages.page(request, "_run.html", session, view=shown)
+    # The parts are the most of the page, and change seldom: who has them gets nothing.
+    return Response(status_code=204) if have == shown.mark else pages.page(request, "_parts.html", session, view=shown)
 
 
 @router.get("/runs/{namespace}/{name}/report")
@@ -247,7 +254,7 @@ def report_of(pages: Made, session: Someone, namespace: Namespace, name: Name) -
     desk = session.person.desk(namespace)
     seen = look(desk, namespace, name)
     known = desk.run(seen)
-    links, traces = pages.neighbours(known)
+    links, traces = pages.reports.neighbours(known)
     text = report(known, desk.journal(seen), "html", links, traces)
     return HTMLResponse(text, headers={"Content-Security-Policy": REPORT_POLICY})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from canaryd.desk import Desk, NotGranted, SeenRun, turned_down
@@ -10,39 +9,15 @@ from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.desk.data import percent
 from canaryd.errors import Rejected
 from canaryd.kube import Unidentified
-from canaryd.metrics.asked import asked as queries_of
 from canaryd.model.run import Run
-from canaryd.report.document import Document, Link, document
-from canaryd.report.html import SIGNS, section_html
-from canaryd.report.layout import Section, sections
+from canaryd.report.document import Document
+from canaryd.report.html import SIGNS
 from canaryd.report.outlook import clock, elapsed, follows, moment
 from canaryd.web.acting import Button, buttons
 from canaryd.web.faults import NotThere
 from canaryd.web.listing import Tone, tone_of
+from canaryd.web.reporting import Part, Reports
 from canaryd.web.sessions import Asked, Session, lacking
-
-FOLDED = frozenset({"Decisions", "Queries", "Found before it began"})
-"""Sections that are opened by who wants them; the report shows them open, for it has room."""
-FIRST = ("Traffic", "Errors", "Latency", "Evidence", "Checks", "Weight by weight", "Timeline")
-"""What somebody wants to see who looks at a run that goes on; the rest follows in the report's order."""
-
-Titled = Iterable[Link | tuple[str, str, str]]
-Neighbours = Callable[[Run], tuple[Titled, Titled]]
-"""What gives the links and the example traces of a run."""
-
-
-def no_neighbours(run: Run) -> tuple[Titled, Titled]:  # noqa: ARG001  # the shape of Neighbours
-    return (), ()
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A section of the report: its title, the id to jump to, and its HTML."""
-
-    title: str
-    anchor: str
-    html: str
-    folded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +49,7 @@ class View:
     seen: SeenRun
     run: Run | None
     told: Document | None
+    mark: str
     unread: str
     title: str
     sign: str
@@ -131,21 +107,20 @@ def read(desk: Desk, seen: SeenRun) -> tuple[Run | None, str]:
         return None, str(error)
 
 
-def view(session: Session, namespace: str, name: str, now: float, neighbours: Neighbours = no_neighbours) -> View:
+def view(session: Session, namespace: str, name: str, now: float, reports: Reports) -> View:
     """The page of a run, as the person of ``session`` may see it. Raises as :func:`look`."""
     desk = session.person.desk(namespace)
     seen = look(desk, namespace, name)
     if seen.unread:
         return _of_unread(seen, now)
     run, unread = read(desk, seen)
-    told = None
-    if run is not None:
-        links, traces = neighbours(run)
-        told = document(run, desk.journal(seen), links, traces, queries_of(run))
+    made = reports.of(run, desk.journal(seen)) if run is not None else None
+    told = made.document if made else None
     return View(
         seen=seen,
         run=run,
         told=told,
+        mark=made.mark if made else "",
         unread=unread,
         title=told.title if told else f"{seen.plan} {seen.release}: {seen.phase}",
         sign=SIGNS[told.tone] if told else "…",
@@ -156,7 +131,7 @@ def view(session: Session, namespace: str, name: str, now: float, neighbours: Ne
         steps=_steps(seen, run),
         share=percent(seen.weight),
         buttons=buttons(seen, run, session.person.name, lambda verb: lacking(session, namespace, verb), desk),
-        parts=tuple(_parts(told)) if told else (),
+        parts=made.parts if made else (),
         heard=_heard(session.asked.get(seen.place), seen, desk, now),
         measured=_measured(run, now),
         now=now,
@@ -165,27 +140,29 @@ def view(session: Session, namespace: str, name: str, now: float, neighbours: Ne
 
 def _of_unread(seen: SeenRun, now: float) -> View:
     return View(
-        seen, None, None, seen.unread, f"{seen.name}: not readable", "…", "idle", seen.unread, "", "", (), None, (), (),
-        None, "", now,
-    )  # fmt: skip
+        seen=seen,
+        run=None,
+        told=None,
+        mark="",
+        unread=seen.unread,
+        title=f"{seen.name}: not readable",
+        sign="…",
+        tone="idle",
+        verdict=seen.unread,
+        why="",
+        follows="",
+        steps=(),
+        share=None,
+        buttons=(),
+        parts=(),
+        heard=None,
+        measured="",
+        now=now,
+    )
 
 
 def _idle(seen: SeenRun) -> str:
     return "no canaryd carries it out now; " if seen.attended is False else ""
-
-
-def _parts(told: Document) -> Iterable[Part]:
-    for section in sorted(sections(told), key=_place):
-        anchor = "".join(letter if letter.isalnum() else "-" for letter in section.title.casefold())
-        # The weight is in the title of the checks, and an anchor should stay what it was.
-        anchor = "checks" if anchor.startswith("checks") else anchor
-        yield Part(section.title, anchor, section_html(section), section.title in FOLDED)
-
-
-def _place(section: Section) -> int:
-    """Where a section stands; sections of one place keep their order."""
-    found = (place for place, title in enumerate(FIRST) if section.title.startswith(title))
-    return next(found, len(FIRST))
 
 
 def _measured(run: Run | None, now: float) -> str:

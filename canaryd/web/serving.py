@@ -17,7 +17,7 @@ from canaryd.errors import Rejected
 from canaryd.web.coming import Hall
 from canaryd.web.guard import Addresses
 from canaryd.web.people import Door
-from canaryd.web.seen import Neighbours, no_neighbours
+from canaryd.web.reporting import Neighbours, no_neighbours
 from canaryd.web.sessions import Sessions
 from canaryd.web.site import site
 

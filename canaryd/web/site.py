@@ -22,7 +22,7 @@ from canaryd.web.coming import Hall
 from canaryd.web.faults import Fault, fault_of
 from canaryd.web.guard import Guard
 from canaryd.web.pages import Pages, environment, router
-from canaryd.web.seen import Neighbours, no_neighbours
+from canaryd.web.reporting import Neighbours, Reports, no_neighbours
 from canaryd.web.sessions import Session
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ def site(hall: Hall, *, neighbours: Neighbours = no_neighbours, now: Callable[[]
         summary="Canary analysis and traffic shifting for Istio: what the release manager's page shows and asks.",
         description=api.ABOUT,
     )  # fmt: skip
-    pages = Pages(hall, environment(), neighbours, now)
+    pages = Pages(hall, environment(), Reports(neighbours), now)
     made.state.pages = pages
     made.include_router(router)
     made.include_router(api.router)

@@ -174,7 +174,8 @@ def test_a_release_is_followed_held_and_aborted_in_a_browser(pages: Pages, lab: 
 
     sight.say("abort", "it was enough")
     sight.until("#run h1", "aborted and rolled back")
-    sight.until("#run", "it was enough")
+    sight.until("#run .waits", "it was enough")
+    sight.until("#timeline", "rolled back")
     assert lab.weights() == {"v1": 100}
     assert sight.noise == []
 

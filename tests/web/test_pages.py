@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.run import Hold, Outcome, Phase
+from canaryd.report.document import Document, document
+from canaryd.web.reporting import Reports
 from tests.desk.places import Place, in_cluster, in_folder, standing
 from tests.stage import plan
 from tests.web.stage import STANDING, Page, entered
@@ -77,6 +80,35 @@ def test_a_runs_page_has_the_report_and_what_it_waits_for(place: Place, page: Pa
                   "from 0 % to 5 %", "The plan as the run holds it"):  # fmt: skip
         assert words in text
     assert "<main" not in page.piece(RUN).text
+
+
+def test_parts_are_sent_when_they_have_changed(place: Place, page: Page) -> None:
+    """They are the most of a page that renews itself every other second."""
+    saved = place.put(standing(), STANDING)
+    have = re.search(r'name="have" value="(\w+)"', page.get(RUN).text)
+    assert have
+    same = page.piece(f"{RUN}?renewing&have={have[1]}")
+    assert (same.status_code, same.text) == (204, "")
+    place.move(saved, [*STANDING, STANDING[0] | {"at": 1_000_040.0, "events": [["run.held", "ana said so"]]}])
+    other = page.piece(f"{RUN}?renewing&have={have[1]}")
+    assert (other.status_code, 'id="traffic"' in other.text, "say-abort" in other.text) == (200, True, False)
+    assert "ana said so" in other.text
+    assert "say-abort" in page.piece(f"{RUN}?renewing").text
+
+
+def test_a_report_is_made_when_the_run_has_changed_and_not_for_each_look() -> None:
+    made = []
+
+    def make(*what: Any) -> Document:
+        made.append(what[0].uid)
+        return document(*what)
+
+    reports, run = Reports(make=make), standing()
+    first = reports.of(run, STANDING)
+    assert reports.of(replace(standing()), list(STANDING)) is first
+    assert reports.of(run, [*STANDING, STANDING[0] | {"at": 1_000_040.0}]).mark != first.mark
+    assert reports.of(replace(run, seq=2), STANDING) is not first
+    assert len(made) == 3
 
 
 def test_a_word_is_said_by_a_form(place: Place, page: Page) -> None:
