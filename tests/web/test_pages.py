@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from canaryd.desk import ClusterDesk
+from canaryd.kube import CANARY_PLANS, CANARY_RUNS, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.run import Hold, Outcome, Phase
 from canaryd.report.document import Document, document
+from canaryd.web.people import OwnDoor
 from canaryd.web.reporting import Reports
 from tests.desk.places import Place, in_cluster, in_folder, standing
 from tests.stage import plan
-from tests.web.stage import STANDING, Page, entered
+from tests.web.stage import KEY, STANDING, Page, entered
 
 RUN = "/runs/default/run-1"
 ENDED: dict[str, Any] = {"phase": Phase.ROLLED_BACK, "outcome": Outcome.FAILED, "ended": 1_000_060.0, "waiting": ""}
@@ -208,15 +211,41 @@ def test_health_is_answered_under_any_name(page: Page) -> None:
     assert page.get("/healthz", Host="10.0.0.3:8095").text == "ok\n"
 
 
+def test_who_may_not_read_the_record_sees_what_the_status_says(tmp_path: Path) -> None:
+    """And is told so; the buttons are there, for to act is another right."""
+    cluster = Cluster()
+    with ApiServer(cluster) as whole, ApiServer(cluster, denied=(("get", "canaryrecords"),)) as strict:
+        in_cluster(kubeconfig(whole.address, tmp_path / "whole")).put(standing(), STANDING)
+        desk = ClusterDesk(connect(kubeconfig(strict.address, tmp_path / "strict"), timeout=10), ("default",))
+        page = Page(OwnDoor(desk, KEY))
+        page.get(f"/enter?key={KEY}")
+        text = page.get(RUN).text
+        assert "Only what its status says can be shown" in text
+        assert "canaryrecords.canaryd.io in namespace default" in text
+        assert "step.shifting: from 0 % to 5 %" in text
+        assert 'id="say-abort" href' in text
+        assert page.get(f"{RUN}/report").status_code == 403
+        assert page.say(f"{RUN}/ask/promote", force="yes", reason="Friday").status_code == 422  # its proof is not known
+        assert page.say(f"{RUN}/ask/abort", reason="enough").status_code == 303
+
+
+def test_a_run_that_another_program_wrote_is_shown_with_why_it_cannot_be_read(tmp_path: Path) -> None:
+    with ApiServer(Cluster()) as server:
+        place = in_cluster(kubeconfig(server.address, tmp_path / "kubeconfig"))
+        assert place.kube is not None
+        route = {"virtualService": "reviews", "entries": [], "stable": {"host": "a"}, "canary": {"host": "b"}}
+        spec = {"plan": {}, "route": route, "created": "2026-01-01T00:00:00Z", "split": 0}
+        body = {"apiVersion": "canaryd.io/v1alpha1", "kind": "CanaryRun", "metadata": {"name": "run-1"}, "spec": spec}
+        place.kube.create(CANARY_RUNS, "default", body)
+        page = entered(place)
+        assert "is not a run that this canaryd wrote" in page.get("/runs").text
+        answer = page.get(RUN)
+        assert (answer.status_code, "is not a run that this canaryd wrote" in answer.text) == (200, True)
+
+
 def test_plans_without_a_run_are_shown(place: Place, page: Page) -> None:
     if place.kube is None:
         return
     body = plan(release="1").model_dump(mode="json", by_alias=True, exclude_none=True)
-    place.kube.create(_plans(), "default", body)
+    place.kube.create(CANARY_PLANS, "default", body)
     assert "no run yet" in page.get("/").text
-
-
-def _plans() -> Any:
-    from canaryd.kube import CANARY_PLANS
-
-    return CANARY_PLANS
