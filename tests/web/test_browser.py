@@ -152,7 +152,7 @@ def test_a_release_is_followed_held_and_aborted_in_a_browser(pages: Pages, lab: 
 
     sight.until("#run .facts", "25 %, step 2 of 3")
     assert sight.page.inner_text("#run .waits") != waits
-    assert sight.page.inner_html("#traffic") != plot
+    wait_for(lambda: sight.page.inner_html("#traffic") != plot, "another plot", 60)
     assert sight.page.locator("#plan details").first.get_attribute("open") is not None  # what was opened stays open
     run = sight.page.url.removeprefix(sight.address)
 
