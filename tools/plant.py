@@ -515,6 +515,7 @@ PLANTS = (
     machine("a no is none", "        if known and known.said == \"no\" and term.on_no == \"rollback\":\n", "        if False:\n", GATES),
     machine("a no rolls back whatever the plan says", "known.said == \"no\" and term.on_no == \"rollback\"", "known.said == \"no\"", GATES),
     machine("a yes may be taken back", "        if isinstance(term.part, Webhook) and known.said == \"yes\":\n            continue\n", "", GATES),
+    machine("a second approval opens the next gate", "    if command.step is None and not any(", "    if False and not any(", GATES),
     machine("a start asks nobody", "    if waits := gates.kept(run, seen):\n        return waits\n    pinned", "    pinned", GATES),
     machine("a limit that holds hides one that rolls back", "    grave = [end for end in ends if end[1].otherwise == \"rollback\"] or ends\n", "    grave = ends\n", GATES),
     machine("an alert's limit counts from when the gate was reached", "        since = seen.now if lacks_anew else known.since\n", "        since = known.since\n", GATES),

@@ -396,9 +396,11 @@ def command_line(run: Run, verb: Literal["approve", "resume", "abort", "undo"]) 
     What a person types to give ``run`` the command ``verb``; their name goes in the place of NAME.
 
     Of a CanaryRun the list of commands is there from the beginning, so that one patch adds the first and any later one.
+    An approval names its gate: typed late, it must not open another one.
     """
     if run.kept != "canaryrun":
         return f"canaryd {verb} {run.plan.name}"
-    value = f'{{"verb":"{verb}","by":"NAME"}}'
+    step = f'"step":{run.place},' if verb == "approve" else ""
+    value = f'{{"verb":"{verb}",{step}"by":"NAME"}}'
     patch = f'[{{"op":"add","path":"/spec/commands/-","value":{value}}}]'
     return f"kubectl patch canaryrun {run.uid} -n {run.plan.namespace} --type=json -p '{patch}'"

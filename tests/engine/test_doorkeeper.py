@@ -357,7 +357,7 @@ def test_a_record_of_before_there_were_gates_still_loads(tmp_path: Path) -> None
     import json
 
     stage = Stage(plan=plan(gate_at=0))
-    stage.ask("approve")
+    stage.ask("approve", step=0)
     run = stage.baking(1)
     store = FolderStore(tmp_path)
     store.save(Record(run))
