@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
@@ -26,7 +26,7 @@ from canaryd.engine.guarding import Guards, NoFreezes, Queue, Waits
 from canaryd.engine.ports import Clock, Freezes, Journal, Store, World
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
-from canaryd.errors import Unavailable
+from canaryd.errors import Rejected, Unavailable
 from canaryd.gates import Webhooks as Receivers
 from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
@@ -166,6 +166,7 @@ class Canaryd:
 
     def __enter__(self) -> Self:
         self._scheduler.start()
+        self._tell_ends()
         return self
 
     def __exit__(
@@ -177,6 +178,9 @@ class Canaryd:
         self._collectors.shutdown(cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._telling.shutdown()  # an end that is being told is told once; nobody waits longer than a request may take
+        for run in self.seen():
+            if run.untold:
+                self._reconciler.note_told(run.uid)
         self._retreats.shutdown()
         self._open.close()
 
@@ -286,6 +290,17 @@ class Canaryd:
         self._runs[run.uid] = run
         self._scheduler.add(run.uid, every=min(5.0, run.plan.spec.analysis.cell.total_seconds() / 3))
 
+    def _tell_ends(self) -> None:
+        """Tick the runs further that are over and whose end a former process has not told to all who are to hear it."""
+        try:
+            over = [record.run for record in self._world.store.records() if record.run.untold and record.run.released]
+        except Unavailable as error:
+            log.warning("store.unavailable", error=str(error))
+            return
+        for run in over:
+            with suppress(Rejected):  # another process carries it out, and tells it
+                self.carry_out(run)
+
     def see(self, uid: str) -> Run:
         """The run as of its last tick."""
         return self._runs[uid]
@@ -334,7 +349,7 @@ class Canaryd:
             return  # let go meanwhile
         self._runs[uid] = run
         self._shown(run)
-        if run.final and run.released:
+        if run.final and run.released and not run.untold:
             self._store.forget(uid)
             self._doorkeeper.forget(uid)
             self._scheduler.remove(uid)

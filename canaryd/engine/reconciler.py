@@ -22,7 +22,7 @@ from canaryd.engine.guarding import Guards, NoFreezes
 from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict, Gone
-from canaryd.machine import decide
+from canaryd.machine import decide, gates
 from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
@@ -87,6 +87,9 @@ class Reconciler:
         """
         record = self._load(uid)
         with structlog.contextvars.bound_contextvars(run=uid):
+            if record.run.final and record.run.released:
+                record = self._saved(record) if uid in self._unsaved else record
+                return self._tell_the_end(record).run
             seen = self._observe(record.run)
             decision = _decided(record.run, seen)
             record = self._act(record, decision, seen)
@@ -95,9 +98,14 @@ class Reconciler:
             self._ask_for_cells(record.run)
             if self._doorkeeper:
                 self._doorkeeper.ask(record.run)
-                self._doorkeeper.tell(record.run)
+            record = self._tell_the_end(record)
             self._look_for_suspects(record.run, seen.now)
         return record.run
+
+    def note_told(self, uid: str) -> None:
+        """Save who has been told of the end of run ``uid`` since its last tick, as at a good end of the process."""
+        if record := self._known.get(uid):
+            self._told(record)
 
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind."""
@@ -262,6 +270,26 @@ class Reconciler:
         self._collector.forget(run.uid)
         return self._saved(replace(record, run=replace(run, released=True)))
 
+    def _tell_the_end(self, record: Record) -> Record:
+        """
+        Those who are to hear how the run has ended, and have not, are told beside the tick; who has is saved.
+
+        Not before the end is saved: it is told once more after a death, and must be the same then.
+        """
+        record = self._told(record)
+        if self._doorkeeper and record.run.untold and self._known.get(record.run.uid) == record:
+            self._doorkeeper.tell(record.run)
+        return record
+
+    def _told(self, record: Record) -> Record:
+        """The record without those who have been told, once that is saved."""
+        told = self._doorkeeper.told(record.run) if self._doorkeeper else frozenset()
+        if not told:
+            return record
+        left = tuple(name for name in record.run.untold if name not in told)
+        saved = self._saved(replace(record, run=replace(record.run, untold=left)))
+        return saved if self._known.get(saved.run.uid) == saved else record
+
     def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
         for event in decision.events:
             log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
@@ -298,7 +326,7 @@ def _names(pin: Pin, version: Version, host: str) -> Names:
 def _decided(run: Run, seen: Observation) -> Decision:
     """What the machine decides; of a run that only observes, told as what it would do."""
     if not run.plan.observes:
-        return decide(run, seen)
+        return gates.owed(decide(run, seen), run)
     return observed(decide(run, replace(seen, mesh=as_wanted(run, seen.mesh))), run, seen.mesh)
 
 

@@ -96,6 +96,19 @@ def kept(run: Run, seen: Observation) -> Decision | None:
     return Decision(held_for(run, seen, "gate", why, first.limit, first.otherwise, its.since))
 
 
+def owed(decision: Decision, former: Run) -> Decision:
+    """
+    ``decision`` with those who are to be told of the end that it brings about.
+
+    They are saved with the end itself, so that no death between the two keeps anybody from being told. Who only
+    observes tells nobody.
+    """
+    run = decision.run
+    if former.final or not run.final or run.plan.observes:
+        return decision
+    return replace(decision, run=replace(run, untold=run.plan.spec.gates.end))
+
+
 def _reached(run: Run, seen: Observation) -> Run:
     """The run with a condition for each term: lacking since now where the gate is come to, or what was known is old."""
     waiting = run.hold is not None and run.hold.kind == "gate"

@@ -146,6 +146,7 @@ class Run:
     ``findings`` are what preflight found before the run began, and did not stop it.
     ``restarts`` counts how often it began over with a new canary; ``gates`` are the conditions of gates that it has
     come to since, ``approved`` the gates (their places) that a person has opened, and ``approvals`` who did.
+    ``untold`` are the webhooks that are still to be told how the run has ended.
     ``harmed`` is what it has cost its users so far, restarts included.
     ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
     ``returning_since`` is when the run began to wait for stable to run what the canary runs; ``returned_by`` is whose
@@ -200,6 +201,7 @@ class Run:
     gates: tuple[Condition, ...] = ()
     approvals: tuple[Approval, ...] = ()
     barred_since: float | None = None
+    untold: tuple[str, ...] = ()
 
     @property
     def final(self) -> bool:
