@@ -22,7 +22,7 @@ from canaryd.engine import admission, undoing
 from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.collector import Collector
 from canaryd.engine.doorkeeper import Doorkeeper
-from canaryd.engine.guarding import Guards, NoFreezes, Queue, Waits
+from canaryd.engine.guarding import Far, Guards, Queue, Waits
 from canaryd.engine.ports import Clock, Freezes, Journal, Store, World
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
@@ -42,9 +42,9 @@ from canaryd.model.run import Command, Run
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
-from canaryd.settings import Settings
+from canaryd.settings import Settings, lease_place
 from canaryd.store.folder import FolderJournal, FolderStore
-from canaryd.store.freezes import FolderFreezes
+from canaryd.store.freezes import FolderFreezes, ListedFreezes
 
 NO_LIMITS = Limits()
 
@@ -90,6 +90,7 @@ def world(settings: Settings) -> World:
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=FolderFreezes(settings.state),
+        far_freezes=ListedFreezes(kube.another(), lease_place(settings)[0]),
     )
 
 
@@ -148,7 +149,9 @@ class Canaryd:
             self._telling,
             self._scheduler.wake,
         )
-        self._guards = Guards(world.freezes or NoFreezes())
+        self._freezing = ThreadPoolExecutor(1, "freezes")
+        far = world.far_freezes
+        self._guards = Guards(world.freezes, Far(far, world.clock, self._freezing, self._wake_all) if far else None)
         self.queue = Queue(limits)
         self._reconciler = Reconciler(
             self._store,
@@ -177,6 +180,7 @@ class Canaryd:
         self._scheduler.stop()
         self._collectors.shutdown(cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
+        self._freezing.shutdown(wait=False, cancel_futures=True)
         self._telling.shutdown()  # an end that is being told is told once; nobody waits longer than a request may take
         for run in self.seen():
             if run.untold:
@@ -194,6 +198,7 @@ class Canaryd:
         """
         key = str(plan)
         asked = self._world.clock.now() if asked is None else asked
+        self._guards.meet(plan)
         try:
             begun = self._begin(plan, again, uid, lambda: self._its_turn(plan, asked))
         except Waits:
@@ -287,6 +292,8 @@ class Canaryd:
         """Tick ``run`` until it is final. Raises Rejected when another process carries it out."""
         if isinstance(self._world.store, FolderStore):
             self._open.enter_context(self._world.store.held(run.uid))
+        if run.latch is None:  # one on its way back waits for nobody
+            self._guards.meet(run.plan)
         self._runs[run.uid] = run
         self._scheduler.add(run.uid, every=min(5.0, run.plan.spec.analysis.cell.total_seconds() / 3))
 
@@ -321,6 +328,10 @@ class Canaryd:
     def wake(self, uid: str, after: float = 0.0) -> None:
         """Tick the run as soon as possible, or ``after`` so many seconds: something that it looks at has changed."""
         self._scheduler.wake(uid, after)
+
+    def _wake_all(self) -> None:
+        for run in self.seen():
+            self._scheduler.wake(run.uid)
 
     def stuck(self) -> str:
         """Which tick has been going on for so long that this process had better begin anew; empty where none has."""

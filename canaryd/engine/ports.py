@@ -149,6 +149,17 @@ class Freezes(Protocol):
         """Every freeze there is, those that are over too; at once, from memory or a disk of our own."""
 
 
+class FarFreezes(Protocol):
+    """Where people freeze and stop things, and it takes a request to see it: asked for beside the tick."""
+
+    def read(self, namespace: str) -> tuple[Freeze, ...]:
+        """
+        Every freeze that may concern ``namespace``; others may be among them.
+
+        Nothing where nobody can freeze anything there, or it cannot be seen whether they do. Raises Unavailable.
+        """
+
+
 class Clock(Protocol):
     """The time, so that tests own it."""
 
@@ -162,7 +173,7 @@ class World:
     What canaryd works on: one adapter for each port.
 
     Without ``preflight`` nothing is examined, without ``webhooks`` and ``alerts`` nobody is asked at gates, and without
-    ``freezes`` nobody can freeze anything.
+    ``freezes`` and ``far_freezes`` nobody can freeze anything.
     """
 
     mesh: Mesh
@@ -174,3 +185,4 @@ class World:
     webhooks: Webhooks | None = None
     alerts: Alerts | None = None
     freezes: Freezes | None = None
+    far_freezes: FarFreezes | None = None

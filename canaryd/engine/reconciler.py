@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
 from canaryd.engine.doorkeeper import Doorkeeper
-from canaryd.engine.guarding import Guards, NoFreezes
+from canaryd.engine.guarding import Guards
 from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Clock, Journal, Mesh, Store
 from canaryd.errors import CanarydError, Conflict, Gone
@@ -73,7 +73,7 @@ class Reconciler:
         self._clock = clock
         self._retreats = retreats
         self._doorkeeper = doorkeeper
-        self._guards = guards or Guards(NoFreezes())
+        self._guards = guards or Guards()
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
