@@ -288,6 +288,7 @@ PLANTS = (
     machine("limit raises the weight", "hold.then != \"rollback\":\n        return None", "hold.then != \"never\":\n        return None"),
     machine("evidence ends a step in doubt", "return evidence.proven and not _doubt(run, seen)", "return evidence.proven"),
     machine("evidence ends a step at once", "baked * run.plan.spec.analysis.cell < step.least", "False"),
+    Plant("one of several objects that went back is drift for ever", "canaryd/machine/returning.py", "part.split == NOTHING or standing(run, part) is Standing.ARRIVED for", "part.split == NOTHING for", (SEVERAL,)),
     machine("gate not asked", "    if waits := gates.kept(run, seen):\n        return waits\n    return _promote", "    return _promote"),
     machine("promoted without watching", "        return Decision(replace(run, waiting=f\"watching at 100 % for", "        pass\n    if False:\n        return Decision(replace(run, waiting=f\"watching at 100 % for"),
     machine("weight from outside the plan", "shifted_to(ahead, seen, ahead.current_step.weight,", "shifted_to(ahead, seen, Split(min(99_000, ahead.current_step.weight.canary * 2)),"),
