@@ -699,6 +699,7 @@ PLANTS = (
     # plans from other tools
     Plant("what nobody knows of another tool's object is lost", "canaryd/importing/ledger.py", 'found[leaf] = Fate(self.source, dotted(leaf), shown(_discreet(value)), "unknown", UNKNOWN)', "pass", ("tests/importing/test_fields.py",)),
     Plant("a low maximum is promoted unproven", "canaryd/importing/draft.py", "        if self.weight >= LAST_COMPARATIVE.canary / 1000:\n", '        self.more["acceptUnproven"] = "the other tool"\n        if True:\n', ("tests/importing/test_flagger.py",)),
+    Plant("a row is sooner full than the other tool was", "canaryd/importing/queries.py", "max(failed, ceil(failed * apart / wanted))", "failed", ("tests/importing/test_argo.py",)),
     Plant("half a match is carried", "canaryd/importing/flagger.py", 'if not isinstance(way, Mapping) or set(way) != {"headers"}', 'if not isinstance(way, Mapping) or "headers" not in way', ("tests/importing/test_flagger.py",)),
     Plant("a strict bound of a failure is taken for its opposite", "canaryd/importing/conditions.py", "sign = _UNSAID[sign] if negated else sign", "sign = sign", ("tests/importing/test_conditions.py",)),
 )  # fmt: skip

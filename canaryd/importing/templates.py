@@ -2,8 +2,8 @@
 AnalysisTemplates as checks.
 
 Argo Rollouts measures a metric some times and counts how often its condition held. A check is in force the whole time,
-and a value decides by evidence; so what the condition asks of the value is carried, and of limits and counts no more than
-failures in a row.
+and a value decides by evidence; so what the condition asks of the value is carried, and of limits and counts only what
+failures in a row can say.
 
 Sources: Argo Rollouts, pkg/apis/rollouts/v1alpha1/analysis_types.go; docs/features/analysis.md; utils/evaluate.
 """
