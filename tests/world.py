@@ -197,8 +197,8 @@ class World:
         mesh = Trapped("mesh", self._mesh(), self.trap, ("look", "shift", "retreat", "release", "sides"))
         store = Trapped("store", self.store, self.trap, ("load", "save", "commands"))
         journal = Trapped("journal", self.journal, self.trap, ("tell",))
-        self.collector = Collector(metrics, self.clock, Inline(), self._wake)  # type: ignore[arg-type]  # by shape
-        self.reconciler = Reconciler(store, mesh, self.collector, journal, self.clock, Inline())  # type: ignore[arg-type]
+        self.collector = Collector(metrics, self.clock, Inline(), self._wake)
+        self.reconciler = Reconciler(store, mesh, self.collector, journal, self.clock, Inline())
 
     def _mesh(self) -> Any:
         """The mesh as the process meets it."""

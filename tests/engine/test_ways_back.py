@@ -180,7 +180,7 @@ def _target(**more: Any) -> dict[str, Any]:
 def objects(world: World) -> list[dict[str, Any]]:
     """The VirtualServices, without what the API server counts."""
     meshes = world.mesh.parts.values() if isinstance(world.mesh, Objects) else [world.mesh]
-    found = [copy.deepcopy(mesh.virtual_service) for mesh in meshes]
+    found: list[Any] = [copy.deepcopy(mesh.virtual_service) for mesh in meshes]
     for one in found:
         one["metadata"].pop("resourceVersion")
         if not one["metadata"].get("annotations"):
@@ -209,7 +209,7 @@ def interruptions(calls: list[str], first: int) -> Iterator[tuple[Trap, str]]:
 # Return
 
 
-RETURNING = {"after_promotion": "return", "on_no_data": {"hold": "10h"}}
+RETURNING: dict[str, Any] = {"after_promotion": "return", "on_no_data": {"hold": "10h"}}
 
 
 @pytest.mark.parametrize("story", STORIES)
