@@ -9,7 +9,7 @@ COPY canaryd ./canaryd
 # pip installs into the environment from outside of it, so that there is none inside; bytecode is compiled here because
 # the root file system is read-only there.
 RUN python -m venv --without-pip /opt/canaryd \
- && python -m pip --python /opt/canaryd/bin/python install --no-cache-dir --disable-pip-version-check --compile .
+ && python -m pip --python /opt/canaryd/bin/python install --no-cache-dir --disable-pip-version-check --compile '.[messages]'
 
 FROM ${PYTHON}
 ARG VERSION=0.1.0

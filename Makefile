@@ -13,7 +13,7 @@ help: ## what can be made
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "canaryd needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); echo "$(PYTHON) -m venv does not work here; on Debian, as root: apt-get install -y python3-venv"; exit 2; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lab,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lab,messages,dev]'
 	@touch $(STAMP)
 
 setup: $(STAMP) ## the virtual environment in .venv, with everything canaryd needs
@@ -38,7 +38,7 @@ check: lint test ## everything that CI checks
 trials: $(STAMP) ## what is promised, tried again and again on the lab (half an hour; ONLY="drained grpc" for some)
 	$(BIN)/python -m canaryd.lab.trials $(if $(ONLY),--only $(ONLY)) $(if $(LABS),--labs $(LABS))
 
-scenarios: $(STAMP) ## every scenario of the library once, two labs side by side (LABS=2, half an hour), and the table of docs/scenarios.md
+scenarios: $(STAMP) ## every scenario of the library once, two labs side by side (LABS=2, most of an hour), and the table of docs/scenarios.md
 	$(BIN)/canaryd lab run --all --labs $(or $(LABS),2)
 
 bench-judge: $(STAMP) ## the judge beside its targets and its peers, simulated (REPS="400 150" SEED=1 TICKS="60 15" ONLY=...)

@@ -7,9 +7,9 @@ That the adapters fit the engine's ports is proven here, by mypy, when they are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
@@ -21,32 +21,44 @@ from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission, undoing
 from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.collector import Collector
+from canaryd.engine.courier import Courier
 from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.guarding import Far, Guards, Queue, Waits
 from canaryd.engine.ports import Clock, Freezes, Journal, Store, World
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
-from canaryd.errors import Rejected, Unavailable
+from canaryd.errors import CanarydError, Unavailable
 from canaryd.gates import Webhooks as Receivers
 from canaryd.kube import Kube, connect
 from canaryd.machine import UNREADY_FOR
 from canaryd.mesh.several import Several
 from canaryd.mesh.virtualservice import IstioMesh
+from canaryd.metrics.asked import asked
 from canaryd.metrics.sources import Sources
+from canaryd.model.asking import Reply
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
+from canaryd.model.message import Message
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Run
+from canaryd.neighbours import Annotations
+from canaryd.neighbours.links import links
+from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
+from canaryd.report.decisions import Entry
+from canaryd.report.document import Link
+from canaryd.report.render import Form, render
 from canaryd.settings import Settings, lease_place
 from canaryd.store.folder import FolderJournal, FolderStore
 from canaryd.store.freezes import FolderFreezes, ListedFreezes
 
 NO_LIMITS = Limits()
+SOON = 0.1
+"""Seconds between two looks at what is waited for."""
 
 log = structlog.get_logger()
 
@@ -73,6 +85,8 @@ def cluster_world(
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=freezes,
+        channels=_channels(settings),
+        annotations=_annotations(settings),
     )
 
 
@@ -91,7 +105,19 @@ def world(settings: Settings) -> World:
         alerts=sources,
         freezes=FolderFreezes(settings.state),
         far_freezes=ListedFreezes(kube.another(), lease_place(settings)[0]),
+        channels=_channels(settings),
+        annotations=_annotations(settings),
     )
+
+
+def _channels(settings: Settings) -> Told:
+    """The channels of messages, with links to the neighbours that are set; nobody is asked for these."""
+    return Told(settings.channels, lambda run: [(one.title, one.url) for one in links(run, settings, time.time())])
+
+
+def _annotations(settings: Settings) -> Annotations | None:
+    """Who marks in Grafana what runs do, where the settings ask for it."""
+    return Annotations(settings.grafana) if settings.grafana and settings.grafana.annotate else None
 
 
 def limits(settings: Settings) -> Limits:
@@ -104,17 +130,37 @@ def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) ->
     return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look)
 
 
+def report(
+    run: Run,
+    journal: Sequence[Entry],
+    form: Form,
+    links: Iterable[Link | tuple[str, str, str]] = (),
+    traces: Iterable[Link | tuple[str, str, str]] = (),
+) -> str:
+    """
+    The report of ``run`` with its ``journal`` (oldest first) as text, with the queries that it asked.
+
+    ``links`` and ``traces`` are (title, url, what it shows).
+    """
+    return render(run, journal, form, links, traces, asked(run))
+
+
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:
     """Everything that speaks against beginning ``plan`` now, or is good to know; changes nothing."""
     return admission.look(plan, world(settings))
+
+
+def try_channel(settings: Settings, name: str) -> Reply:
+    """What the channel says to a test message. Raises Rejected where there is none, Unavailable where it is broken."""
+    return Told(settings.channels).test(name)
 
 
 class Canaryd:
     """
     A running canaryd: runs begin in it, are ticked, and hear commands. Use it as a context manager.
 
-    Collectors, ticks, retreats, and what is asked at gates and told of ends each have threads of their own, so that
-    none can starve another.
+    Collectors, ticks, retreats, what is asked at gates and told of ends, and each channel of messages have threads of
+    their own, so that none can starve another.
 
     No more runs than ``limits`` say go on at once: a plan that would begin another waits in a queue.
     ``may`` says, before each tick, whether this process is (still) the one to carry runs out. ``shown`` is given each
@@ -152,6 +198,7 @@ class Canaryd:
         self._freezing = ThreadPoolExecutor(1, "freezes")
         far = world.far_freezes
         self._guards = Guards(world.freezes, Far(far, world.clock, self._freezing, self._wake_all) if far else None)
+        self._courier = Courier(world.channels or Told({}), world.clock, self._scheduler.wake)
         self.queue = Queue(limits)
         self._reconciler = Reconciler(
             self._store,
@@ -162,6 +209,8 @@ class Canaryd:
             self._retreats,
             self._doorkeeper,
             self._guards,
+            self._courier,
+            world.annotations,
         )
         self._beginning = Lock()  # one at a time: two that look at one moment would both find an entry free
         self._runs: dict[str, Run] = {}
@@ -169,7 +218,6 @@ class Canaryd:
 
     def __enter__(self) -> Self:
         self._scheduler.start()
-        self._tell_ends()
         return self
 
     def __exit__(
@@ -177,6 +225,7 @@ class Canaryd:
     ) -> None:
         self._collector.end()
         self._doorkeeper.end()
+        self._courier.end()
         self._scheduler.stop()
         self._collectors.shutdown(cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
@@ -186,6 +235,8 @@ class Canaryd:
             if run.untold:
                 self._reconciler.note_told(run.uid)
         self._retreats.shutdown()
+        if self._world.annotations:
+            self._world.annotations.end()
         self._open.close()
 
     def begin(self, plan: Plan, *, again: bool = False, uid: str = "", asked: float | None = None) -> Begun:
@@ -288,6 +339,27 @@ class Canaryd:
         """The runs in the store that are to be carried out further, the oldest first."""
         return [record.run for record in self._world.store.records() if not (record.run.final and record.run.released)]
 
+    def tell_what_is_left(self) -> None:
+        """Tell what a former process has left untold of runs that are over: ends, and messages in their outboxes."""
+        try:
+            over = [record.run for record in self._world.store.records() if record.run.final and record.run.released]
+        except Unavailable as error:
+            log.warning("store.unavailable", error=str(error))
+            return
+        for run in over:
+            if run.unheard and run.uid not in self._runs:
+                try:
+                    self.carry_out(run)
+                except CanarydError as error:  # another process carries it out, and tells it
+                    log.info("message.left_to_others", run=run.uid, why=str(error))
+
+    def unsent(self, uid: str, seconds: float) -> tuple[Message, ...]:
+        """The messages of the run that no channel has taken; waits for at most ``seconds`` until there are none."""
+        until = time.monotonic() + seconds
+        while (waiting := self.see(uid).outbox.waiting) and time.monotonic() < until:
+            time.sleep(SOON)
+        return waiting
+
     def carry_out(self, run: Run) -> None:
         """Tick ``run`` until it is final. Raises Rejected when another process carries it out."""
         if isinstance(self._world.store, FolderStore):
@@ -296,17 +368,6 @@ class Canaryd:
             self._guards.meet(run.plan)
         self._runs[run.uid] = run
         self._scheduler.add(run.uid, every=min(5.0, run.plan.spec.analysis.cell.total_seconds() / 3))
-
-    def _tell_ends(self) -> None:
-        """Tick the runs further that are over and whose end a former process has not told to all who are to hear it."""
-        try:
-            over = [record.run for record in self._world.store.records() if record.run.untold and record.run.released]
-        except Unavailable as error:
-            log.warning("store.unavailable", error=str(error))
-            return
-        for run in over:
-            with suppress(Rejected):  # another process carries it out, and tells it
-                self.carry_out(run)
 
     def see(self, uid: str) -> Run:
         """The run as of its last tick."""
@@ -323,6 +384,7 @@ class Canaryd:
         self._store.forget(uid)
         self._collector.forget(uid)
         self._doorkeeper.forget(uid)
+        self._courier.forget(uid)
         self._reconciler.forget(uid)
 
     def wake(self, uid: str, after: float = 0.0) -> None:
@@ -360,9 +422,10 @@ class Canaryd:
             return  # let go meanwhile
         self._runs[uid] = run
         self._shown(run)
-        if run.final and run.released and not run.untold:
+        if run.final and run.released and not run.unheard:
             self._store.forget(uid)
             self._doorkeeper.forget(uid)
+            self._courier.forget(uid)
             self._scheduler.remove(uid)
         elif run.unready_since is not None and run.latch is None:
             self._scheduler.wake(uid, UNREADY_FOR)  # seen so twice, the canary is dead; the due time may be far

@@ -60,6 +60,8 @@ SIGNED = frozenset(
 """Headers of a webhook's request that canaryd sets itself."""
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, 5.1: a field's name is a token."""
+UID = re.compile(r"[A-Za-z0-9_-]{0,40}")
+"""What Grafana takes for a uid, or nothing."""
 
 
 class Fixed(BaseModel):
@@ -100,6 +102,12 @@ def _link(url: str) -> str:
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("the URL under which people find it, without ?, # and password")
     return url.rstrip("/")
+
+
+def _ca_for(url: str, ca: Path | None) -> None:
+    """Raises ValueError for authorities that nobody asks for."""
+    if ca and urlsplit(url).scheme == "http":
+        raise ValueError("ca: a url with https, without which it has no use")
 
 
 def _url(url: str) -> str:
@@ -237,8 +245,7 @@ class Webhook(Fixed):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.ca and urlsplit(self.url).scheme == "http":
-            raise ValueError("ca: a url with https, without which it has no use")
+        _ca_for(self.url, self.ca)
         for name in self.headers:
             if name.lower() in SIGNED:
                 raise ValueError(f"headers.{name}: another header, this one is canaryd's own")
@@ -251,6 +258,51 @@ class Webhook(Fixed):
 
     def allows(self, namespace: str) -> bool:
         """Whether a plan of ``namespace`` may ask it."""
+        return EVERY in self.namespaces or namespace in self.namespaces
+
+
+class Channel(Fixed):
+    """
+    Who is told of runs, and how. A plan names it, and can say nothing of all this.
+
+    Either a service (``url``), or a receiver of CloudEvents (``cloudevents``) with a key.
+    """
+
+    namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The namespaces whose plans may use it; "*" for each there is."""
+    url: Kept | None = None
+    """Where an Apprise URL is kept (slack://..., mailtos://..., pagerduty://...): it has the service's secret in it."""
+    cloudevents: Annotated[str, AfterValidator(_receiver)] | None = None
+    """Where CloudEvents are posted to; no redirect is followed."""
+    key: Kept | None = None
+    """The key that each of them is signed with (HMAC-SHA-256); read anew for each."""
+    timeout: Annotated[float, Field(gt=0, le=15)] = 5.0
+    """Seconds that one request with a CloudEvent may take."""
+    ca: Path | None = None
+    """A file (PEM) with the authorities that its certificate is trusted by, instead of the system's."""
+    headers: dict[str, Header] = {}  # pydantic copies it
+    """Headers that go with each request: text, ``from_env: NAME`` or ``from_file: PATH``."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.url is None) == (self.cloudevents is None):
+            raise ValueError("url: either url (a service) or cloudevents (a receiver of yours)")
+        if self.url is not None:
+            of_events = (("key", self.key), ("ca", self.ca), ("headers", self.headers))
+            if given := next((name for name, value in of_events if value), ""):
+                raise ValueError(f"{given}: cloudevents beside it; a service has all it needs in its url")
+        elif self.key is None:
+            raise ValueError("key: from_env: VARIABLE or from_file: PATH, because a receiver must be able to tell")
+        if self.ca and urlsplit(self.cloudevents or "").scheme == "http":
+            raise ValueError("ca: a cloudevents with https, without which it has no use")
+        for name in self.headers:
+            if name.lower() in SIGNED:
+                raise ValueError(f"headers.{name}: another header, this one is canaryd's own")
+        _plain_headers(self.headers)
+        return self
+
+    def allows(self, namespace: str) -> bool:
+        """Whether a plan of ``namespace`` may use it."""
         return EVERY in self.namespaces or namespace in self.namespaces
 
 
@@ -274,10 +326,67 @@ class NamedSource(Source):
         return EVERY in self.namespaces or namespace in self.namespaces
 
 
-def _from_url(value: object) -> object:
+def _uid(text: str) -> str:
+    if not UID.fullmatch(text):
+        raise ValueError("a uid of Grafana's: letters, digits, _ and -, 40 at most")
+    return text
+
+
+Uid = Annotated[str, AfterValidator(_uid)]
+
+
+class Neighbour(Fixed):
+    """Something beside canaryd that people look at, and that no run needs."""
+
+    url: Link
+    """Where canaryd reaches it, with its base path, such as Kiali's web_root."""
+    public: Link | None = None
+    """Where people reach it, if that is elsewhere: links begin so."""
+    ca: Path | None = None
+    """A file (PEM) with the authorities that its certificate is trusted by, instead of the system's."""
+
+    @model_validator(mode="after")
+    def _trusts(self) -> Self:
+        _ca_for(self.url, self.ca)
+        return self
+
+    @property
+    def shown(self) -> str:
+        """The URL that links begin with."""
+        return self.public or self.url
+
+
+class Grafana(Neighbour):
+    """Grafana with Istio's dashboards."""
+
+    token: Kept | None = None
+    """The token of a service account; read anew for each request. None: as anybody."""
+    workload_dashboard: Uid = ""
+    """The uid of Istio's workload dashboard; empty: it is looked up by its title."""
+    annotate: bool = False
+    """Whether weight changes and verdicts are written into Grafana as annotations, with the tag ``canaryd``."""
+    annotate_on: Uid = ""
+    """The uid of the dashboard that they belong to; empty: to none, so that any may show them by their tags."""
+
+
+class Tracing(Neighbour):
+    """Jaeger or Tempo."""
+
+    api: Literal["auto", "jaeger", "jaeger-v3", "tempo"] = "auto"
+    """What it speaks; auto: that is found out by asking."""
+    headers: dict[str, Header] = {}  # pydantic copies it
+    """Headers that go with each request: text, ``from_env: NAME`` or ``from_file: PATH``."""
+    datasource: Uid = ""
+    """Of Tempo: the uid of its data source in Grafana, by which traces are shown."""
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        _plain_headers(self.headers)
+        return self
+
+
+def _from_link(value: object) -> object:
     """A URL alone is short for a mapping, which the environment may also say in JSON."""
-    if isinstance(value, Mapping) and "@" in str(value.get("url")):
-        raise ValueError("url: one without a password: username and password_file keep it out of this file")
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
@@ -286,6 +395,13 @@ def _from_url(value: object) -> object:
         except ValueError:
             raise ValueError('a URL, or JSON such as {"url": "https://..."}') from None
     return {"url": value}
+
+
+def _from_url(value: object) -> object:
+    """The same of a Prometheus, where a mapping has better places for a password."""
+    if isinstance(value, Mapping) and "@" in str(value.get("url")):
+        raise ValueError("url: one without a password: username and password_file keep it out of this file")
+    return _from_link(value)
 
 
 def _listed(value: object) -> object:
@@ -313,6 +429,8 @@ class Settings(BaseSettings):
     """Further ones by name, each with the namespaces whose plans may be measured by it."""
     webhooks: dict[Name, Webhook] = {}  # pydantic copies it
     """The receivers that gates of plans may ask, by name."""
+    channels: dict[Name, Channel] = {}  # pydantic copies it
+    """Who plans may have told of their runs, by name."""
     kubeconfig: Path | None = None
     """A kubeconfig file; by default $KUBECONFIG, else the pod's own account, else ~/.kube/config."""
     context: str | None = None
@@ -343,12 +461,12 @@ class Settings(BaseSettings):
     """A folder of policies (CanaryPolicy, *.yaml), which plans are laid over; by default there are none."""
     mode: Literal["active", "observe"] = "active"
     """observe: every run that begins only observes, whatever its plan says; active: as each plan says."""
-    kiali: Link | None = None
-    """Where Kiali is, with its web_root; reports link there. By default nowhere."""
-    grafana: Link | None = None
-    """Where Grafana with Istio's dashboards is; reports link there. By default nowhere."""
-    tracing: Link | None = None
-    """Where Jaeger or Tempo is, with its base path; reports link there. By default nowhere."""
+    kiali: Annotated[Neighbour | None, NoDecode, BeforeValidator(_from_link)] = None
+    """Kiali, with its web_root: a URL, or a mapping; reports and messages link there. By default there is none."""
+    grafana: Annotated[Grafana | None, NoDecode, BeforeValidator(_from_link)] = None
+    """Grafana with Istio's dashboards: a URL, or a mapping. By default there is none."""
+    tracing: Annotated[Tracing | None, NoDecode, BeforeValidator(_from_link)] = None
+    """Jaeger or Tempo, with its base path: a URL, or a mapping. By default there is none."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """How events are written to standard error; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -411,11 +529,29 @@ def read_settings(file: Path | None = None, **said: Any) -> Settings:
 SEE = "see config/canaryd.yaml"
 ABOUT_SOURCES = "see config/canaryd.yaml and docs/prometheus.md"
 ABOUT_WEBHOOKS = "see config/canaryd.yaml and docs/gates.md"
-PARTS: dict[str, type[Fixed]] = {"prometheus": Source, "prometheuses": NamedSource, "webhooks": Webhook}
+ABOUT_CHANNELS = "see config/canaryd.yaml and docs/messages.md"
+ABOUT_NEIGHBOURS = "see config/canaryd.yaml and docs/neighbours.md"
+PARTS: dict[str, type[Fixed]] = {
+    "prometheus": Source,
+    "prometheuses": NamedSource,
+    "webhooks": Webhook,
+    "kiali": Neighbour,
+    "grafana": Grafana,
+    "tracing": Tracing,
+    "channels": Channel,
+}
+ABOUT = dict.fromkeys(PARTS, ABOUT_NEIGHBOURS) | {
+    "prometheus": ABOUT_SOURCES,
+    "prometheuses": ABOUT_SOURCES,
+    "webhooks": ABOUT_WEBHOOKS,
+    "channels": ABOUT_CHANNELS,
+}
 _WORDS = {
     "model_type": "a mapping with url, or a URL",
     "string_type": "text",
     "string_pattern_mismatch": "a name of small letters, digits and hyphens",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
     "too_short": "a list with at least one item",
 }
 
@@ -424,15 +560,16 @@ def _problem(fault: Any) -> Problem:
     """What pydantic found, in our words, without a secret that somebody wrote where none belongs."""
     place = [str(part) for part in fault["loc"] if part not in ("<text>", "<kept>", "[key]")]
     message = fault["msg"].removeprefix("Value error, ")
-    if not place or place[0] not in ("prometheus", "prometheuses", "webhooks"):
+    if not place or place[0] not in PARTS:
         if fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and not place:
             path, _, message = message.partition(": ")
             return Problem(path, "", message, ABOUT_SOURCES)
         found = without_password(fault["input"]) if isinstance(fault["input"], str) else fault["input"]
         return Problem(".".join(place), repr(found), message, SEE)
-    about = ABOUT_WEBHOOKS if place[0] == "webhooks" else ABOUT_SOURCES
+    about = ABOUT[place[0]]
     if fault["type"] == "extra_forbidden":
-        part = Kept if {"headers", "key"} & set(place[:-1]) else PARTS[place[0]]
+        kept = {"headers", "key", "token"} | ({"url"} if place[0] == "channels" else set())
+        part = Kept if kept & set(place[:-1]) else PARTS[place[0]]
         close = get_close_matches(place[-1], part.model_fields, n=1)
         remedy = f"did you mean {close[0]}?" if close else about
         return Problem(".".join(place), "", "a setting that canaryd knows", remedy)
@@ -447,10 +584,13 @@ def _problem(fault: Any) -> Problem:
 
 def _shown(place: list[str], value: object) -> str:
     """``value`` where it cannot be a secret; otherwise nothing."""
-    if place[-1] == "url" and isinstance(value, str):
+    if place[0] == "channels" and place[-1] == "url":
+        return ""
+    if place[-1] in ("url", "public", "cloudevents") and isinstance(value, str):
         return without_password(value)
     harmless = {"namespaces", "default_for", "insecure_skip_verify", "ca", "cert", "timeout", "every"}
-    harmless |= set() if place[0] == "webhooks" else {"key"}
+    harmless |= {"api", "annotate", "annotate_on", "datasource", "workload_dashboard"}
+    harmless |= set() if place[0] in ("webhooks", "channels") else {"key"}
     return repr(value) if place[-1] in harmless and not isinstance(value, Mapping) else ""
 
 

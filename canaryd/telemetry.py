@@ -58,6 +58,7 @@ HOLDS: Final[tuple[HoldKind, ...]] = (
     "no-way-back",
     "not-returned",
     "barred",
+    "person",
 )
 SOON = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROLLBACKS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900)
@@ -111,6 +112,12 @@ _rollbacks = _histogram(
 _lateness = _histogram("canaryd_tick_lateness_seconds", "By how much a tick began later than due.")
 _durations = _histogram("canaryd_tick_duration_seconds", "How long a tick took.")
 _failures = _counter("canaryd_ticks_failed_total", "Ticks that ended in a fault; each is tried again when next due.")
+_messages = _counter(
+    "canaryd_messages_total",
+    "Messages to channels; outcome is taken, failed (it is tried again) or given_up.",
+    "channel",
+    "outcome",
+)
 _kube = _counter(
     "canaryd_kube_requests_total",
     "Requests to the Kubernetes API; code is the HTTP status, or timeout or unreachable.",
@@ -370,6 +377,12 @@ def retreated(run: Run, now: float) -> None:
 def plan_gone(namespace: str, plan: str) -> None:
     """The plan and its run are gone, and nothing of theirs is left in the mesh."""
     RUNS.gone(namespace, plan)
+
+
+@_harmless
+def message(channel: str, outcome: str) -> None:
+    """An attempt to send a message has ended: ``taken``, ``failed`` or ``given_up``; channels are of the settings."""
+    _messages.labels(channel, outcome).inc()
 
 
 @_harmless

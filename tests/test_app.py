@@ -10,17 +10,21 @@ from threading import Event
 
 import pytest
 
-from canaryd.app import Canaryd, SystemClock, World
+from canaryd.app import Canaryd, SystemClock
 from canaryd.app import command as asking
+from canaryd.engine.ports import World
 from canaryd.errors import Unavailable
 from canaryd.model.asking import Reply
 from canaryd.model.run import Outcome, Phase, Record, Run
+from canaryd.neighbours import Annotations
 from canaryd.store.folder import FolderStore
 from tests.gates.memory import MemoryWebhooks
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import at, surroundings
 from tests.metrics.load import Load
 from tests.metrics.memory import MemoryMetrics
+from tests.neighbours.standing_in import Fault, Grafana, standing_in
+from tests.neighbours.stories import given
 from tests.stage import new_run
 from tests.store.memory import MemoryJournal, MemoryStore
 from tests.world import small_plan
@@ -132,20 +136,23 @@ def test_the_next_process_tells_an_end_that_the_former_did_not(left: FolderStore
     """And then it is told, and the run at rest."""
     webhooks = receivers()
     with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
         eventually(lambda: left.load(UNTOLD).run.untold == ())
         eventually(lambda: not canaryd._scheduler._known)
     with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
         assert canaryd.seen() == []
     assert webhooks.asked == TELLS
 
 
 def test_an_end_that_nobody_took_is_kept_for_the_next_process(left: FolderStore) -> None:
     """A pipeline does not wait for a receiver that is away."""
-    with another(left, receivers(away=True)):
-        pass
+    with another(left, receivers(away=True)) as canaryd:
+        canaryd.tell_what_is_left()
     assert left.load(UNTOLD).run.untold == ("board",)
     webhooks = receivers()
-    with another(left, webhooks):
+    with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
         eventually(lambda: webhooks.asked == TELLS)
 
 
@@ -160,6 +167,7 @@ def test_an_end_that_is_taken_while_the_process_ends_is_noted(left: FolderStore)
 
     begun, webhooks = Event(), Slow(receivers().known)
     with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
         assert begun.wait(10)
         assert left.load(UNTOLD).run.untold == ("board",)
     assert (webhooks.asked, left.load(UNTOLD).run.untold) == (TELLS, ())
@@ -168,4 +176,31 @@ def test_an_end_that_is_taken_while_the_process_ends_is_noted(left: FolderStore)
 def test_an_end_that_another_process_tells_is_left_to_it(left: FolderStore) -> None:
     """`canaryd run` begins beside one that has just ended, and is not refused for it."""
     with left.held(UNTOLD), another(left, receivers()) as canaryd:
+        canaryd.tell_what_is_left()
         assert canaryd.seen() == []
+
+
+@pytest.mark.parametrize("fault", ["", "drips", "500"])
+def test_a_run_is_marked_in_grafana_and_never_waits_for_it(fault: Fault) -> None:
+    """One that hangs, or is down, keeps neither a weight nor a rollback; the last mark is written before the end."""
+    grafana = Grafana(fault=fault)
+    with standing_in(grafana):
+        settings = given(grafana={"url": grafana.url, "annotate": True}).grafana
+        assert settings is not None
+        mesh = MemoryMesh(at(100, 0), surroundings())
+        world = World(
+            mesh,
+            MemoryMetrics.of(Load(since=time.time() - 60)),
+            MemoryStore(),
+            MemoryJournal(),
+            SystemClock(),
+            annotations=Annotations(settings),
+        )
+        with Canaryd(world, workers=2) as canaryd:
+            begun = canaryd.begin(small_plan()).record.run
+            eventually(lambda: bool(mesh.writes))
+            canaryd.ask(begun.uid, asking("abort", by="ada"))
+            eventually(lambda: canaryd.see(begun.uid).final)
+    marked = [one["tags"][-1].partition("-")[0] for one in grafana.annotations]
+    assert marked == ([] if fault else ["step.shifting", "run.rolling_back", "run.rolled_back"])
+    assert grafana.asked

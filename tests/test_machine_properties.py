@@ -80,6 +80,7 @@ class Walk(RuleBasedStateMachine):
                 self.stage.tick()
         self.stage.answers = {}
         self.written: list[Split] = []
+        self.adopted: set[Split] = set()
         self.failed = False
         self.aborted = False
         self.hands = False
@@ -155,9 +156,21 @@ class Walk(RuleBasedStateMachine):
     def pods_are_well(self) -> None:
         self.stage.sides()
 
-    @rule(verb=st.sampled_from(["approve", "resume", "promote"]), step=st.sampled_from([None, 0, 1, 2]))
-    def somebody_asks(self, verb: str, step: int | None) -> None:
-        self.stage.ask(verb, step=step, reason="because")
+    @rule(
+        verb=st.sampled_from(["approve", "resume", "resume", "promote", "hold", "adopt", "advance", "skip"]),
+        step=st.sampled_from([None, 0, 1, 2]),
+        force=st.booleans(),
+        skips=st.sampled_from([None, 1, 2]),
+    )
+    def somebody_asks(self, verb: str, step: int | None, force: bool, skips: int | None) -> None:
+        self.stage.ask(verb, step=step, reason="because", force=force, skips=skips)
+
+    @rule(weight=st.sampled_from([1, 5, 10]))
+    @precondition(lambda self: self.stage.run.phase is Phase.BAKING and self.stage.run.split > percent(10))
+    def a_weight_that_somebody_set_is_taken_over(self, weight: float) -> None:
+        self.somebody_edits_the_weights(weight)
+        self._tick(5)
+        self.stage.ask("adopt")
 
     @rule(
         board=st.sampled_from(["", "yes", "no", "later", "silent"]), alert=st.sampled_from(["", "yes", "no", "silent"])
@@ -205,7 +218,7 @@ class Walk(RuleBasedStateMachine):
         before, shown = self.stage.run, self.stage.mesh
         decision = self.stage.tick(seconds)
         seen = replace(self.stage.see(), mesh=Unseen("") if self.stage.hidden else shown)
-        self._weights(before, decision)
+        self._weights(before, decision, shown)
         self._rises(before, decision, shown)
         self._keeps_still(before, decision, shown)
         self._cells(decision.run)
@@ -217,9 +230,18 @@ class Walk(RuleBasedStateMachine):
             assert (seen.mesh.split, seen.mesh.match) == (NOTHING, "")
         assert isinstance(seen, Observation)
 
-    def _weights(self, before: Run, decision: Decision) -> None:
-        """Weights come only from the plan; each write has a sequence of its own."""
+    def _weights(self, before: Run, decision: Decision, shown: Sighting) -> None:
+        """
+        Weights come only from the plan, or are there already and are taken over at a person's word.
+
+        Each write has a sequence of its own.
+        """
         allowed = {NOTHING, EVERYTHING, *(step.weight for step in before.plan.spec.steps)}
+        if Told.TOOK_OVER in {event.told for event in decision.events}:
+            assert (decision.run.split, decision.run.match) == (shown.split, shown.match)
+            assert decision.run.split <= before.split
+            self.adopted.add(decision.run.split)
+        allowed |= self.adopted
         if decision.run.returned and not before.returned and decision.write:
             assert isinstance(self.stage.pods, Sides)
             assert self.stage.pods.unlike == () or before.returned_by or decision.run.returned_by
@@ -240,10 +262,13 @@ class Walk(RuleBasedStateMachine):
         if rose:
             assert decision.run.latch is None
             brought_down = before.hold is not None and before.hold.kind == "drift"
-            assert told & {Told.PASSED, Told.PROMOTING, Told.STARTED} or (brought_down and Told.RESUMED in told)
+            assert told & {Told.PASSED, Told.ADVANCED, Told.PROMOTING, Told.STARTED} or (
+                brought_down and Told.RESUMED in told
+            )
             assert decision.write is not None
             assert decision.write.toward == "canary" or (shown.split or NOTHING) > decision.run.split
-        if rose and Told.PASSED in told:
+        if rose and told & {Told.PASSED, Told.ADVANCED}:
+            assert decision.run.step not in decision.run.skipped
             assert not self.stage.blind
             assert not self.stage.gap or decision.run.cells == before.cells
         if rose and not decision.run.unproven:
@@ -260,11 +285,12 @@ class Walk(RuleBasedStateMachine):
             assert term.place in run.approved if term.kind == "approve" else known is not None and known.said == "yes"
 
     def _keeps_still(self, before: Run, decision: Decision, shown: Sighting) -> None:
-        """While something bars it nothing rises, as the mesh has it; a stop latches every run."""
-        if self.stage.barred and decision.write:
+        """While something bars it, or a person holds it, nothing rises in the mesh; a stop latches every run."""
+        barred = self.stage.barred or decision.run.held_by
+        if barred and decision.write:
             assert decision.write.marker.split <= max(shown.split or NOTHING, shown.most)
             assert decision.write.marker.match in ("", shown.match)
-        if self.stage.barred:
+        if barred:
             assert Told.STARTED not in {event.told for event in decision.events}
         if self.stage.stopped:
             assert before.final or decision.run.latch is not None

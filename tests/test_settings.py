@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from canaryd.model.problem import Refused
-from canaryd.settings import Kept, NamedSource, Settings, Source, read_settings
+from canaryd.settings import Grafana, Kept, NamedSource, Neighbour, Settings, Source, Tracing, read_settings
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hunter2"  # the one that everybody knows
@@ -176,10 +176,107 @@ def test_the_page_about_prometheus_shows_settings_that_there_are(tmp_path: Path)
         read(tmp_path, **yaml.safe_load(block.partition("```")[0]))
 
 
-@pytest.mark.parametrize("name", ["kiali", "grafana", "tracing"])
+NEIGHBOURS = pytest.mark.parametrize("name", ["kiali", "grafana", "tracing"])
+
+
+@NEIGHBOURS
 def test_a_neighbour_is_a_url_without_anything_behind_it(tmp_path: Path, name: str) -> None:
     """People follow it; a password in it would be in every report."""
     assert getattr(read(tmp_path), name) is None
-    assert getattr(read(tmp_path, **{name: "https://there.example/base/"}), name) == "https://there.example/base"
+    assert getattr(read(tmp_path, **{name: "https://there.example/base/"}), name).url == "https://there.example/base"
     for wrong in ("there.example", "ftp://there", f"http://me:{SECRET}@there", "http://there/?a=b", "http://there/#c"):
-        assert refusal(tmp_path, **{name: wrong}).startswith(f"{name}: ")
+        assert refusal(tmp_path, **{name: wrong}).startswith(f"{name}.url: ")
+        assert refusal(tmp_path, **{name: {"url": wrong}}).startswith(f"{name}.url: ")
+        assert refusal(tmp_path, **{name: {"url": "http://a", "public": wrong}}).startswith(f"{name}.public: ")
+
+
+@NEIGHBOURS
+def test_the_environment_says_a_neighbour_as_a_url_or_in_full(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it says a Prometheus."""
+    monkeypatch.setenv(f"CANARYD_{name.upper()}", "http://inside/base")
+    assert getattr(read(tmp_path), name).shown == "http://inside/base"
+    monkeypatch.setenv(f"CANARYD_{name.upper()}", '{"url": "http://inside", "public": "https://outside/"}')
+    found = getattr(read(tmp_path), name)
+    assert (found.url, found.shown) == ("http://inside", "https://outside")
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "words"),
+    [
+        ({"kiali": {"public": "https://outside"}}, "kiali.url: a value, got nothing"),
+        ({"kiali": {"url": "http://a", "tokens": SECRET}}, "kiali.tokens: a setting that canaryd knows"),
+        ({"kiali": {"url": "http://a", "ca": "/ca"}}, "kiali.ca: a url with https"),
+        ({"kiali": [SECRET]}, "kiali: a mapping with url, or a URL"),
+        ({"grafana": {"url": "http://a", "token": SECRET}}, "grafana.token: a mapping"),
+        ({"grafana": {"url": "http://a", "token": {"from_fil": SECRET}}}, "(did you mean from_file?)"),
+        ({"grafana": {"url": "http://a", "annotate": "perhaps"}}, "grafana.annotate: true or false, got 'perhaps'"),
+        ({"grafana": {"url": "http://a", "annotate_on": "a/b"}}, "grafana.annotate_on: a uid of Grafana's: letters"),
+        ({"tracing": {"url": "http://a", "api": "zipkin"}}, "tracing.api: "),
+        ({"tracing": {"url": "http://a", "headers": {"Authorization": SECRET}}}, "tracing.headers.Authorization: from"),
+    ],
+)
+def test_what_does_not_fit_a_neighbour_is_refused_with_its_path(tmp_path: Path, neighbours: Any, words: str) -> None:
+    """And a secret that somebody wrote where none belongs is not repeated."""
+    assert words in refusal(tmp_path, **neighbours)
+
+
+def test_the_file_names_each_setting_of_a_neighbour() -> None:
+    """In the comments, for there is none by default."""
+    text = (ROOT / "config/canaryd.yaml").read_text()
+    for model in (Neighbour, Grafana, Tracing):
+        for name in model.model_fields:
+            assert f"#   {name}: " in text, f"{model.__name__}.{name}"
+
+
+def test_the_page_about_neighbours_shows_settings_that_there_are(tmp_path: Path) -> None:
+    """Each example is read as it stands."""
+    blocks = (ROOT / "docs/neighbours.md").read_text().split("```yaml\n")[1:]
+    assert len(blocks) == 2
+    for block in blocks:
+        read(tmp_path, **yaml.safe_load(block.partition("```")[0]))
+
+
+KEPT = {"from_env": "URL"}
+
+
+@pytest.mark.parametrize(
+    ("channel", "path", "said"),
+    [
+        ({"url": f"slack://{SECRET}/x/y"}, "channels.team.url", ""),
+        ({"url": {"from_enf": "URL"}}, "channels.team.url.from_enf", "did you mean from_env?"),
+        ({}, "channels.team.url", "either url (a service) or cloudevents (a receiver of yours)"),
+        ({"url": KEPT, "cloudevents": "https://x.example/y", "key": KEPT}, "channels.team.url", "either url"),
+        ({"url": KEPT, "key": KEPT}, "channels.team.key", "a service has all it needs in its url"),
+        ({"url": KEPT, "headers": {"X-A": "b"}}, "channels.team.headers", "a service has all it needs in its url"),
+        ({"cloudevents": "https://x.example/y"}, "channels.team.key", "from_env: VARIABLE or from_file: PATH"),
+        ({"cloudevents": f"https://a:{SECRET}@x.example/y", "key": KEPT}, "channels.team.cloudevents", "a URL without"),
+        ({"cloudevents": "ftp://x.example", "key": KEPT}, "channels.team.cloudevents", "a URL such as https://"),
+        ({"cloudevents": "http://x.example", "key": KEPT, "ca": "/ca.pem"}, "channels.team.ca", "https"),
+        (
+            {"cloudevents": "http://x.example", "key": KEPT, "headers": {"Webhook-Id": "1"}},
+            "channels.team.headers.",
+            "",
+        ),
+        ({"cloudevents": "http://x.example", "key": KEPT, "headers": {"X-Token": SECRET}}, "channels.team.headers", ""),
+        ({"cloudevent": "http://x.example", "key": KEPT}, "channels.team.cloudevent", "did you mean cloudevents?"),
+        ({"url": KEPT, "namespaces": []}, "channels.team.namespaces", "a list with at least one item"),
+        ({"url": KEPT, "timeout": 60}, "channels.team.timeout", ""),
+    ],
+)
+def test_a_channel_that_cannot_be_used_is_refused(
+    tmp_path: Path, channel: dict[str, Any], path: str, said: str
+) -> None:
+    """With the place and what belongs there, and without the secret that somebody wrote where none belongs."""
+    problems = refusal(tmp_path, channels={"team": {"namespaces": ["*"], **channel}})
+    assert path in problems
+    assert said in problems
+
+
+def test_channels_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON, as for everything that has parts."""
+    monkeypatch.setenv("CANARYD_CHANNELS", '{"team": {"url": {"from_file": "/x"}, "namespaces": ["shop"]}}')
+    channel = read(tmp_path).channels["team"]
+    assert channel.url == Kept(from_file=Path("/x"))
+    assert (channel.allows("shop"), channel.allows("default")) == (True, False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from canaryd.engine.collector import Collector
+from canaryd.engine.courier import Courier
 from canaryd.engine.ports import Mesh, Metrics, Preflight, Store
 from canaryd.engine.ports import World as Ports
 from canaryd.engine.reconciler import Reconciler
@@ -27,6 +28,7 @@ from tests.mesh.objects import ROUTE, at, surroundings
 from tests.metrics.book import Book, Series
 from tests.metrics.load import Load
 from tests.metrics.memory import MemoryMetrics
+from tests.notify.memory import MemoryChannels
 from tests.store.memory import MemoryJournal, MemoryStore
 
 START = 1_700_000_000.0
@@ -165,6 +167,7 @@ class World:
     One run of ``plan`` on ``route``; ``canary_errors`` is the share of the canary's requests that fail.
 
     ``mesh`` has the route, where that is another than the usual one, and ``metrics`` count its requests.
+    Messages go to ``channels``, on the world's own thread, after each tick.
     """
 
     def __init__(
@@ -176,7 +179,9 @@ class World:
         mesh: Any = None,
         route: Route = ROUTE,
         metrics: MemoryMetrics | None = None,
+        channels: MemoryChannels | None = None,
     ) -> None:
+        self.channels = channels or MemoryChannels()
         self.clock = VirtualClock(START)
         self.route = route
         self.mesh: Any = mesh or MemoryMesh(at(100, 0), surroundings())
@@ -193,12 +198,22 @@ class World:
 
     def start(self) -> None:
         """A new process: nothing is remembered but what the ports hold."""
-        metrics = Trapped("metrics", self.metrics, self.trap, ("count", "history"))
-        mesh = Trapped("mesh", self._mesh(), self.trap, ("look", "shift", "retreat", "release", "sides"))
-        store = Trapped("store", self.store, self.trap, ("load", "save", "commands"))
-        journal = Trapped("journal", self.journal, self.trap, ("tell",))
+        metrics: Any = Trapped("metrics", self.metrics, self.trap, ("count", "history"))
+        mesh: Any = Trapped("mesh", self._mesh(), self.trap, ("look", "shift", "retreat", "release", "sides"))
+        store: Any = Trapped("store", self.store, self.trap, ("load", "save", "commands"))
+        journal: Any = Trapped("journal", self.journal, self.trap, ("tell",))
         self.collector = Collector(metrics, self.clock, Inline(), self._wake)
-        self.reconciler = Reconciler(store, mesh, self.collector, journal, self.clock, Inline())
+        channels: Any = Trapped("channels", self.channels, self.trap, ("send",))
+        self.courier = Courier(channels, self.clock, self._wake, lambda go, channel: None)
+        self.reconciler = Reconciler(
+            store,
+            mesh,
+            self.collector,
+            journal,
+            self.clock,
+            Inline(),
+            courier=self.courier,
+        )
 
     def _mesh(self) -> Any:
         """The mesh as the process meets it."""
@@ -218,6 +233,7 @@ class World:
             before = len(self.mesh.writes)
             try:
                 run = self.reconciler.tick("run-1")
+                self.send()
             except Death:
                 self.deaths += 1
                 self.start()
@@ -229,6 +245,12 @@ class World:
             if not self.woken:
                 break
         return run
+
+    def send(self) -> None:
+        """What the courier's threads would do meanwhile."""
+        for lane in list(self.courier._lanes.values()):
+            while lane.step():
+                pass
 
     def note(self) -> None:
         """What the mesh shows after a write, and whether a failure was known by then."""
@@ -244,8 +266,9 @@ class World:
             run = self.tick()
             if then:
                 then(self)
-            if run is not None and run.final and run.released and self.saved.released:
-                return self.saved
+            saved = self.saved
+            if run is not None and run.final and run.released and saved.released and not saved.outbox.waiting:
+                return saved
             assert self.clock.at < end, f"never ended: {self.saved.phase}: {self.saved.waiting}"
             self.clock.at += every
 

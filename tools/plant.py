@@ -67,6 +67,12 @@ RECEIVERS, SENT, FIRING = (
     "tests/gates/test_webhooks.py",
     "tests/contracts/test_alerts.py",
 )
+POSTED, COURIER, OUTBOX = (
+    "tests/engine/test_posting.py",
+    "tests/engine/test_courier.py",
+    "tests/engine/test_messages.py",
+)
+TOLD, CHANNELS = "tests/notify/test_channels.py", "tests/contracts/test_channels.py"
 HARM, HARMED = "tests/test_machine_harm.py", "tests/judge/test_harmed.py"
 ORPHANS, CONTROLLER = "tests/controller/test_orphans.py", "tests/controller/test_controller.py"
 FENCING, FOLDER = "tests/controller/test_fencing.py", "tests/controller/test_folder.py"
@@ -77,6 +83,8 @@ BARRING, BARS, FREEZES = (
     "tests/model/test_guards.py",
     "tests/contracts/test_freezes.py",
 )
+WORDS = "tests/test_machine_asked.py"
+LINKED, TRACED, MARKS = (f"tests/neighbours/test_{one}.py" for one in ("links", "traces", "annotations"))
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
 
@@ -106,6 +114,18 @@ def passing(name: str, old: str, new: str, *tests: str) -> Plant:
 
 def reconciler(name: str, old: str, new: str, *tests: str) -> Plant:
     return Plant(name, "canaryd/engine/reconciler.py", old, new, tests or (ENGINE,))
+
+
+def posting(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/engine/posting.py", old, new, tests)
+
+
+def courier(name: str, old: str, new: str, *tests: str) -> Plant:
+    return Plant(name, "canaryd/engine/courier.py", old, new, tests)
+
+
+def neighbour(name: str, room: str, old: str, new: str, tests: str) -> Plant:
+    return Plant(f"neighbour: {name}", f"canaryd/neighbours/{room}.py", old, new, (tests,))
 
 
 def layers(name: str, old: str, new: str) -> Plant:
@@ -274,7 +294,7 @@ PLANTS = (
     ),
     machine(
         "abort does not latch",
-        "    return replace(run, latch=Latch(\"abort\", reason + but_stable_changed(run, seen), seen.now, command.force))\n",
+        "    return replace(run, latch=Latch(\"abort\", reason, seen.now, command.force))\n",
         "    return run\n",
     ),
     # rule 5: only PASS advances
@@ -306,9 +326,9 @@ PLANTS = (
     reconciler("a look that fails blocks the tick", "mesh = _or_unseen(lambda: self._mesh.look(run.route))", "mesh = self._mesh.look(run.route)"),
     reconciler("released before the end is saved", "        if self._known.get(run.uid) != record:\n            return record\n", ""),
     # rule 8: drift
-    machine("drift up kept", "(mesh.most > run.split or wider) and writable and", "False and"),
+    machine("drift up kept", "(mesh.most > run.split or wider) and possible and", "False and"),
     machine("drift up not held", "reason=why)\n        held = held_for(sent.run, seen, \"drift\", why, sticky=True)", "reason=why)\n        held = sent.run"),
-    machine("drift down overwritten", "(resumed or policy == \"reassert\")", "True"),
+    machine("drift down overwritten", "\"reassert\" in (to_drift, policy)", "True"),
     machine("marker taken out is no drift", "        return Standing.LOST if untouched and _never_arrived(run) else Standing.DRIFT", "        return Standing.ARRIVED"),
     Plant("foreign segment counted as bake", "canaryd/model/cells.py", "segment.ours and start >=", "start >="),
     # rule 10: cells
@@ -504,10 +524,45 @@ PLANTS = (
     undoing("undone to a stable with too few pods", "    if stable.ready < sides.canary.desired:\n", "    if False:\n"),
     undoing("force lets the impossible pass", "if one.grave or not command.force", "if not command.force"),
     undoing("a return is undone", "    elif run.returned:\n", "    elif False:\n"),
-    machine("an undo in flight promotes", "        elif command.verb == \"undo\":\n", "        elif False:\n", RETURNING),
+    machine("an undo in flight promotes", "    \"undo\": _of_ended_runs,\n", "    \"undo\": _promote,\n", RETURNING, WORDS),
     Plant("values of env are told", "canaryd/mesh/templates.py", "hashlib.sha256(repr(value).encode()).hexdigest()[:SHORT]", "repr(value)", ("tests/mesh/test_templates.py",)),
     Plant("two digests are one image", "canaryd/mesh/templates.py", "_digest(have) != _digest(want) or not", "not", ("tests/mesh/test_templates.py",)),
     machine("promoted though callers do not meet it", "    if run.present and run.present.astray:\n", "    if False:\n"),
+    # a person's word: what it does, and what it cannot do
+    machine("a hold holds nothing", "    if run.held_by is None:\n        return seen\n", "    return seen\n", WORDS),
+    machine("a hold is forgotten with the next image", "        skipped=(),\n    )", "        skipped=(),\n        held_by=None,\n    )", WORDS),
+    machine("a held run hides its other hold", "    if run.held_by is None or run.hold or run.latch", "    if run.held_by is None or run.latch", WORDS),
+    machine("a hold is told in every tick", "if answer.run.hold and (held is None or held.kind", "if answer.run.hold and (run.hold is None or held.kind", WORDS),
+    machine("the last who holds is named", "held_by=run.held_by or word", "held_by=word", WORDS),
+    machine("what cannot rise is held", "    if run.latch or run.phase in PROVEN:\n        return _Void(f\"hold", "    if False:\n        return _Void(f\"hold", WORDS),
+    machine("resume waits for a mesh that it does not need", "        if command.verb == \"resume\" and run.held_by and not _drifted(run):\n            return False\n", "", WORDS),
+    machine("resume leaves the hold", "    return replace(run, held_by=None), None\n", "    return run, None\n", WORDS),
+    machine("adopt sets the run's weight again", "        to_drift = \"adopt\" if command.verb == \"adopt\" else \"reassert\"\n".replace("        to", "                to"), "                to_drift = \"reassert\"\n", WORDS),
+    machine("adopt takes over nothing as a weight", "    if mesh.split == NOTHING:\n", "    if False:\n", WORDS),
+    machine("what is taken over is in the step before", "if one.weight >= mesh.split)", "if one.weight > mesh.split)", WORDS),
+    machine("adopt waits while nothing may rise", "(command.verb == \"resume\" and _rises(run, seen))", "_rises(run, seen)", WORDS),
+    machine("what was taken over is drift after a death", "    if _taken_over(run, seen):\n", "    if False:\n", WORDS),
+    machine("anothers marker is written over", "(seen.marker.run == run.uid and seen.marker.seq < run.seq)", "True", WORDS),
+    Plant("promoted from below the last step", "canaryd/model/run.py", "        if self.taken_over:\n            return self.step\n", "", (WORDS,)),
+    Plant("a gate before its weight", "canaryd/model/run.py", "        gate = None if self.taken_over else self.current_step.gate\n", "        gate = self.current_step.gate\n", (WORDS,)),
+    machine("what is brought down rises elsewhere", "    split = min([run.split, *(part.split", "    split = max([run.split, *(part.split", WORDS, SEVERAL),
+    machine("the watch goes on at less", "    possible = split == run.split or run.phase in (Phase.SHIFTING, Phase.BAKING)\n", "    possible = True\n", WORDS),
+    Plant("a resume rises behind a bar from nothing", "canaryd/model/run.py", "(self.split if self.split > NOTHING else step.weight), step.audience", "self.split, step.audience", (WORDS,)),
+    machine("advance is not heard", "    return replace(run, advanced=word), None\n", "    return run, None\n", WORDS),
+    machine("advance waits for no weight", "    return command.verb == \"advance\" and run.phase is Phase.SHIFTING\n", "    return False\n", WORDS),
+    machine("advance goes past a gate", "    if waits := gates.kept(run, seen):\n        return waits\n    said = f", "    said = f", WORDS),
+    machine("advance rises behind a bar", "    if seen.barred:\n        return Decision(held_for(run, seen, \"barred\", f\"{said}", "    if False:\n        return Decision(held_for(run, seen, \"barred\", f\"{said}", WORDS),
+    machine("a word goes past pods that are not ready", "    if (run.unproven or run.advanced) and (why", "    if False and (why", WORDS),
+    machine("advance outlives other weights", "partly=False, advanced=None", "partly=False", WORDS),
+    machine("advance is for the promotion too", "    if run.following is None:\n        return _Void(\"after", "    if False:\n        return _Void(\"after", WORDS),
+    machine("a gate is skipped", "    if steps[wanted].gate is not None:\n", "    if False:\n", WORDS),
+    machine("the last step is skipped", "not run.step < wanted < len(steps) - 1:", "not run.step < wanted < len(steps):", WORDS),
+    Plant("a skipped step is walked", "canaryd/model/run.py", "if step not in self.skipped), None)", "), None)", (WORDS,)),
+    machine("a new canary walks only some steps", "        skipped=(),\n    )", "    )", WORDS),
+    machine("anybody promotes past a gate with names", "        if approve.by and command.by not in approve.by:\n            names = \" or \".join(approve.by)\n            return _Void(f\"promote", "        if False:\n            names = \" or \".join(approve.by)\n            return _Void(f\"promote", WORDS),
+    machine("anybody promotes from any step", "not (run.following is None or command.force):", "False:", WORDS, MACHINE),
+    Plant("an approval that was given is ahead", "canaryd/model/run.py", " and step not in self.approved)", ")", (WORDS,)),
+    machine("a run on its way back listens", "    if run.latch:\n        return False\n    if command.verb in (\"resume\"", "    if command.verb in (\"resume\"", WORDS),
     # gates: no answer is never a yes, an outage never a no, and nothing waits for them that goes back
     machine("a gate without an answer opens", "    lacking = [term for term in run.terms if not run.holds(term, seen.now)]\n", "    lacking = [term for term in run.terms if (known := run.condition(term)) and known.said]\n", GATES),
     machine("one condition of a gate is enough", "    if not lacking:\n", "    if len(lacking) < len(run.terms):\n", GATES),
@@ -524,7 +579,7 @@ PLANTS = (
     machine("a new canary passes by the former one's gates", "        gates=(),\n        restarts=run.restarts + 1,\n", "", GATES),
     Plant("silence keeps", "canaryd/model/run.py", "or now is None or now - known.at <= FRESH", "or True", (GATES,)),
     Plant("the start's approval opens the first step", "canaryd/model/run.py", "        return START if self.phase is Phase.PENDING and start and start.approve else self.step\n", "        return self.step\n", (GATES,)),
-    Plant("the promotion's gate is forgotten", "canaryd/model/run.py", "self.plan.spec.gates.promotion if self.last_step else None", "None", (GATES,)),
+    Plant("the promotion's gate is forgotten", "canaryd/model/run.py", "self.plan.spec.gates.promotion if self.following is None else None", "None", (GATES,)),
     Plant("who only observes asks", "canaryd/model/run.py", "if not (self.plan.observes and isinstance(term.part, Webhook))", "if True", (GATES,)),
     Plant("each asking is another question", "canaryd/engine/doorkeeper.py", "self._webhooks.ask(run, term, condition)", "self._webhooks.ask(run, term.__class__(f\"{term.id}-{self._clock.now()}\", term.place, term.before, term.part), condition)", (DOOR,)),
     Plant("a run on its way back still asks", "canaryd/engine/doorkeeper.py", "        if run.latch or run.hold is None or run.hold.kind != \"gate\" or", "        if", (DOOR,)),
@@ -540,11 +595,34 @@ PLANTS = (
     Plant("a bare 403 is a no", "canaryd/gates/answers.py", "    if status >= 400:\n", "    if status == 403:\n        return Reply(\"no\", why)\n    if status >= 400:\n", (RECEIVERS,)),
     Plant("a page is a yes", "canaryd/gates/answers.py", "    if _is_page(headers, body):\n", "    if False:\n", (RECEIVERS,)),
     Plant("an outage is a no", "canaryd/gates/answers.py", "    if status >= 500 or status < 200:\n", "    if False:\n", (RECEIVERS,)),
-    Plant("redirects are followed", "canaryd/gates/webhooks.py", "redirect=False", "redirect=True, retries=2", (RECEIVERS,)),
+    Plant("redirects are followed", "canaryd/gates/sending.py", "redirect=False", "redirect=True, retries=2", (RECEIVERS,)),
     Plant("any namespace may ask", "canaryd/gates/webhooks.py", "        if name not in allowed:\n", "        if False:\n", (RECEIVERS,)),
     Plant("the time is not signed", "canaryd/gates/signature.py", 'f"{identity}.{timestamp}.".encode() + body', "body", (SENT,)),
-    Plant("an answer may drip for ever", "canaryd/gates/webhooks.py", "                if time.monotonic() > deadline:\n", "                if False:\n", (SENT,)),
-    Plant("a token of ours is repeated", "canaryd/gates/webhooks.py", "_struck(reply.why, self._secrets(name))", "reply.why", (SENT,)),
+    Plant("an answer may drip for ever", "canaryd/gates/sending.py", "                if time.monotonic() > deadline:\n", "                if False:\n", (SENT,)),
+    Plant("a token of ours is repeated", "canaryd/gates/webhooks.py", "struck(reply.why, secrets_of(hook.headers))", "reply.why", (SENT,)),
+    # messages
+    reconciler("a message is sent before it is saved", "        if self._courier and self._known.get(record.run.uid) is record:\n", "        if self._courier:\n", OUTBOX),
+    reconciler("a message of a run that is over is never saved as taken", "        return record if unchanged else self._saved(replace(record, run=left))\n", "        return record\n", OUTBOX),
+    posting("a message is taken out before it was taken", "    run = without(decision.run, taken)\n", "    run = replace(decision.run, outbox=replace(decision.run.outbox, waiting=()))\n", OUTBOX),
+    posting("a message's number is given twice", "box.numbered + 1, now, to)", "len(box.waiting) + 1, now, to)", POSTED),
+    posting("a message goes to whoever has a name", "not set(names).isdisjoint(one.events))", "True)", POSTED),
+    posting("messages pile up for ever", "    if too_many := max(0, len(box.waiting) - MOST):\n", "    if too_many := 0:\n", POSTED),
+    posting("a message reminds again and again", " or run.outbox.reminded == hold.limit:\n", ":\n", POSTED),
+    posting("a message reminds though the limit stands still", "    if run.barred_since is not None and hold.kind in CLOCKS:\n", "    if False:\n", POSTED),
+    posting("a pager's message of an abort", ' and run.latch.kind in ("fail", "inconclusive"):\n', ":\n", POSTED),
+    courier("a message that was taken is not noted", "        self._noted(letter.run.uid, letter.message.id_in(letter.run.uid), self._channel)\n", "", COURIER),
+    courier("messages overtake one another", "            if letter.tries >= OVERTAKEN:\n", "            if True:\n", COURIER),
+    courier("a message that fails is tried at once", "        letter.due = now + pause\n", "        letter.due = self._rest = 0.0\n        return\n", COURIER),
+    courier("a message is tried for ever", "        return old and letter.tries >= OVERTAKEN\n", "        return False\n", COURIER),
+    courier("a message that was taken is sent until it is saved", "                    if (message.id_in(run.uid), channel) not in known:\n", "                    if True:\n", COURIER),
+    courier("one channel's thread is every message's", "        if channel not in self._lanes:\n            lane = ", "        if not self._lanes:\n            lane = ", COURIER),
+    Plant("a message's id is another each time", "canaryd/model/message.py", 'return f"{uid}_{int(self.at)}_{self.number}"', 'return f"{uid}_{id(self)}_{self.number}"', (POSTED,)),
+    Plant("a message's content grows while it waits", "canaryd/notify/events.py", '    del event["data"]["harmed"]', '    "no" and event["data"]["harmed"]', (TOLD,)),
+    Plant("a message that is accepted is none", "canaryd/notify/channels.py", '"yes" if 200 <= status < 300 else "silent"', "reply.said", (TOLD,)),
+    Plant("any namespace may send a message", "canaryd/notify/channels.py", "        if name not in allowed:\n", "        if False:\n", (CHANNELS,)),
+    Plant("a message's URL is repeated", "canaryd/notify/services.py", "    text = struck(said, sorted(words, key=len, reverse=True))\n", "    text = said\n", (TOLD,)),
+    Plant("a message's log is everybody's", "canaryd/notify/services.py", "    logger.propagate = False\n", "", (TOLD,)),
+    Plant("a message is markup", "canaryd/notify/services.py", 'body_format="text"', 'body_format="html"', (TOLD,)),
     Plant("an alert's name is a pattern", "canaryd/metrics/alerts.py", "promql.pattern(name) for name in", "name for name in", (FIRING,)),
     Plant("a pending alert fires", "canaryd/metrics/alerts.py", "f'{STATE}=\"firing\"'", "f'{STATE}=~\".+\"'", (FIRING,)),
     # a cap on harmed requests
@@ -669,8 +747,8 @@ PLANTS = (
     machine("a step rises behind a bar", "    if seen.barred:\n        why = f\"step", "    if False:\n        why = f\"step", BARRING),
     machine("a promotion behind a bar", "    if seen.barred:\n        return Decision(held_for(run, seen, \"barred\", f\"the promotion", "    if False:\n        return Decision(held_for(run, seen, \"barred\", f\"the promotion", BARRING),
     machine("a lost write is sent again behind a bar", "    if unseen_rise and barred_from(run.split, run.match, seen):\n", "    if False:\n", BARRING),
-    machine("weights are set again behind a bar", "(resumed or policy == \"reassert\") and not barred_from(run.split, run.match, seen)", "resumed or policy == \"reassert\"", BARRING),
-    machine("a person's word lets rise behind a bar", "or barred_from(run.split, audience, seen):", "or False:", BARRING),
+    machine("weights are set again behind a bar", "\"reassert\" in (to_drift, policy) and not barred_from(run.split, run.match, seen)", "\"reassert\" in (to_drift, policy)", BARRING),
+    machine("a person's word lets rise behind a bar", "(command.verb == \"resume\" and _rises(run, seen))", "False", BARRING),
     machine("a bar keeps weights from coming down", "    return seen.barred if rises or not parts else \"\"\n", "    return seen.barred\n", BARRING),
     machine("a match behind a bar", "or (match and match != part.match) for", "for", BARRING),
     machine("a stop is overheard", "    if not seen.stopped or run.latch:\n        return run\n", "    return run\n", BARRING),
@@ -702,6 +780,50 @@ PLANTS = (
     Plant("a row is sooner full than the other tool was", "canaryd/importing/queries.py", "max(failed, ceil(failed * apart / wanted))", "failed", ("tests/importing/test_argo.py",)),
     Plant("half a match is carried", "canaryd/importing/flagger.py", 'if not isinstance(way, Mapping) or set(way) != {"headers"}', 'if not isinstance(way, Mapping) or "headers" not in way', ("tests/importing/test_flagger.py",)),
     Plant("a strict bound of a failure is taken for its opposite", "canaryd/importing/conditions.py", "sign = _UNSAID[sign] if negated else sign", "sign = sign", ("tests/importing/test_conditions.py",)),
+    neighbour("a name leaves its place in a URL", "links", 'quote(text, safe="") if', "text if", LINKED),
+    neighbour("dots go up in a URL", "links", 'text.replace(".", "%252E")', "text", LINKED),
+    neighbour("links begin where only canaryd gets", "links", "{kiali.shown}/console", "{kiali.url}/console", LINKED),
+    neighbour("what lies ahead is in a run's time", "links", "min(run.ended + MARGIN, max(now, run.ended))", "run.ended + MARGIN", LINKED),
+    neighbour("a name ends a query of Tempo's", "traceql", 'plain = text.replace', 'return text\n    plain = text.replace', LINKED),
+    neighbour("stable's pods pass for the canary's", "naming", "pod.startswith(heads)", "bool(pod)", TRACED),
+    neighbour("another namespace's pods pass for ours", "naming", "namespace == pin.namespace and ", "", TRACED),
+    neighbour("a redirect is followed", "asking", "allow_redirects=False", "allow_redirects=True", TRACED),
+    neighbour("requests takes credentials of its own", "asking", "auth=_as_it_is", "auth=None", TRACED),
+    neighbour("an answer has no bound", "asking", "if len(read) > MOST:", "if len(read) > MOST * 1000:", TRACED),
+    neighbour("an answer that drips has no end", "asking", "if time.monotonic() > deadline:", "if time.monotonic() > deadline + 60:", TRACED),
+    neighbour("a fault of ours meets who shows a run", "traces", "    except Exception as error:", "    except AttributeError as error:", TRACED),
+    neighbour("failures are looked for by one tag", "traces", 'FAILURES[:1] if self.speaks == "tempo" else FAILURES', "FAILURES[:1]", TRACED),
+    neighbour("traces are looked for at any time", "links", "max(end for _, end in exposed) + TAIL", "max(end for _, end in exposed) + 90_000", LINKED),
+    neighbour("told twice is marked twice", "annotations", "        if not found:\n", "        if True:\n", MARKS),
+    neighbour("a mark's text is HTML", "annotations", "escape(plainly(event.reason, WORDS))", "plainly(event.reason, WORDS)", MARKS),
+    neighbour("what only observes is marked", "annotations", " or run.plan.observes", "", MARKS),
+    neighbour("marks wait without a bound", "annotations", "if len(self._waiting) >= MOST:", "if False:", MARKS),
+    neighbour("an end waits for Grafana", "annotations", "thread.join(LAST + 1.0)", "thread.join()", MARKS),
+    neighbour("a no is asked again and again", "annotations", "            except Unavailable as error:", "            except CanarydError as error:", MARKS),
+    neighbour("the last mark is not waited for", "annotations", "return None if over or not", "return None if self._ending or not", MARKS),
+    Plant("report: stable's failures are the canary's", 'canaryd/report/series.py', '            Rate.of(*_failed(cell.canary for cell in cells)),', '            Rate.of(*_failed(cell.stable for cell in cells)),', ("tests/report/test_traced.py",)),
+    Plant("report: requests of both are stable's", 'canaryd/report/series.py', '    return sent, sent + cell.all_stable', '    return sent, cell.all_stable', ("tests/report/test_traced.py",)),
+    Plant('report: a slow request is one bucket lower', 'canaryd/report/series.py', 'cell.bounds_ms.index(bound)) for', 'cell.bounds_ms.index(bound) - 1) for', ("tests/report/test_traced.py",)),
+    Plant('report: a point lies where its band begins', 'canaryd/report/plots.py', 'cy=panel.y(rate.share / top), r=3', 'cy=panel.y(rate.low / top), r=3', ("tests/report/test_traced.py",)),
+    Plant('report: a band is cut at its point', 'canaryd/report/plots.py', 'y2=panel.y(rate.high / top), class_="whisker"', 'y2=panel.y(rate.share / top), class_="whisker"', ("tests/report/test_traced.py",)),
+    Plant('report: evidence is of the cells before', 'canaryd/report/decisions.py', '        tally.add(saw.get("cells") or ())\n', '        tally.add(())\n', ("tests/report/test_traced.py",)),
+    Plant('report: the harm is every failure', 'canaryd/report/document.py', '            run.harmed.requests,\n', '            figures.canary.errors,\n', ("tests/report/test_document.py",)),
+    Plant('report: a page adds up for itself', 'canaryd/report/layout.py', '_of(one.canary, one.canary_requests)', '_of(one.canary, one.canary_requests + 7)', ("tests/report/test_traced.py",)),
+    Plant("report: the canary's requests are stable's", 'canaryd/report/layout.py', '("Requests, canary", figures_of(cost.canary))', '("Requests, canary", figures_of(cost.stable))', ("tests/report/test_html.py",)),
+    Plant('report: nobody asked', 'canaryd/report/decisions.py', '    if commands:\n        return', '    if not commands:\n        return', ("tests/report/test_document.py",)),
+    Plant('report: a command is told again and again', 'canaryd/report/decisions.py', '        heard |= {one["id"] for one in fresh}\n', '', ("tests/report/test_document.py",)),
+    Plant("report: what is carried out later is canaryd's", 'canaryd/report/decisions.py', '            actors = [*fresh, *_of_before(pending, events)]', '            actors = [*fresh]', ("tests/report/test_document.py",)),
+    Plant('report: a promotion without proof is proven', 'canaryd/report/document.py', '"nobody has shown that it is as good" if is_unproven(run) else', '"nobody has shown that it is as good" if False else', ("tests/report/test_document.py",)),
+    Plant('report: half a journal passes for a whole', 'canaryd/report/document.py', '    if final and final not in events:\n', '    if False:\n', ("tests/report/test_document.py",)),
+    Plant('report: any address is a link', 'canaryd/report/document.py', 'one.url.startswith(("https://", "http://"))', 'one.url.startswith("")', ("tests/report/test_document.py",)),
+    Plant('report: a stretch goes over a gap', 'canaryd/report/series.py', '(isinstance(cell, Gap) or cell.segment', '(cell.segment', ("tests/report/test_document.py",)),
+    Plant('report: a stretch goes over a change of weight', 'canaryd/report/series.py', ' or cell.segment != group[-1].segment or len(group)', ' or len(group)', ("tests/report/test_document.py",)),
+    Plant('report: infinity in JSON', 'canaryd/report/document.py', '    if isinstance(value, float) and not math.isfinite(value):\n        return None\n', '', ("tests/report/test_document.py",)),
+    Plant('report: Markdown means what others wrote', 'canaryd/report/markdown.py', '    line = _SPECIAL.sub(r"\\\\\\1", escape(line, quote=False))\n', '', ("tests/report/test_markdown.py",)),
+    Plant('report: a plan closes its fence', 'canaryd/report/markdown.py', 'max(3, longest + 1)', '3', ("tests/report/test_markdown.py",)),
+    Plant('report: a terminal obeys', 'canaryd/report/account.py', '    return " ".join(clean(text).split())', '    return " ".join(text.split(" "))', ("tests/report/test_account.py",)),
+    Plant('report: evidence is told twice', 'canaryd/report/decisions.py', '        kept.append(replace(one, evidence=None) if same else one)', '        kept.append(one)', ("tests/report/test_account.py",)),
+    Plant("report: the plan's requests are all", 'canaryd/metrics/asked.py', '    everything = (UNATTRIBUTED,) if cell.counted else (*failing, UNATTRIBUTED)', '    everything = (*failing, UNATTRIBUTED)', ("tests/metrics/test_asked.py",)),
 )  # fmt: skip
 
 

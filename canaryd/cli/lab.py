@@ -339,7 +339,7 @@ def fault(
         typer.echo(f"  {name:<16} {value}")
 
 
-RATES = ("error_rate", "grpc_error_rate", "spread_rate", "tail_rate")
+RATES = ("error_rate", "part_error_rate", "grpc_error_rate", "spread_rate", "tail_rate")
 
 
 @lab.command()

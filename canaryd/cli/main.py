@@ -365,6 +365,26 @@ def explain(run: Which, state: State = None, config: Config = None) -> None:
         explain_run(run, read_settings(config, state=state))
 
 
+@app.command()
+def links(
+    run: Which,
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How it is written.")] = "text",
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """
+    Show where a run is to be seen in Kiali, Grafana, and Jaeger or Tempo.
+
+    And requests that its canary failed or was slow at, as examples. The settings say where those are.
+    """
+    from canaryd.cli.links import show_links
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained():
+        show_links(run, read_settings(config, state=state), output)
+
+
 def _ask(verb: str, which: str, reason: str, state: Path | None, config: Path | None, *, force: bool = False) -> None:
     from canaryd.cli.ask import ask
     from canaryd.cli.output import explained
@@ -449,6 +469,27 @@ def promote(
     By a person's word, at the last step; the run is marked with the reason for ever.
     """
     _ask("promote", run, reason, state, config)
+
+
+@app.command()
+def notify(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A channel of the settings.")],
+    config: Config = None,
+) -> None:
+    """
+    Send a test message to a channel, and say what came back.
+
+    Exit codes: 0 it was taken, 13 it was not, 2 usage.
+    """
+    from canaryd.app import try_channel
+    from canaryd.cli.output import explained
+    from canaryd.settings import read_settings
+
+    with explained():
+        reply = try_channel(read_settings(config), channel)
+    taken = reply.said == "yes"
+    typer.echo(f"channel {channel}: {'taken' if taken else 'not taken'}: {reply.why}", err=not taken)
+    raise typer.Exit(Exit.PROMOTED if taken else Exit.REFUSED)
 
 
 @app.command("import")

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.live import Live
 
 from canaryd.app import Canaryd, command, limits, world
+from canaryd.app import report as text_of
 from canaryd.cli.exits import Exit
 from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.guarding import Waits
@@ -31,7 +32,6 @@ from canaryd.model.layers import Content
 from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Run
-from canaryd.report.html import html
 from canaryd.report.live import line, live
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal
@@ -50,6 +50,8 @@ LOOK = 0.25
 """Seconds between two looks at the run."""
 AGAIN = 5.0
 """Seconds between two attempts to begin."""
+LAST_WORDS = 10.0
+"""Seconds that the end waits for messages that no channel has taken."""
 SAY = 15.0
 """Seconds between two lines that differ in figures only."""
 
@@ -78,6 +80,7 @@ def carry_out(
     with _signals() as signals:
         with Canaryd(world(settings), workers=settings.workers, mode=settings.mode, limits=limits(settings)) as canaryd:
             until = time.monotonic() + wait
+            canaryd.tell_what_is_left()
             while True:
                 try:
                     begun = _begun(canaryd, plan, again, until, signals)
@@ -90,6 +93,7 @@ def carry_out(
                     canaryd, uid, console, signals, mode, _PlanFile(file, plan, policies, settings.mode)
                 ).until_the_end()
                 if not (begun.record.run.final and run.released):
+                    _say_what_is_unsent(canaryd, uid)
                     break  # else there only was to be tidied up after a former process
         _write_report(run, settings, report)
         return _ending(plan, begun, run)
@@ -120,6 +124,13 @@ def _introduce(begun: Begun, settings: Settings) -> None:
         _say(f"note: {remark}")
     if begun.reverted:
         _say(f"note: {begun.reverted}: this run is aborted")
+
+
+def _say_what_is_unsent(canaryd: Canaryd, uid: str) -> None:
+    """Give messages a moment to be taken; what is left lies in the run, for the next canaryd on this folder."""
+    if left := canaryd.unsent(uid, LAST_WORDS):
+        channels = ", ".join(sorted({channel for message in left for channel in message.to}))
+        _say(f"note: {len(left)} of this run's messages not taken yet ({channels}); the next canaryd here sends them")
 
 
 def _ending(plan: Plan, begun: Begun, run: Run) -> Exit:
@@ -308,7 +319,7 @@ def _write_report(run: Run, settings: Settings, report: Path | None) -> None:
     file = report or settings.state / run.uid / "report.html"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(html(run, FolderJournal(settings.state).read(run.uid)), encoding="utf-8")
+        file.write_text(text_of(run, FolderJournal(settings.state).read(run.uid), "html"), encoding="utf-8")
     except Exception as error:  # noqa: BLE001  # the exit code tells how the run ended, whatever becomes of its report
         typer.echo(f"the report cannot be written: {error}", err=True)
     else:

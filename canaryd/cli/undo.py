@@ -15,6 +15,8 @@ from canaryd.report.live import line
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderStore
 
+LAST_WORDS = 10.0
+"""Seconds that the end waits for messages that no channel has taken."""
 LOOK = 0.25
 """Seconds between two looks at the run."""
 
@@ -42,4 +44,5 @@ def _until_the_end(canaryd: Canaryd, uid: str) -> Run:
             said = text
             typer.echo(text)
         time.sleep(LOOK)
+    canaryd.unsent(uid, LAST_WORDS)
     return run

@@ -47,13 +47,20 @@ class Following:
 
 
 def follow(
-    plan: Plan | None, runs: Sequence[Run], *, turned_down: str = "", settled: str = "", draining: str = ""
+    plan: Plan | None,
+    runs: Sequence[Run],
+    *,
+    turned_down: str = "",
+    settled: str = "",
+    draining: str = "",
+    again: bool = False,
 ) -> Following:
     """
     What to do for ``plan`` (None: deleted, or unreadable now) that has had ``runs``, the oldest first.
 
     ``turned_down`` is a release that was refused in mid-run before; ``settled`` is the release that an annotation says
-    was settled; ``draining`` says why nothing may run at all, empty otherwise.
+    was settled; ``draining`` says why nothing may run at all, empty otherwise. ``again`` says that a person wants the
+    release of the last run, which has ended, once more.
     """
     current = next((run for run in reversed(runs) if not is_over(run)), None)
     last = runs[-1] if runs else None
@@ -64,6 +71,8 @@ def follow(
     if current:
         return _in_flight(plan, current, runs, turned_down)
     release = plan.spec.release
+    if again:
+        return Following(Course.BEGIN, last)
     if former := settled_by(plan, runs):
         return Following(Course.REST, former, _settled(former))
     if release == settled:

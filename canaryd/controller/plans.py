@@ -98,9 +98,9 @@ class Plans:
     ``show`` is given where each plan stands after a look. ``settle`` notes in a plan (namespace, name) the release that
     was run to its end, or whose run was deleted. ``tidy`` deletes a run that has ended and is older than the
     ``history`` that is kept. ``forget`` is told the key of a plan that is gone with its last run.
-    ``not_undone`` is told which run's promotion is not undone though a person asked for it, and why. ``mode`` is the
-    process's. ``unreadable`` gives runs whose record cannot be read (the key of the plan, the run's name, why): while
-    a plan has one, nothing of it begins.
+    ``declined`` is told which run that has ended is not undone, or not retried, though a person asked for it, and why.
+    ``mode`` is the process's. ``unreadable`` gives runs whose record cannot be read (the key of the plan, the run's
+    name, why): while a plan has one, nothing of it begins.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Plans:
         settle: Callable[[str, str, str], None] = lambda *_: None,
         tidy: Callable[[Run], None] = lambda _: None,
         forget: Callable[[str], None] = lambda _: None,
-        not_undone: Callable[[Run, str], None] = lambda *_: None,
+        declined: Callable[[Run, Literal["undo", "retry"], str], None] = lambda *_: None,
         mode: Literal["active", "observe"] = "active",
         history: int = HISTORY,
         first_wait: float = FIRST_WAIT,
@@ -129,7 +129,7 @@ class Plans:
         self._settle = settle
         self._tidy = tidy
         self._forget = forget
-        self._not_undone = not_undone
+        self._declined = declined
         self._mode: Literal["active", "observe"] = mode
         self._history = history
         self._first_wait = first_wait
@@ -283,8 +283,23 @@ class Plans:
         self._meet(desk, found)
         desk.turned_down = desk.turned_down or _turned_down(found)
         settled = "" if plan.observes else self._settled(found, desk, runs)
-        following = follow(plan, runs, turned_down=desk.turned_down, settled=settled, draining=self._draining)
-        self._show(self._done(key, desk, Standing(found, plan, following)))
+        retry = self._retry(key, plan, runs)
+        following = follow(
+            plan, runs, turned_down=desk.turned_down, settled=settled, draining=self._draining, again=retry is not None
+        )
+        self._show(self._done(key, desk, Standing(found, plan, following), retry))
+
+    def _retry(self, key: str, plan: Plan, runs: list[Run]) -> Command | None:
+        """A person's word to run the release once more that the last run has ended with, not answered yet."""
+        last = runs[-1] if runs else None
+        if last is None or not is_over(last) or last.plan.spec.release != plan.spec.release:
+            return None
+        try:
+            return next((one for one in self._canaryd.asked(last) if one.verb == "retry"), None)
+        except CanarydError as error:
+            log.warning("retry.not_carried_out", run=last.uid, error=str(error))
+            self._scheduler.wake(key, FIRST_WAIT)
+            return None
 
     def _undo(self, key: str, desk: _Desk, runs: list[Run]) -> None:
         """
@@ -310,11 +325,22 @@ class Plans:
                 raise
             why = "; ".join(str(refused).splitlines())
             log.warning("undo.refused", run=last.uid, by=command.by, why=why)
-            self._not_undone(last, why)
+            self._declined(last, "undo", why)
         else:
             log.warning("undo.begun", run=run.uid, undoes=last.uid, by=command.by)
             desk.runs.setdefault(run.uid, run)
+        self._answered(desk, last, command)
+
+    def _answered(self, desk: _Desk, last: Run, command: Command) -> None:
         desk.runs[last.uid] = self._canaryd.answered(last.uid, command)
+
+    def _not_again(self, desk: _Desk, last: Run, retry: Command, error: CanarydError) -> str:
+        """A retry that cannot be is answered now, and never done later; why, in a sentence."""
+        why = "; ".join(str(error).splitlines())
+        log.warning("retry.refused", run=last.uid, by=retry.by, why=why)
+        self._declined(last, "retry", why)
+        self._answered(desk, last, retry)
+        return f"release {last.plan.spec.release!r} is not run again: {why}"
 
     @staticmethod
     def _meet(desk: _Desk, found: Object) -> None:
@@ -370,8 +396,8 @@ class Plans:
                 desk.runs.pop(run.uid, None)
         return [run for run in runs if run.uid in desk.runs]
 
-    def _done(self, key: str, desk: _Desk, standing: Standing) -> Standing:
-        following, plan = standing.following, standing.plan
+    def _done(self, key: str, desk: _Desk, standing: Standing, retry: Command | None) -> Standing:
+        following, plan, last = standing.following, standing.plan, standing.following.run
         assert plan is not None  # noqa: S101  # for the type checker: only called with a plan
         if following.course is Course.ABORT:
             self._abort(following)
@@ -397,7 +423,7 @@ class Plans:
             if damaged := self._damaged(key):
                 raise Refused(damaged)
             name = run_name(standing.text, plan, desk.runs.values())
-            begun = self._canaryd.begin(plan, uid=name, asked=asked)
+            begun = self._canaryd.begin(plan, uid=name, asked=asked, again=retry is not None)
         except Waits as waits:
             self._wait(key, desk, waits)
             return replace(standing, waits=desk.waits)
@@ -405,6 +431,11 @@ class Plans:
             why = f"release {plan.spec.release!r} was settled by run {settled.run.uid}"
             return replace(standing, following=Following(Course.REST, settled.run, why))
         except CanarydError as error:
+            if retry and last and not _passes(error):
+                why = self._not_again(desk, last, retry, error)
+                desk.waits, desk.asked = "", None
+                self._leave_queue(key)
+                return replace(standing, following=Following(Course.REST, last, why))
             desk.waits = ""
             self._say_refused(key, desk, str(error))
             self._put_off(key, desk, plan, passing=_passes(error))
@@ -414,6 +445,9 @@ class Plans:
         desk.runs.setdefault(run.uid, run)  # it may have been ticked already
         desk.refused, desk.wait, desk.remarks = "", 0.0, begun.remarks
         desk.waits, desk.asked = "", None
+        if retry and last:
+            log.info("retry.begun", run=run.uid, retries=last.uid, by=retry.by)
+            self._answered(desk, last, retry)
         self._next_in_queue()  # their places have changed
         for remark in begun.remarks:
             log.info("plan.remark", plan=key, remark=remark)

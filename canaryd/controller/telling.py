@@ -25,6 +25,7 @@ log = structlog.get_logger()
 TROUBLE = frozenset(
     {
         Told.HELD,
+        Told.REMINDED,
         Told.DRIFTED,
         Told.BROUGHT_DOWN,
         Told.RESTARTED,

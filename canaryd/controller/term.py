@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
@@ -112,7 +112,7 @@ class Term:
             settle=self._settle,
             tidy=self._tidy,
             forget=self._forget,
-            not_undone=self._not_undone,
+            declined=self._declined,
             mode=settings.mode,
             history=settings.run_history,
         )
@@ -145,6 +145,7 @@ class Term:
         self.drain(draining)
         self.plans.start(known)
         open_.callback(self.plans.stop)
+        self.canaryd.tell_what_is_left()
         self._orphans.start()
         open_.callback(self._orphans.stop)
         if self._folder:
@@ -232,13 +233,16 @@ class Term:
         if why and (found := self._caches.runs.get(run.plan.namespace, run.uid)):
             self._events.tell(reference(found), "TrafficNotAsDecided", why, warning=True)
 
-    def _not_undone(self, run: Run, why: str) -> None:
+    def _declined(self, run: Run, verb: Literal["undo", "retry"], why: str) -> None:
         about = (
             self._caches.runs.get(run.plan.namespace, run.uid),
             self._caches.plans.get(run.plan.namespace, run.plan.name),
         )
         for found in filter(None, about):
-            self._events.tell(reference(found), "UndoRefused", why, warning=True)
+            if verb == "undo":
+                self._events.tell(reference(found), "UndoRefused", why, warning=True)
+            else:
+                self._events.tell(reference(found), "RetryRefused", why, warning=True)
 
     def _break_glass(self, run: Run) -> str:
         if run.released:

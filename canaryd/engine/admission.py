@@ -187,8 +187,9 @@ def _looked(plan: Plan, admission: Admission, world: World) -> Looked:
 
 
 def _barred(plan: Plan, world: World) -> tuple[Problem, ...]:
-    """Webhooks that the run could not ask; who only observes asks none."""
-    return () if plan.observes or world.webhooks is None else world.webhooks.problems(plan)
+    """Webhooks that the run could not ask (who only observes asks none), and channels that it could not tell."""
+    asked = () if plan.observes or world.webhooks is None else world.webhooks.problems(plan)
+    return (*asked, *(world.channels.problems(plan) if world.channels else ()))
 
 
 def _examined(plan: Plan, admission: Admission | None, world: World) -> tuple[Finding, ...]:

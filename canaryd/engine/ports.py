@@ -14,9 +14,11 @@ from typing import Protocol
 
 from canaryd.model.asking import Condition, Reply, Term
 from canaryd.model.cells import Cell, Gap, Pace, Sought, Window
+from canaryd.model.decision import Event
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
 from canaryd.model.guards import Freeze
+from canaryd.model.message import Message
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.run import Command, Record, Run
@@ -105,6 +107,20 @@ class Webhooks(Protocol):
         """Tell the receiver how ``run`` has ended; ``silent`` where it did not take it. Raises as :meth:`ask`."""
 
 
+class Channels(Protocol):
+    """Who outside of canaryd is told of runs, by the names that the settings give them."""
+
+    def problems(self, plan: Plan) -> tuple[Problem, ...]:
+        """Why the channels that ``plan`` names could not be told; empty where they could. Raises nothing."""
+
+    def send(self, run: Run, message: Message, channel: str, attempt: int) -> Reply:
+        """
+        Send ``message`` to ``channel`` for the ``attempt``-th time: ``yes`` where it was taken, else ``silent``.
+
+        Raises Rejected where the run may not use the channel (any more), Unavailable where its secret cannot be read.
+        """
+
+
 class Alerts(Protocol):
     """The alerts of the Prometheus by which a plan is measured."""
 
@@ -160,6 +176,16 @@ class FarFreezes(Protocol):
         """
 
 
+class Annotations(Protocol):
+    """Where people see what runs did, beside what was measured. Nothing here stops anything."""
+
+    def annotate(self, run: Run, event: Event, at: float) -> None:
+        """Have it shown what ``run`` told ``at`` a time (Unix seconds). Waits for nobody, and raises nothing."""
+
+    def end(self) -> None:
+        """Take no more; what was taken may be shown for a few seconds yet."""
+
+
 class Clock(Protocol):
     """The time, so that tests own it."""
 
@@ -172,8 +198,9 @@ class World:
     """
     What canaryd works on: one adapter for each port.
 
-    Without ``preflight`` nothing is examined, without ``webhooks`` and ``alerts`` nobody is asked at gates, and without
-    ``freezes`` and ``far_freezes`` nobody can freeze anything.
+    Without ``preflight`` nothing is examined, without ``webhooks`` and ``alerts`` nobody is asked at gates, without
+    ``freezes`` and ``far_freezes`` nobody can freeze anything, without ``channels`` nobody is told by a message, and
+    without ``annotations`` nothing is marked.
     """
 
     mesh: Mesh
@@ -186,3 +213,5 @@ class World:
     alerts: Alerts | None = None
     freezes: Freezes | None = None
     far_freezes: FarFreezes | None = None
+    channels: Channels | None = None
+    annotations: Annotations | None = None

@@ -17,10 +17,12 @@ from pydantic import TypeAdapter
 
 from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
+from canaryd.engine.courier import Courier
 from canaryd.engine.doorkeeper import Doorkeeper
 from canaryd.engine.guarding import Guards
 from canaryd.engine.observing import as_measured, as_wanted, observed
-from canaryd.engine.ports import Clock, Journal, Mesh, Store
+from canaryd.engine.ports import Annotations, Clock, Journal, Mesh, Store
+from canaryd.engine.posting import with_messages, without
 from canaryd.errors import CanarydError, Conflict, Gone
 from canaryd.machine import decide, gates
 from canaryd.model.cells import Cell, Gap, Past
@@ -28,9 +30,9 @@ from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
 from canaryd.model.harm import Harmed
 from canaryd.model.judgement import JudgeState
-from canaryd.model.queries import Names, questions
-from canaryd.model.run import Command, Phase, Pin, Record, Run
-from canaryd.model.traffic import Sides, Sighting, Version
+from canaryd.model.measuring import sought_of
+from canaryd.model.run import Command, Phase, Record, Run
+from canaryd.model.traffic import Sides, Sighting
 
 RETREAT_DEADLINE = 12.0
 """Seconds that a tick waits for its retreat; the retreat's two requests have shorter ones of their own."""
@@ -65,6 +67,8 @@ class Reconciler:
         retreats: Executor,
         doorkeeper: Doorkeeper | None = None,
         guards: Guards | None = None,
+        courier: Courier | None = None,
+        annotations: Annotations | None = None,
     ) -> None:
         self._store = store
         self._mesh = mesh
@@ -74,6 +78,8 @@ class Reconciler:
         self._retreats = retreats
         self._doorkeeper = doorkeeper
         self._guards = guards or Guards()
+        self._courier = courier
+        self._annotations = annotations
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, Record] = {}
         self._refusals: dict[str, str] = {}
@@ -88,11 +94,15 @@ class Reconciler:
         record = self._load(uid)
         with structlog.contextvars.bound_contextvars(run=uid):
             if record.run.final and record.run.released:
-                record = self._saved(record) if uid in self._unsaved else record
-                return self._tell_the_end(record).run
+                record = self._tell_the_end(self._without_what_was_taken(record))
+                return self._post(record)
             seen = self._observe(record.run)
-            decision = _decided(record.run, seen)
+            taken = self._courier.taken(uid) if self._courier else ()
+            decision = with_messages(_decided(record.run, seen), seen.now, taken)
+            if lost := decision.run.outbox.dropped - record.run.outbox.dropped:
+                log.error("message.dropped", messages=lost)
             record = self._act(record, decision, seen)
+            self._post(record)
             self._tell(record.run, seen, decision)
             telemetry.observed(record.run, decision.events, seen.now)
             self._ask_for_cells(record.run)
@@ -106,6 +116,19 @@ class Reconciler:
         """Save who has been told of the end of run ``uid`` since its last tick, as at a good end of the process."""
         if record := self._known.get(uid):
             self._told(record)
+
+    def _post(self, record: Record) -> Run:
+        """Have sent what lies in the outbox; only of a run that is saved, for another process would send the same."""
+        if self._courier and self._known.get(record.run.uid) is record:
+            self._courier.post(record.run)
+        return record.run
+
+    def _without_what_was_taken(self, record: Record) -> Record:
+        """A run that is over, and has messages left: nothing else is to be done for it."""
+        uid = record.run.uid
+        left = without(record.run, self._courier.taken(uid) if self._courier else ())
+        unchanged = left == record.run and uid not in self._unsaved
+        return record if unchanged else self._saved(replace(record, run=left))
 
     def forget(self, uid: str) -> None:
         """Keep nothing of the run in mind."""
@@ -293,34 +316,17 @@ class Reconciler:
     def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
         for event in decision.events:
             log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
+            if self._annotations:
+                self._annotations.annotate(run, event, seen.now)
         try:
             self._journal.tell(run.uid, _entry(run, seen, decision))
         except CanarydError as error:
             log.warning("journal.unavailable", error=str(error))
 
     def _ask_for_cells(self, run: Run) -> None:
-        if run.canary_pin is None or run.stable_pin is None or run.final:
-            return
-        analysis, hosts = run.plan.spec.analysis, self._mesh.hosts(run.route)
-        sought = analysis.sought(
-            hosts=hosts,
-            namespace=run.canary_pin.namespace,
-            stable=run.stable_pin.workloads,
-            canary=run.canary_pin.workloads,
-            asker=run.plan.namespace,
-            called=run.plan.called,
-        )
-        asked = questions(
-            analysis,
-            _names(run.stable_pin, run.route.stable, hosts[0]),
-            _names(run.canary_pin, run.route.canary, hosts[-1]),
-        )
-        self._collector.ask(run, replace(sought, questions=asked))
-
-
-def _names(pin: Pin, version: Version, host: str) -> Names:
-    """What queries may call a side; ``host`` is fully qualified."""
-    return Names(pin.workloads, pin.namespace, version.subset, host, pin.hashes)
+        sought = None if run.final else sought_of(run, self._mesh.hosts(run.route))
+        if sought is not None:
+            self._collector.ask(run, sought)
 
 
 def _decided(run: Run, seen: Observation) -> Decision:

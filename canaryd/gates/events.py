@@ -25,17 +25,17 @@ def question(run: Run, term: Term, condition: Condition) -> dict[str, Any]:
         "asks": f"may {run.route.canary} go from {run.share} to {_next(run, term)} of the traffic?",
         "from": run.share,
         "to": term.before if run.phase is not Phase.PENDING else run.current_step.share,
-        "until": _time(condition.since + term.limit.total_seconds()),
+        "until": time_text(condition.since + term.limit.total_seconds()),
         "otherwise": term.otherwise,
         "evidence": [reading.sentence for reading in run.evidence.readings] if run.evidence else [],
     }
-    return _event(run, term.id, ASKED, condition.first, rest)
+    return event_of(run, term.id, ASKED, condition.first, rest)
 
 
 def ending(run: Run, name: str) -> dict[str, Any]:
     """How the run has ended."""
     rest = {"outcome": run.outcome.value if run.outcome else "", "reason": run.reason, "weight": str(run.split)}
-    return _event(run, end_id(run, name), ENDED, run.ended or run.created, rest)
+    return event_of(run, end_id(run, name), ENDED, run.ended or run.created, rest)
 
 
 def end_id(run: Run, name: str) -> str:
@@ -47,14 +47,15 @@ def body_of(event: dict[str, Any]) -> bytes:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _event(run: Run, identity: str, kind: str, at: float, rest: dict[str, Any]) -> dict[str, Any]:
+def event_of(run: Run, identity: str, kind: str, at: float, rest: dict[str, Any]) -> dict[str, Any]:
+    """The event ``identity`` about ``run``, of type ``kind``, that came to be ``at`` a time (Unix seconds)."""
     return {
         "specversion": "1.0",
         "id": identity,
         "source": f"/canaryd/{run.plan.namespace}/{run.plan.name}",
         "type": kind,
         "subject": run.uid,
-        "time": _time(at),
+        "time": time_text(at),
         "datacontenttype": "application/json",
         "data": {
             "plan": str(run.plan),
@@ -73,5 +74,6 @@ def _next(run: Run, term: Term) -> str:
     return run.current_step.share if run.phase is Phase.PENDING else term.before
 
 
-def _time(at: float) -> str:
+def time_text(at: float) -> str:
+    """RFC 3339 in UTC, whole seconds."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,32 +7,23 @@ nobody waiting. Each request has a connection of its own, so that keys and autho
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
-
-import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
 
 from canaryd import __version__
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.gates import events
 from canaryd.gates.answers import reply_of
-from canaryd.gates.signature import key_of, signed
+from canaryd.gates.sending import headers_of, kept_key, posted, secrets_of, struck
+from canaryd.gates.signature import signed
 from canaryd.model import codes
 from canaryd.model.asking import Condition, Reply, Term
 from canaryd.model.gate import Webhook as Asked
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.run import Run
-from canaryd.settings import Kept, Webhook
-
-MOST_BYTES = 1 << 16
-"""Of an answer; what is longer is cut off there."""
-SHORTEST_SECRET = 4
-PIECE = 1 << 12
+from canaryd.settings import Webhook
 
 
 class Webhooks:
@@ -75,18 +66,18 @@ class Webhooks:
         hook = self._settings[name]
         try:
             headers = {
-                **self._headers(name),
+                **headers_of(hook.headers, f"webhooks.{name}"),
                 "content-type": events.CONTENT_TYPE,
                 "accept": "application/json",
                 "user-agent": f"canaryd/{__version__}",
                 "canaryd-attempt": str(attempt),
                 **signed(self._key(name), identity, self._clock(), body),
             }
-            reply = reply_of(*_posted(hook, headers, body), self._clock())
+            reply = reply_of(*posted(hook, headers, body), self._clock())
         except Unavailable as error:
             return Reply("silent", str(error))
         after = reply.after if reply.after is not None or reply.said == "silent" else hook.every
-        return Reply(reply.said, _struck(reply.why, self._secrets(name)), after)
+        return Reply(reply.said, struck(reply.why, secrets_of(hook.headers)), after)
 
     def _barred(self, name: str, namespace: str, path: str) -> Problem | None:
         """Why a plan of ``namespace`` may not ask ``name``; None if it may."""
@@ -103,76 +94,4 @@ class Webhooks:
         return None
 
     def _key(self, name: str) -> bytes:
-        where = f"webhooks.{name}.key"
-        try:
-            return key_of(_value(self._settings[name].key, where))
-        except ValueError as error:
-            raise Unavailable(f"{where}: {error}") from None
-
-    def _headers(self, name: str) -> dict[str, str]:
-        given = self._settings[name].headers
-        return {
-            key: _value(value, f"webhooks.{name}.headers.{key}") if isinstance(value, Kept) else value
-            for key, value in given.items()
-        }
-
-    def _secrets(self, name: str) -> list[str]:
-        kept = [one for one in self._settings[name].headers.values() if isinstance(one, Kept)]
-        return [_value(one, name) for one in kept]
-
-
-def _posted(hook: Webhook, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (lower case) and body. Raises Unavailable where there was no answer in time."""
-    deadline = time.monotonic() + hook.timeout
-    ca = str(hook.ca) if hook.ca else None
-    late = f"no answer within {hook.timeout:g} s"
-    try:
-        with urllib3.PoolManager(num_pools=1, retries=False, timeout=hook.timeout, ca_certs=ca) as pool:
-            answer = pool.request(
-                "POST", hook.url, body=body, headers=dict(headers), redirect=False, preload_content=False
-            )
-            read = bytearray()
-            while len(read) < MOST_BYTES and (piece := answer.read1(PIECE, decode_content=True)):
-                read += piece
-                if time.monotonic() > deadline:
-                    raise Unavailable(late)
-            return (
-                answer.status,
-                {key.lower(): value for key, value in answer.headers.items()},
-                bytes(read[:MOST_BYTES]),
-            )
-    except NewConnectionError as error:  # to the library it is a timeout, too
-        raise Unavailable(f"no answer: {_cause(error)}") from error
-    except urllib3.exceptions.TimeoutError as error:
-        raise Unavailable(late) from error
-    except (HTTPError, OSError) as error:
-        raise Unavailable(f"no answer: {_cause(error)}") from error
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason, without the URL that the library repeats."""
-    seen: BaseException = error
-    while True:
-        inner = [getattr(seen, "reason", None), *seen.args, seen.__cause__]
-        below = next((one for one in inner if isinstance(one, BaseException)), None)
-        if below is None:
-            return str(seen).rpartition(": ")[2] or type(seen).__name__
-        seen = below
-
-
-def _value(kept: Kept, where: str) -> str:
-    """What is kept now. Raises Unavailable where it cannot be read."""
-    try:
-        found = Path(kept.from_file).read_text(encoding="utf-8") if kept.from_file else os.environ[kept.from_env]
-    except KeyError:
-        raise Unavailable(f"{where}: the environment variable {kept.from_env} is not set") from None
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Unavailable(f"{where}: {kept.from_file} cannot be read: {why}") from None
-    return found.strip()
-
-
-def _struck(text: str, secrets: list[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
-    return text
+        return kept_key(self._settings[name].key, f"webhooks.{name}.key")

@@ -460,7 +460,7 @@ class _Reader:
                 "a person opens the gate, and no URL is asked" if by_hand else "it is said in canaryd's settings",
                 "canaryd approve RUN, also from a script" if by_hand else f"webhooks, {name}: docs/gates.md",
             )
-        self.ledger.idle((*path, "muteAlert"), "there are no messages to mute")
+        self.ledger.idle((*path, "muteAlert"), "messages tell of runs, and not of what webhooks answer")
         if not by_hand:
             draft.note(
                 f"webhook {name}: its receiver gets a CloudEvent, not Flagger's body, and its answer means what "
@@ -473,15 +473,15 @@ class _Reader:
             reference = reference if isinstance(reference, Mapping) else {}
             self.ledger.left(
                 (*self.where, "alerts", place),
-                "canaryd sends no message to a chat",
-                "Alertmanager does: deploy/ has the alert rules, docs/operations.md the events",
+                "where a message goes is said in canaryd's settings",
+                "a channel there, and spec.messages here: docs/messages.md",
             )
             home = str(reference.get("namespace") or self.ledger.namespace)
             provider = self.given.find("AlertProvider", str(reference.get("name")), home)
             if provider is not None and all(one.content is not provider for one in self.draft.beside):
                 read = Ledger(provider)
                 _only_a_name(read)
-                read.left(("spec",), "canaryd sends no message to a chat", "a receiver of Alertmanager")
+                read.left(("spec",), "it is said in canaryd's settings", "channels: docs/messages.md")
                 self.draft.beside.append(read)
 
     def _rest(self) -> None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,21 @@ def pause(deaths: int) -> float:
 class Controller:
     """One process of the controller. Its port and its files survive its restarts."""
 
-    def __init__(self, directory: Path, cluster: Cluster, kubeconfig: Path, prometheus_url: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        cluster: Cluster,
+        kubeconfig: Path,
+        prometheus_url: str,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings`: further ones of canaryd's, as its environment names them (`CANARYD_MAX_RUNS`)."""
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._cluster = cluster
         self._kubeconfig = kubeconfig
         self._prometheus_url = prometheus_url
+        self._settings = dict(settings or {})
         self._port = free_port()
         self._child: Child | None = None
         self._wanted = threading.Event()
@@ -180,7 +190,9 @@ class Controller:
             "CANARYD_LEASE_SECONDS": str(LEASE_SECONDS),
             "CANARYD_LOG_FORMAT": "json",
         }
-        self._child = Child("canaryd controller", argv, self.log, self.directory, environment={**inherited, **own})
+        self._child = Child(
+            "canaryd controller", argv, self.log, self.directory, environment={**inherited, **own, **self._settings}
+        )
 
     def _holder(self) -> str:
         lease = self._cluster.find("Lease", NAMESPACE, LEASE) or {}

@@ -3,7 +3,8 @@ The dial of each version, and of each of its pods: how slow it is and how often 
 
 Every draw is Envoy's own, per request and independent: a rate is exact in expectation and binomial in a run. Delays add
 up (base, spread, tail); an HTTP failure hits plain requests, a gRPC failure hits requests with `application/grpc` and
-comes on HTTP 200, as a real gRPC service fails. The default for HTTP is 500, because a retry may hide a 503.
+comes on HTTP 200, as a real gRPC service fails. The default for HTTP is 500, because a retry may hide a 503. A part of
+an application may fail by itself: `part_error_rate` is of plain requests with the header `x-lab-part` only.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Fault:
 
     error_rate: float = 0.0
     http_status: int = 500
+    part_error_rate: float = 0.0
     grpc_error_rate: float = 0.0
     grpc_status: int = 13
     base_ms: int = 12
@@ -37,7 +39,7 @@ class Fault:
     tail_ms: int = 30
 
     def __post_init__(self) -> None:
-        for name in ("error_rate", "grpc_error_rate", "spread_rate", "tail_rate"):
+        for name in ("error_rate", "part_error_rate", "grpc_error_rate", "spread_rate", "tail_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise Rejected(f"{name}: must be a fraction from 0 to 1, got {getattr(self, name)}")
         for name in ("base_ms", "spread_ms", "tail_ms"):
@@ -177,6 +179,7 @@ def _keys(pod: str, fault: Fault) -> dict[str, Any]:
     keys: dict[str, Any] = {
         "http.percent": _fraction(fault.error_rate),
         "http.status": fault.http_status,
+        "part.percent": _fraction(fault.part_error_rate),
         "grpc.percent": _fraction(fault.grpc_error_rate),
         "grpc.status": fault.grpc_status,
     }

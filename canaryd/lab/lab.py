@@ -200,11 +200,17 @@ class Lab:
         if self._with_controller:
             self.start_controller()
 
-    def start_controller(self) -> Controller:
-        """Let canaryd's own controller run in this cluster; `wait_until_leading` tells when it is at work."""
+    def start_controller(self, **settings: str) -> Controller:
+        """
+        Let canaryd's own controller run in this cluster; `wait_until_leading` tells when it is at work.
+
+        `settings` are further ones of canaryd's, as its environment names them (`CANARYD_MAX_RUNS`).
+        """
         install(self.cluster)
         self.plan_file.write_text(self._plan, encoding="utf-8")
-        self.controller = Controller(self.directory / "controller", self.cluster, self.kubeconfig, self.prometheus.url)
+        self.controller = Controller(
+            self.directory / "controller", self.cluster, self.kubeconfig, self.prometheus.url, settings
+        )
         self.prometheus.scrape_canaryd(self.controller.address)
         self._parts.callback(self.controller.stop)
         self.controller.start()

@@ -34,6 +34,7 @@ REMEDY = (
 )
 CANARYD_TARGETS = "canaryd.json"
 RULES = "rules.yml"
+DATA = "tsdb"
 PEER = ("workload", "workload_namespace", "app", "version", "canonical_service", "cluster")
 SERVICE = ("destination_service", "destination_service_name", "destination_service_namespace")
 PRINCIPALS = ("source_principal", "destination_principal")
@@ -85,6 +86,12 @@ class Prometheus:
         if self._child is not None:
             self._child.stop()
 
+    def forget(self) -> None:
+        """Lose all that was measured, as one without a volume does when its pod goes; it runs afterwards."""
+        self.stop()
+        shutil.rmtree(self.directory / DATA, ignore_errors=True)
+        self.start()
+
     def scrape_canaryd(self, address: tuple[str, int] | None) -> None:
         """Scrape a controller's own metrics at that address too, within seconds; None ends that."""
         targets = [{"targets": [f"{address[0]}:{address[1]}"]}] if address else []
@@ -113,7 +120,7 @@ class Prometheus:
         argv = [
             str(self._executable),
             "--config.file=prometheus.yml",
-            f"--storage.tsdb.path={self.directory / 'tsdb'}",
+            f"--storage.tsdb.path={self.directory / DATA}",
             "--storage.tsdb.retention.time=12h",
             f"--web.listen-address=127.0.0.1:{self._port}",
             "--log.level=warn",

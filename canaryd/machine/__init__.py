@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.machine import gates
+from canaryd.machine.asked import ToDrift, held_by_people, obeyed, with_hold, without_hold
 from canaryd.machine.barring import CLOCKS, bar_seen, barred_from, stopped, taken_back
 from canaryd.machine.changes import after_drift, canary_changed, drifted, stable_changed
 from canaryd.machine.noticing import noted
@@ -35,8 +36,8 @@ from canaryd.machine.writes import (
 )
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
-from canaryd.model.run import Command, Latch, LatchKind, Phase, Run
-from canaryd.model.traffic import Sides, Sighting
+from canaryd.model.run import Latch, LatchKind, Phase, Run
+from canaryd.model.traffic import Sides
 
 __all__ = ["Standing", "decide", "standing"]
 
@@ -64,18 +65,20 @@ def decide(run: Run, seen: Observation) -> Decision:
         run, seen = adopted, replace(seen, cells=())
     run = _see_arrival(run, seen)
     run = _take_evidence(run, seen, told, anew=run.judged_from != former)
-    run = bar_seen(run, seen)
     run = gates.heard(run, seen, told)
-    run, resumed = _obey(run, seen, told)
+    run, to_drift = obeyed(run, seen, told)
+    seen, held = held_by_people(run, seen), run.hold
+    run = bar_seen(without_hold(run), seen)
     run = stopped(run, seen)
     run = gates.refused(_latch_harm(run, seen), seen)
-    answer = roll_back(run, seen) if run.latch else _go_on(run, seen, resumed=resumed)
+    answer = roll_back(run, seen) if run.latch else _go_on(run, seen, to_drift)
     if answer.run.latch is None and (ran_out := _ran_out(answer.run, seen)):
         answer = roll_back(replace(run, latch=ran_out), seen)
-    if answer.run.hold and (run.hold is None or run.hold.kind != answer.run.hold.kind):
+    answer = replace(answer, run=with_hold(answer.run))
+    if answer.run.hold and (held is None or held.kind != answer.run.hold.kind):
         told.append(Event(Told.HELD, answer.run.hold.why))
-    if run.hold and answer.run.hold is None and not answer.run.latch:
-        told.append(Event(Told.RESUMED, f"no longer held: {run.hold.why}"))
+    if held and answer.run.hold is None and not answer.run.latch:
+        told.append(Event(Told.RESUMED, f"no longer held: {held.why}"))
     return replace(answer, events=(*told, *answer.events))
 
 
@@ -142,55 +145,6 @@ def _take_evidence(run: Run, seen: Observation, told: list[Event], *, anew: bool
     return replace(run, evidence=replace(run.evidence, notes=noted(run, seen))) if run.evidence else run
 
 
-def _obey(run: Run, seen: Observation, told: list[Event]) -> tuple[Run, bool]:
-    """Obey each new command once; whether one of them said to resume."""
-    resumed = False
-    for command in seen.commands:
-        if command.id in run.obeyed or (command.verb == "resume" and not _can_resume(run, seen)):
-            continue
-        run = replace(run, obeyed=(*run.obeyed, command.id))
-        if command.verb == "abort":
-            run = _aborted(run, command, seen)
-        elif command.step is not None and command.step != (run.place if command.verb == "approve" else run.step):
-            told.append(
-                Event(Told.COMMAND_VOID, f"{command.verb} was meant for step {command.step + 1}; it has passed")
-            )
-        elif command.verb == "undo":
-            told.append(Event(Told.COMMAND_VOID, "undo is for a promotion that has ended; this run can be aborted"))
-        elif command.verb == "approve" and run.phase is Phase.RETURNING:
-            run = replace(run, returned_by=": ".join(filter(None, (_by(command), command.reason))))
-        elif command.verb == "approve":
-            run = gates.approved(run, command, seen, told)
-        elif command.verb == "resume" and run.hold and run.hold.kind == "drift":
-            resumed = True
-        elif command.verb == "resume":
-            told.append(Event(Told.COMMAND_VOID, "resume counts only after drift, and there is none"))
-        elif run.last_step and run.phase is Phase.BAKING:
-            run = replace(run, unproven=f"{_by(command)}: {command.reason}")
-        else:
-            told.append(Event(Told.COMMAND_VOID, "promote counts only at the last step of the plan"))
-    return run, resumed
-
-
-def _can_resume(run: Run, seen: Observation) -> bool:
-    """A resume that cannot be carried out in this tick is obeyed in a later one."""
-    audience = run.current_step.audience if run.phase in (Phase.SHIFTING, Phase.BAKING) else run.match
-    if not isinstance(seen.mesh, Sighting) or barred_from(run.split, audience, seen):
-        return False
-    return standing(run, seen.mesh) not in (Standing.LOST, Standing.PARTLY)
-
-
-def _by(command: Command) -> str:
-    return command.by or "somebody"
-
-
-def _aborted(run: Run, command: Command, seen: Observation) -> Run:
-    if run.latch:
-        return replace(run, latch=replace(run.latch, forced=run.latch.forced or command.force))
-    reason = f"aborted by {_by(command)}" + (f": {command.reason}" if command.reason else "")
-    return replace(run, latch=Latch("abort", reason + but_stable_changed(run, seen), seen.now, command.force))
-
-
 def _latch_harm(run: Run, seen: Observation) -> Run:
     """FAIL: a cap that is passed, the judge's verdict, or a canary without one ready endpoint while it has traffic."""
     if run.latch:
@@ -226,7 +180,7 @@ def _ran_out(run: Run, seen: Observation) -> Latch | None:
     return Latch("inconclusive", f"inconclusive after {waited} of holding: {hold.why}", seen.now)
 
 
-def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
+def _go_on(run: Run, seen: Observation, to_drift: ToDrift) -> Decision:
     if changed := canary_changed(run, seen):
         return changed
     if isinstance(seen.mesh, Unseen):
@@ -240,9 +194,9 @@ def _go_on(run: Run, seen: Observation, *, resumed: bool) -> Decision:
     if where in (Standing.LOST, Standing.PARTLY):
         return sent_again(run, seen) if run.returned else written_again(run, seen)
     if where is not Standing.ARRIVED:
-        return sent_back_by_others(run, seen, seen.mesh) or drifted(run, seen, seen.mesh, resumed=resumed)
+        return sent_back_by_others(run, seen, seen.mesh) or drifted(run, seen, seen.mesh, to_drift)
     if run.hold and run.hold.kind == "drift":
-        return after_drift(run, seen, run.hold, resumed=resumed)
+        return after_drift(run, seen, run.hold, resumed=bool(to_drift))
     if changed := stable_changed(run, seen):
         return changed
     if run.hold and run.hold.kind in ("stable-changed", "no-way-back"):

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from canaryd.machine.asked import ToDrift
 from canaryd.machine.barring import barred_from
 from canaryd.machine.retreat import no_way_back, roll_back, stuck
 from canaryd.machine.standing import Standing, standing
 from canaryd.machine.writes import DRIFT, RESTART, held_for, shifted_to, started_over, with_segment, written
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.run import Hold, Latch, Phase, Pin, Run, command_line
-from canaryd.model.traffic import NOTHING, Route, Sighting
+from canaryd.model.traffic import NOTHING, Route, Sighting, Split
 
 
-def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> Decision:
+def drifted(run: Run, seen: Observation, mesh: Sighting, to_drift: ToDrift) -> Decision:
     """Somebody else wrote the weights. Above what the plan allows: down at once. Toward stable: respected."""
     why = _drift(run, mesh)
     event = () if run.hold and run.hold.kind == "drift" else (Event(Told.DRIFTED, why),)
@@ -23,16 +24,24 @@ def drifted(run: Run, seen: Observation, mesh: Sighting, *, resumed: bool) -> De
     if policy == "abort":
         return roll_back(replace(run, latch=Latch("abort", why, seen.now)), seen)
     writable = run.seq > 0 and not mesh.stable_missing
-    asserts = (resumed or policy == "reassert") and not barred_from(run.split, run.match, seen)
+    if to_drift == "adopt":
+        step = _step_to_adopt(run, mesh) if writable else "there is no weight of the run's to replace"
+        if not isinstance(step, str):
+            return _adopted(run, seen, mesh.split or NOTHING, step)
+        event = (*event, Event(Told.COMMAND_VOID, f"adopt does nothing: {step}"))
+    asserts = "reassert" in (to_drift, policy) and not barred_from(run.split, run.match, seen)
     if mesh.readable and writable and asserts:
         sent = written(run, seen, run.split, run.match)
         return replace(sent, run=replace(sent.run, hold=None), events=(*event, Event(Told.REASSERTED, why)))
     wider = bool(mesh.match) and mesh.match != run.match
-    if (mesh.most > run.split or wider) and writable and not no_way_back(run, seen):
+    # One write is for all objects; what a hand has set to less in one of them is raised by none.
+    split = min([run.split, *(part.split for part in mesh.parts or (mesh,) if part.split is not None)])
+    possible = split == run.split or run.phase in (Phase.SHIFTING, Phase.BAKING)
+    if (mesh.most > run.split or wider) and possible and writable and not no_way_back(run, seen):
         # Entries in front that are not as we wrote them go: toward stable nothing is put anywhere but away.
         kept = run.match if mesh.match == run.match else ""
-        why = f"{why}; brought down to {run.split}"
-        sent = written(run, seen, run.split, kept, latch=DRIFT, reason=why)
+        why = f"{why}; brought down to {split}"
+        sent = written(run, seen, split, kept, latch=DRIFT, reason=why)
         held = held_for(sent.run, seen, "drift", why, sticky=True)
         return replace(sent, run=held, events=(*event, Event(Told.BROUGHT_DOWN, why)))
     held = held_for(_under_foreign_split(run, seen, mesh), seen, "drift", why)
@@ -77,6 +86,33 @@ def _under_foreign_split(run: Run, seen: Observation, mesh: Sighting) -> Run:
     return with_segment(run, split, seen.now, seq=run.seq, ours=False, arrived=True, alike=alike)
 
 
+def _step_to_adopt(run: Run, mesh: Sighting) -> int | str:
+    """
+    The step that a run is in which takes over the weight it found, or why it cannot.
+
+    It is the first with that weight or more: a run that stands below its step's weight measures there, and goes on to
+    the step's own weight next.
+    """
+    if run.phase not in (Phase.SHIFTING, Phase.BAKING):
+        return f"the run is {run.phase.value} at {run.split}"
+    if mesh.split is None or not mesh.readable or mesh.match or run.match:
+        return f"what is there is not one weight that could be taken over: {_drift(run, mesh)}"
+    if mesh.split == NOTHING:
+        return "the canary is at 0 %; to end the run abort it"
+    if mesh.split > run.split:
+        return f"{mesh.split} is more than the {run.split} that the run has come to"
+    step = next(index for index, one in enumerate(run.plan.spec.steps) if one.weight >= mesh.split)
+    return "the step with that weight has a match" if run.plan.spec.steps[step].audience else step
+
+
+def _adopted(run: Run, seen: Observation, split: Split, step: int) -> Decision:
+    """The weight that somebody set becomes the run's own, and is measured from its beginning."""
+    sent = written(run, seen, split)
+    why = f"{split} at {run.route.canary} is taken over as the run's own weight, in step {step + 1}"
+    taken = replace(sent.run, phase=Phase.SHIFTING, step=step, hold=None, waiting=f"taking over {split}")
+    return replace(sent, run=taken, events=(Event(Told.TOOK_OVER, why),))
+
+
 def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> Decision:
     """
     The weights are ours again.
@@ -85,9 +121,10 @@ def after_drift(run: Run, seen: Observation, hold: Hold, *, resumed: bool) -> De
     """
     if hold.sticky and not resumed:
         return Decision(replace(run, waiting=f"{hold.why}; to go on: {command_line(run, 'resume')}"))
-    if run.phase in (Phase.SHIFTING, Phase.BAKING) and run.match != run.current_step.audience:
+    split, match = run.resumes_at
+    if (run.split, run.match) != (split, match):
         # It was taken away as we brought the weights down; a person's word brings it back.
-        return shifted_to(replace(run, hold=None), seen, run.split, Phase.SHIFTING, run.current_step.audience)
+        return shifted_to(replace(run, hold=None), seen, split, Phase.SHIFTING, match)
     phase = Phase.BAKING if run.phase is Phase.SHIFTING else run.phase
     return Decision(replace(with_segment(run, run.split, seen.now, seq=run.seq, arrived=True), phase=phase, hold=None))
 

@@ -34,6 +34,8 @@ def standing(run: Run, seen: Sighting) -> Standing:
                 return graver
         return found.pop() if len(found) == 1 else Standing.PARTLY
     marker = seen.marker
+    if _taken_over(run, seen):
+        return Standing.LOST
     if marker is None or marker.run != run.uid:
         untouched = marker is None and seen.split == run.started_from and not seen.match
         if run.seq == 0:
@@ -48,6 +50,16 @@ def standing(run: Run, seen: Sighting) -> Standing:
         return Standing.ARRIVED if wanted else Standing.DRIFT
     # An older marker once the newer one was seen: somebody has put an old state of the object back.
     return Standing.LOST if run.arrived_at is None else Standing.DRIFT
+
+
+def _taken_over(run: Run, seen: Sighting) -> bool:
+    """
+    Weights that somebody set and the run has taken over, whose marker has not arrived: the write of it is sent again.
+
+    It changes no weight; a marker of another run is another's claim all the same.
+    """
+    wanted = run.taken_over and run.arrived_at is None and (seen.split, seen.match) == (run.split, run.match)
+    return bool(wanted) and (seen.marker is None or (seen.marker.run == run.uid and seen.marker.seq < run.seq))
 
 
 def newest(run: Run, seen: Sighting) -> Marker | None:

@@ -17,7 +17,7 @@ from canaryd.model.duration import render_seconds
 from canaryd.model.evidence import Evidence
 from canaryd.model.finding import summary
 from canaryd.model.passing import finding, in_doubt, lack, objection, unproven_share
-from canaryd.model.run import Phase, Pin, Run
+from canaryd.model.run import Phase, Pin, Run, Word
 from canaryd.model.traffic import EVERYTHING
 
 
@@ -56,8 +56,13 @@ def _bake(run: Run, seen: Observation) -> Decision:
     if why := _without_data(run, seen):
         return _blind(run, seen, why)
     run = replace(run, blind_since=None)
+    if (run.unproven or run.advanced) and (why := _unready(seen)):
+        limit = run.plan.spec.on_inconclusive
+        return Decision(held_for(run, seen, "inconclusive", why, limit.hold, limit.then))
     if run.unproven:
         return _promote(run, seen, f"promoted by a person's word: {run.unproven}")
+    if run.advanced and run.following is not None:
+        return _advance(run, seen, run.advanced, run.following)
     baked, needed = len(run.baked), run.needed
     if not baked and (waits := _without_share(run, seen)):
         return waits
@@ -71,7 +76,7 @@ def _bake(run: Run, seen: Observation) -> Decision:
         return Decision(held_for(run, seen, "inconclusive", doubt, limit.hold, limit.then))
     if waits := gates.kept(run, seen):
         return waits
-    return _promote(run, seen, _proof(run)) if run.last_step else _pass(run, seen)
+    return _promote(run, seen, _proof(run)) if run.following is None else _pass(run, seen, run.following)
 
 
 def _without_share(run: Run, seen: Observation) -> Decision | None:
@@ -119,14 +124,28 @@ def _blind(run: Run, seen: Observation, why: str) -> Decision:
     return Decision(held_for(run, seen, "no-data", f"no data: {why}", limit.hold, limit.then, since))
 
 
-def _pass(run: Run, seen: Observation) -> Decision:
+def _pass(run: Run, seen: Observation, following: int) -> Decision:
     if seen.barred:
         why = f"step {run.step + 1} has passed at {run.share}, the next one waits: {seen.barred}"
         return Decision(held_for(run, seen, "barred", why))
     passed = Event(Told.PASSED, f"step {run.step + 1} passed at {run.share}: {finding(run.evidence)}")
-    ahead = replace(run, step=run.step + 1, hold=None)
+    return _next(run, seen, following, passed)
+
+
+def _advance(run: Run, seen: Observation, word: Word, following: int) -> Decision:
+    """A person's word is there instead of PASS; gates and a bar are heeded all the same."""
+    if waits := gates.kept(run, seen):
+        return waits
+    said = f"step {run.step + 1} ended at {run.share} by {word}; {len(run.baked)} of {run.needed} cells were baked"
+    if seen.barred:
+        return Decision(held_for(run, seen, "barred", f"{said}; the next one waits: {seen.barred}"))
+    return _next(run, seen, following, Event(Told.ADVANCED, said))
+
+
+def _next(run: Run, seen: Observation, following: int, why: Event) -> Decision:
+    ahead = replace(run, step=following, hold=None)
     shift = shifted_to(ahead, seen, ahead.current_step.weight, Phase.SHIFTING, ahead.current_step.audience)
-    return replace(shift, events=(passed, *shift.events))
+    return replace(shift, events=(why, *shift.events))
 
 
 def _proven_early(run: Run, seen: Observation, baked: int) -> bool:
@@ -197,16 +216,21 @@ def _doubt(run: Run, seen: Observation) -> str:
     evidence = run.evidence
     if evidence is None or evidence.segment != run.segment.index:
         return "no evidence yet under this split"
+    if why := _unready(seen) or _share_doubt(evidence, seen) or objection(evidence):
+        return why
+    spec = run.plan.spec
+    promotes = run.following is None and not spec.accept_unproven
+    least = spec.least_requests(run.current_step)
+    return lack(evidence, run.share, least, len(run.baked), promotes=promotes)
+
+
+def _unready(seen: Observation) -> str:
+    """Why the canary may not take more traffic, as its pods are; empty if it may."""
     if isinstance(seen.sides, Unseen):
         return f"the pods cannot be seen: {seen.sides.why}"
     if not seen.sides.canary.rolled_out or seen.sides.canary.ready == 0:
         return f"the canary is not ready for more: {seen.sides.canary.why or 'no ready pod'}"
-    if why := _share_doubt(evidence, seen) or objection(evidence):
-        return why
-    spec = run.plan.spec
-    promotes = run.last_step and not spec.accept_unproven
-    least = spec.least_requests(run.current_step)
-    return lack(evidence, run.share, least, len(run.baked), promotes=promotes)
+    return ""
 
 
 PROGRESS = {

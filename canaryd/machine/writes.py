@@ -125,10 +125,15 @@ def with_segment(
     arrived: bool = False,
     alike: bool = True,
 ) -> Run:
-    """``run`` with a new segment; not ``alike`` where the canary answers other people than stable does."""
+    """
+    ``run`` with a new segment; not ``alike`` where the canary answers other people than stable does.
+
+    A person's word to advance was about what was measured before, and goes with it.
+    """
     segment = Segment(len(run.segments), seq, split, origin, ours, matched=bool(run.match) or not alike)
     segments = (*run.segments, segment)
-    return replace(run, seq=seq, at=origin, segments=segments, arrived_at=origin if arrived else None, partly=False)
+    arrived_at = origin if arrived else None
+    return replace(run, seq=seq, at=origin, segments=segments, arrived_at=arrived_at, partly=False, advanced=None)
 
 
 def started_over(run: Run) -> Run:
@@ -154,6 +159,8 @@ def started_over(run: Run) -> Run:
         reason="",
         returning_since=None,
         returned_by="",
+        advanced=None,
+        skipped=(),
     )
 
 

@@ -9,7 +9,7 @@ compares people instead of versions.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -302,7 +302,7 @@ class _Resolver:
                 "move the catch-all to the end, or name that entry",
             )
         for key in ("retries", "timeout", "mirror", "mirrors"):
-            if entry.rest.get(key):
+            if entry.rest.get(key) and not (key == "retries" and _never_retries(entry.rest[key])):
                 code, said = _REMARKS[key]
                 self.remarks.append(code.at(where, f"has {key}: {said}"))
 
@@ -374,6 +374,15 @@ _REMARKS = {
     "mirror": (codes.MIRRORS, "the mirrored requests load that host beside its own traffic"),
     "mirrors": (codes.MIRRORS, "the mirrored requests load those hosts beside their own traffic"),
 }
+
+
+def _never_retries(retries: Mapping[str, Any]) -> bool:
+    """
+    Whether an entry says that nothing is retried.
+
+    Source: Istio, pilot/pkg/networking/core/route/retry/retry.go (ConvertPolicy): no attempts are no policy at all.
+    """
+    return int(retries.get("attempts") or 0) <= 0
 
 
 def _all(words: Iterable[str]) -> str:

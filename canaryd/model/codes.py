@@ -307,6 +307,13 @@ WEBHOOK_BARRED = Code(
     "cannot be read. A gate that could ask nobody would hold until its limit.",
     "Take it out of the plan's gates, or add the name, or the namespace, to `webhooks` in the settings.",
 )
+CHANNEL_BARRED = Code(
+    "ChannelBarred",
+    "error",
+    "The plan names a channel that the settings do not have, or that plans of its namespace may not use; or its "
+    "address or key cannot be used. Nobody would hear of the run.",
+    "Take it out of the plan's `messages`, or add the name, or the namespace, to `channels` in the settings.",
+)
 CLOCK_SKEW = Code(
     "ClockSkew",
     "error",

@@ -38,9 +38,22 @@ def lack(evidence: Evidence, split: Split | str, least: int, baked: int, *, prom
         gathered = f"proof {render_evidence(evidence.proof)} of {evidence.proof_bound:g} after {baked} cells at {split}"
         if evidence.proof >= evidence.proof_bound:
             return f"too early to promote: {gathered}, and so few cells may be a lucky stretch"
-        known = "".join(f"; {reading.check}: {reading.known}" for reading in evidence.readings if reading.known)
-        return f"not yet proven to be within the margin: {gathered}{known}"
+        return f"not yet proven to be within the margin: {gathered}{_known(evidence)}"
     return ""
+
+
+def _known(evidence: Evidence) -> str:
+    """
+    What can be said of each check that the proof lacks; one that is no part of the proof keeps nothing waiting.
+
+    Of latency nothing can be said but how far its proof is, and it must not look as if another check kept all waiting.
+    """
+    proving = [one for one in evidence.readings if one.proof_bound]
+    return "".join(
+        f"; {one.check}: {one.known or f'proof {render_evidence(one.proof)}'}"
+        for one in proving
+        if one.proof < one.proof_bound and (one.known or len(proving) > 1)
+    )
 
 
 def unproven_share(evidence: Evidence, split: Split, match: str = "") -> str:

@@ -37,6 +37,7 @@ from canaryd.model.gate import Gate, Gates
 from canaryd.model.hosts import fully_qualified
 from canaryd.model.layers import Content, attributed, laid, layers_of
 from canaryd.model.match import Match, audience_of
+from canaryd.model.message import Messages
 from canaryd.model.part import Name, PositiveDuration, Text, no_url
 from canaryd.model.part import Part as Part
 from canaryd.model.problem import Problem, Refused
@@ -420,6 +421,11 @@ class Spec(Part):
     """The name of a policy: what the plan leaves out is taken from there. When left out: the policy ``default``."""
     gates: Gates = Gates()
     """Gates before the start and before promotion, and who is told of the end."""
+    messages: Annotated[tuple[Messages, ...], Field(max_length=8)] = ()
+    """The channels that are told of the plan's runs, and what of."""
+    remind: Duration = timedelta(minutes=30)
+    """How long before the limit of a gate or hold a reminder is told (`run.reminded`), at most a quarter of that limit;
+    0s for none."""
     windows: tuple[ChangeWindow, ...] = ()
     """When runs may start and rise; outside of all of them what bakes goes on baking. When left out: at any time."""
     blackouts: tuple[Blackout, ...] = ()
@@ -536,6 +542,12 @@ class Plan(Part):
         ]
         found += [(name, f"spec.gates.end.{place}") for place, name in enumerate(self.spec.gates.end)]
         return dict(reversed(found))
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """The channels that the plan names, each with the path at which it does so first."""
+        named = [(one.channel, f"spec.messages.{place}.channel") for place, one in enumerate(self.spec.messages)]
+        return dict(reversed(named))
 
     @property
     def alerts(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from canaryd.model.gate import Approve, Gate, Webhook
 from canaryd.model.harm import NOBODY, Harmed
 from canaryd.model.judgement import JudgeState
 from canaryd.model.match import spoken
+from canaryd.model.message import EMPTY, Outbox
 from canaryd.model.plan import Plan, Step
 from canaryd.model.traffic import EVERYTHING, NOTHING, Route, Side, Split
 
@@ -57,9 +58,10 @@ class Outcome(StrEnum):
 
 LatchKind = Literal["fail", "abort", "inconclusive", "undo"]
 HoldKind = Literal[
-    "no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back", "not-returned", "barred"
+    "no-data", "inconclusive", "drift", "gate", "stable-changed", "no-way-back", "not-returned", "barred", "person"
 ]
 Then = Literal["rollback", "hold"]
+Verb = Literal["abort", "approve", "resume", "promote", "undo", "hold", "adopt", "advance", "skip", "retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +97,30 @@ class Command:
     What a person asks of a run; obeyed once.
 
     ``step`` is the step it was meant for, None for any; a command for another step than the current one is void.
-    ``force`` lets an abort, or an undo, go through though stable has no ready endpoint. ``undo`` is asked of a run that
-    has promoted and ended, and is obeyed by another run.
+    ``force`` lets an abort, or an undo, go through though stable has no ready endpoint, and a promote from any step.
+    ``skips`` is the step, from 0, that ``skip`` leaves out. ``undo`` is asked of a run that has promoted and ended, and
+    ``retry`` of one that has ended in any way; both are obeyed by another run.
     """
 
     id: str
-    verb: Literal["abort", "approve", "resume", "promote", "undo"]
+    verb: Verb
     reason: str = ""
     by: str = ""
     step: int | None = None
     force: bool = False
+    skips: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a person has said that stays in force: who, when (Unix seconds), and why."""
+
+    by: str
+    at: float
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.reason}" if self.reason else self.by
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +168,10 @@ class Run:
     ``returning_since`` is when the run began to wait for stable to run what the canary runs; ``returned_by`` is whose
     word sends the traffic back although the two differ, and why.
     ``undoes`` is the run whose promotion this one takes back; empty for every other.
+    ``held_by`` is the person who holds it, ``advanced`` the one who ends the present step without a PASS, and
+    ``skipped`` are steps that a person leaves out.
     ``barred_since`` is when a window was first seen closed, or a freeze in force, None while neither is.
+    ``outbox`` has the messages that no channel has taken yet.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -202,10 +221,19 @@ class Run:
     approvals: tuple[Approval, ...] = ()
     barred_since: float | None = None
     untold: tuple[str, ...] = ()
+    outbox: Outbox = EMPTY
+    held_by: Word | None = None
+    advanced: Word | None = None
+    skipped: tuple[int, ...] = ()
 
     @property
     def final(self) -> bool:
         return self.phase in FINAL
+
+    @property
+    def unheard(self) -> bool:
+        """Whether somebody is still to hear of it: a webhook of its end, or a channel of a message."""
+        return bool(self.untold or self.outbox.waiting)
 
     @property
     def harmed_so_far(self) -> str:
@@ -240,6 +268,36 @@ class Run:
         return self.step == len(self.plan.spec.steps) - 1
 
     @property
+    def taken_over(self) -> bool:
+        """Whether the run stands below its step's weight, at one that a person had it take over from somebody else."""
+        return self.phase in (Phase.SHIFTING, Phase.BAKING) and self.split < self.current_step.weight
+
+    @property
+    def resumes_at(self) -> tuple[Split, str]:
+        """The split and the audience that the run has again when a person lets it go on after drift."""
+        if self.phase not in (Phase.SHIFTING, Phase.BAKING):
+            return self.split, self.match
+        step = self.current_step
+        return (self.split if self.split > NOTHING else step.weight), step.audience
+
+    @property
+    def following(self) -> int | None:
+        """The step that comes after what is measured now; None where the promotion does."""
+        if self.unproven:
+            return None
+        if self.taken_over:
+            return self.step
+        steps = range(self.step + 1, len(self.plan.spec.steps))
+        return next((step for step in steps if step not in self.skipped), None)
+
+    @property
+    def passed_by(self) -> tuple[Approve, ...]:
+        """The approvals that a promotion from here would go past, without being given."""
+        ahead = [(step, one.gate) for step, one in enumerate(self.plan.spec.steps) if step >= self.step]
+        ahead.append((len(self.plan.spec.steps) - 1, self.plan.spec.gates.promotion))
+        return tuple(gate.approve for step, gate in ahead if gate and gate.approve and step not in self.approved)
+
+    @property
     def ahead(self) -> tuple[tuple[int, Gate], ...]:
         """The gates before the next weight, each with its place; none once the canary is to have everything."""
         if self.phase is Phase.PENDING:
@@ -250,8 +308,9 @@ class Run:
     @property
     def _after_the_step(self) -> tuple[tuple[int, Gate], ...]:
         """The gates between the present step and the next weight."""
-        promotion = self.plan.spec.gates.promotion if self.last_step else None
-        found = ((self.step, self.current_step.gate), (len(self.plan.spec.steps), promotion))
+        promotion = self.plan.spec.gates.promotion if self.following is None else None
+        gate = None if self.taken_over else self.current_step.gate
+        found = ((self.step, gate), (len(self.plan.spec.steps), promotion))
         return tuple((place, gate) for place, gate in found if gate is not None)
 
     @property
@@ -270,7 +329,7 @@ class Run:
         """What the gates ahead are before, in words."""
         if self.phase is Phase.PENDING:
             return "the start"
-        return str(EVERYTHING if self.last_step else self.plan.spec.steps[self.step + 1].share)
+        return str(EVERYTHING) if self.following is None else self.plan.spec.steps[self.following].share
 
     def _named(self, place: int) -> str:
         steps = len(self.plan.spec.steps)

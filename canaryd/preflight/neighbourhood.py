@@ -51,13 +51,14 @@ class Neighbourhood:
     """The neighbours that ``settings`` name; all are asked at once, for ``timeout`` seconds at most."""
 
     def __init__(self, settings: Settings, timeout: float = 3.0) -> None:
-        self._urls = {"Kiali": settings.kiali, "Grafana": settings.grafana, "tracing": settings.tracing}
+        named = {"Kiali": settings.kiali, "Grafana": settings.grafana, "tracing": settings.tracing}
+        self._urls = {name: one.url for name, one in named.items() if one}
         self._ways = {"Kiali": self._kiali, "Grafana": self._grafana, "tracing": self._tracing}
         self._timeout = timeout
 
     def look(self, route: Route) -> Mapping[str, Answer]:
         """What each of them answers about ``route``, by name; those that are not set are left out. Raises nothing."""
-        named = [(name, url) for name, url in self._urls.items() if url]
+        named = self._urls.items()
         with ThreadPoolExecutor(len(self._ways)) as at_once:  # one that is away must not make the others late
             return dict(at_once.map(lambda one: (one[0], self._ask(one[0], one[1], route)), named))
 

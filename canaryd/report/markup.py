@@ -31,9 +31,9 @@ def append(element: ET.Element, *children: Child | None) -> ET.Element:
         if isinstance(child, ET.Element):
             element.append(child)
         elif len(element):
-            element[-1].tail = (element[-1].tail or "") + _clean(child)
+            element[-1].tail = (element[-1].tail or "") + clean(child)
         else:
-            element.text = (element.text or "") + _clean(child)
+            element.text = (element.text or "") + clean(child)
     return element
 
 
@@ -47,9 +47,9 @@ def _name(key: str) -> str:
 
 
 def _text(value: str | float) -> str:
-    return f"{round(value, 2):g}" if isinstance(value, int | float) else _clean(value)
+    return f"{round(value, 2):g}" if isinstance(value, int | float) else clean(value)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """``text`` without characters that no document may hold."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

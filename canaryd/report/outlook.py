@@ -93,7 +93,7 @@ def watch_over(run: Run) -> float:
 
 def next_split(run: Run) -> str:
     """What a PASS of the present step leads to: a weight, or matched requests."""
-    return str(EVERYTHING) if run.last_step else run.plan.spec.steps[run.step + 1].share
+    return str(EVERYTHING) if run.following is None else run.plan.spec.steps[run.following].share
 
 
 def hold_terms(hold: Hold, now: float | None = None) -> str:
@@ -101,6 +101,8 @@ def hold_terms(hold: Hold, now: float | None = None) -> str:
     since = f"held since {clock(hold.since)}" + ("" if now is None else f", for {elapsed(now - hold.since)} now")
     if hold.kind == "no-way-back":
         return f"{since}; the rollback goes on as soon as it can, or when somebody forces it"
+    if hold.kind == "person":
+        return f"{since}, until a person says resume; it is measured meanwhile, and rolled back where it does harm"
     if hold.limit is None:
         return f"{since}, without a limit"
     end = clock(hold.limit) + ("" if now is None else f", in {elapsed(hold.limit - now)}")
@@ -150,7 +152,7 @@ def _once_shifted(run: Run, _: float | None) -> str:
 
 def _once_baked(run: Run, now: float | None) -> str:
     approval = "".join(f" and {_opened(term)}" for term in run.lacking)
-    if run.last_step and not run.plan.spec.accept_unproven:
+    if run.following is None and not run.plan.spec.accept_unproven:
         bound = f"{1 / run.plan.spec.analysis.beta:g}"
         approval += f" and the proof that {run.route.canary} is not worse has reached {bound}"
     goal = f"{run.route.canary} gets {next_split(run)}"

@@ -8,24 +8,25 @@ has letters that nobody can read. A side is told apart by its line's dashes as w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 from canaryd.judge import wording
-from canaryd.model.cells import Cell, Counts, Gap
-from canaryd.model.run import Run
-from canaryd.model.traffic import EVERYTHING, NOTHING
+from canaryd.report.document import Curves, Document, Histogram, Missing, weight_words
 from canaryd.report.markup import append, tag
 from canaryd.report.outlook import clock, elapsed
-from canaryd.report.series import Point, bounds_of, error_rate, measured
+from canaryd.report.series import Rate
 
 WIDE, NARROW = 980.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 24.0, 22.0, 30.0
 LEAST, MOST = 0.01, 1e6
 """Ends of the evidence's scale: below and above them nothing follows from the number any more."""
 DOTTED = 150
-"""Cells up to which each has a dot with its figures; more of them would only be a thick line, and a heavy file."""
+"""Points up to which each has a dot with its figures; more of them would only be a thick line, and a heavy file."""
+ROOM = 1.6
+"""How much higher than the highest share a plot of shares is, at least."""
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800)
 
 
@@ -55,25 +56,22 @@ def both_widths(draw: Callable[[float], Element]) -> tuple[Element, Element]:
     return wide, narrow
 
 
-def span(run: Run) -> tuple[float, float]:
-    """Beginning and end of the run's time axis."""
-    ends = [run.created, run.at, run.ended or 0.0, *(segment.origin for segment in run.segments)]
-    if run.cells:
-        ends.append(run.cells[-1].end)
-    begin = min([run.created, *(cell.start for cell in run.cells[:1])])
-    return begin, max(*ends, begin + 1)
+def _panel(curves: Curves, width: float, height: float) -> Panel:
+    return Panel(width, height, curves.begin, curves.end)
 
 
-def split_plot(run: Run, width: float) -> Element:
-    """The split over time."""
-    panel = Panel(width, 150, *span(run))
-    highest = max((segment.split.share for segment in run.segments), default=0.0)
-    top = next(nice for nice in (0.01, 0.05, 0.1, 0.25, 0.5, 1.0) if highest <= nice)
-    picture = _picture(panel, "Traffic to the canary over time", _split_words(run))
+def split_plot(document: Document, width: float) -> Element:
+    """The share wanted for the canary over time, and what callers counted there."""
+    curves = document.curves
+    panel = _panel(curves, width, 190)
+    seen = [(one.start, one.end, one.observed) for one in curves.stretches if one.observed]
+    highest = max([*(shift.weight / 100 for shift in curves.wanted), *(rate.share for _, _, rate in seen)], default=0.0)
+    top = next(nice for nice in (0.01, 0.05, 0.1, 0.25, 0.5, 1.0) if highest <= nice or nice == 1.0)
+    picture = _picture(panel, "Share of traffic for the canary, wanted and observed", _split_words(document))
     append(picture, *_levels(panel, [(share / top, wording.share(share)) for share in (0.0, top / 2, top)]))
     corners = [(panel.begin, 0.0)]
-    for segment in run.segments:
-        corners += [(segment.origin, corners[-1][1]), (segment.origin, segment.split.share / top)]
+    for shift in curves.wanted:
+        corners += [(shift.at, corners[-1][1]), (shift.at, shift.weight / 100 / top)]
     corners.append((panel.end, corners[-1][1]))
     path = " L".join(f"{panel.x(at):.1f} {panel.y(share):.1f}" for at, share in corners)
     base = panel.y(0)
@@ -86,104 +84,180 @@ def split_plot(run: Run, width: float) -> Element:
         ),
         tag("path", d=f"M{path}", class_="line canary"),
     )
-    return append(picture, *_retreat(panel, run), *_time(panel))
+    for start, end, rate in seen:
+        x = panel.x((start + end) / 2)
+        words = tag("title", f"observed, {clock(start)}: {_rate_words(rate, 'to the canary')}")
+        append(
+            picture,
+            tag("line", x1=x, x2=x, y1=panel.y(rate.low / top), y2=panel.y(rate.high / top), class_="whisker"),
+            tag("circle", words, cx=x, cy=panel.y(rate.share / top), r=3, class_="dot observed"),
+        )
+    return append(picture, *_retreat(panel, curves), *_time(panel))
 
 
-def _split_words(run: Run) -> str:
-    steps = "; ".join(f"{segment.split} from {clock(segment.origin)}" for segment in run.segments)
-    return f"The canary's share as it was wanted: {steps or 'no traffic was shifted'}."
+def _split_words(document: Document) -> str:
+    wanted = document.curves.wanted
+    lasting = [one for one, after in pairwise((*wanted, None)) if one and (after is None or after.at - one.at >= 1)]
+    steps = "; ".join(f"{weight_words(one.weight)} from {clock(one.at)}" for one in lasting)
+    words = f"The canary's share as it was wanted: {steps or 'no traffic was shifted'}."
+    last = next((one for one in reversed(document.curves.stretches) if one.observed and one.wanted.canary), None)
+    if last is None or last.observed is None:
+        return words
+    return f"{words} Observed last, at {last.wanted}: {_rate_words(last.observed, 'to the canary')}."
 
 
-def errors_plot(run: Run, width: float) -> Element:
-    """Error rates of both sides, cell by cell; cells without data are shaded."""
-    panel = Panel(width, 210, *span(run))
-    rates = [rate for cell in measured(run) for rate in (error_rate(cell.stable), error_rate(cell.canary)) if rate]
-    top = _nice(max(rates, default=0.001))
-    picture = _picture(
-        panel,
-        "Share of failed requests per cell",
-        f"Error rates of both sides from {clock(panel.begin)} to {clock(panel.end)}, up to {wording.share(top)}.",
+def _rate_words(rate: Rate, what: str) -> str:
+    low, high = wording.percent(rate.low, 1).removesuffix(" %"), wording.percent(rate.high, 1)
+    return (
+        f"{wording.percent(rate.count, rate.total)} {what} ({low} to {high}), "
+        f"{wording.number(rate.count)} of {wording.number(rate.total)} requests"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A side's rate in the time from ``start`` to ``end``; None where it had no requests."""
+
+    segment: int
+    start: float
+    end: float
+    rate: Rate | None
+
+
+def errors_plot(document: Document, width: float) -> Element:
+    """Error rates of both sides over time with their bands; cells without data are shaded."""
+    found = document.curves.stretches
+    return _rates_plot(
+        document,
+        "Share of failed requests",
+        "failed",
+        [_Spot(one.segment, one.start, one.end, one.stable) for one in found],
+        [_Spot(one.segment, one.start, one.end, one.canary) for one in found],
+        width,
+    )
+
+
+def slow_plot(document: Document, place: int, width: float) -> Element:
+    """The same of requests that took longer than the bound of ``curves.slow[place]``."""
+    slow = document.curves.slow[place]
+    bound = wording.duration(slow.bound_ms)
+    return _rates_plot(
+        document,
+        f"Share of requests slower than {bound}",
+        f"slower than {bound}",
+        [_Spot(one.segment, one.start, one.end, one.stable) for one in slow.stretches],
+        [_Spot(one.segment, one.start, one.end, one.canary) for one in slow.stretches],
+        width,
+    )
+
+
+def _rates_plot(
+    document: Document, title: str, what: str, stable: Sequence[_Spot], canary: Sequence[_Spot], width: float
+) -> Element:
+    curves = document.curves
+    panel = _panel(curves, width, 230)
+    rates = [spot.rate for spot in (*stable, *canary) if spot.rate]
+    top = _nice(_top(rates))
+    picture = _picture(panel, title, _rates_words(what, stable, canary))
     append(picture, *_levels(panel, [(part, wording.share(part * top)) for part in (0, 0.5, 1)]))
-    append(picture, *(_gap(panel, cell) for cell in run.cells if isinstance(cell, Gap)))
-    append(picture, *_rates(panel, run, "stable", top), *_rates(panel, run, "canary", top))
-    return append(picture, *_retreat(panel, run), *_time(panel))
+    append(picture, *(_gap(panel, gap) for gap in curves.missing))
+    for side, spots in (("stable", stable), ("canary", canary)):
+        append(picture, *_bands(panel, spots, side, top))
+    for side, spots in (("stable", stable), ("canary", canary)):
+        append(picture, *_lines(panel, spots, side, top, what))
+    return append(picture, *_retreat(panel, curves), *_time(panel))
 
 
-def _gap(panel: Panel, gap: Gap) -> Element:
+def _top(rates: Sequence[Rate]) -> float:
+    """The highest share that is to be seen: all points, and of the bands those that are not the widest."""
+    if not rates:
+        return 0.001
+    usual = sorted(rate.high for rate in rates)[len(rates) // 2]
+    return max(0.0001, usual, ROOM * max(rate.share for rate in rates))
+
+
+def _rates_words(what: str, stable: Sequence[_Spot], canary: Sequence[_Spot]) -> str:
+    told = []
+    for side, spots in (("stable", stable), ("canary", canary)):
+        rates = [spot.rate for spot in spots if spot.rate]
+        count, total = math.fsum(rate.count for rate in rates), math.fsum(rate.total for rate in rates)
+        told.append(f"{side} {wording.percent(count, total)} {what} of {wording.number(total)} requests")
+    return f"Over the whole run: {', '.join(told)}."
+
+
+def _gap(panel: Panel, gap: Missing) -> Element:
     x, to = panel.x(gap.start), panel.x(gap.end)
     words = tag("title", f"No data from {clock(gap.start)} to {clock(gap.end)}: {gap.why}")
     return tag("rect", words, x=x, y=panel.y(1), width=to - x, height=panel.y(0) - panel.y(1), class_="gap")
 
 
-def _rates(panel: Panel, run: Run, side: str, top: float) -> list[Element]:
-    """One side's line, broken where there is no data, and a dot with its figures for each cell."""
-    pieces: list[list[str]] = [[]]
-    dots = []
-    dotted = len(run.cells) <= DOTTED
-    for cell in run.cells:
-        rate = None if isinstance(cell, Gap) else error_rate(_counts(cell, side))
-        if rate is None or isinstance(cell, Gap):
-            pieces.append([])
-            continue
-        x, y = panel.x((cell.start + cell.end) / 2), panel.y(rate / top)
-        pieces[-1].append(f"{x:.1f},{y:.1f}")
-        if dotted:
-            dots.append(tag("circle", tag("title", _cell_words(cell, side)), cx=x, cy=y, r=2.5, class_=f"dot {side}"))
-    lines = [tag("polyline", points=" ".join(piece), class_=f"line {side}") for piece in pieces if piece]
-    return lines + dots
+def _pieces(spots: Sequence[_Spot]) -> Iterator[list[tuple[float, Rate]]]:
+    """What belongs together: a line is broken where there is no data."""
+    piece: list[tuple[float, Rate]] = []
+    ended = None
+    for spot in spots:
+        if piece and (spot.rate is None or (ended is not None and spot.start - ended > spot.end - spot.start)):
+            yield piece
+            piece = []
+        if spot.rate:
+            piece.append(((spot.start + spot.end) / 2, spot.rate))
+        ended = spot.end
+    if piece:
+        yield piece
 
 
-def _counts(cell: Cell, side: str) -> Counts:
-    return cell.stable if side == "stable" else cell.canary
+def _bands(panel: Panel, spots: Sequence[_Spot], side: str, top: float) -> Iterator[Element]:
+    for piece in _pieces(spots):
+        upper = [f"{panel.x(at):.1f},{panel.y(rate.high / top):.1f}" for at, rate in piece]
+        lower = [f"{panel.x(at):.1f},{panel.y(rate.low / top):.1f}" for at, rate in reversed(piece)]
+        yield tag("polygon", points=" ".join((*upper, *lower)), class_=f"band {side}")
 
 
-def _cell_words(cell: Cell, side: str) -> str:
-    counts = _counts(cell, side)
-    rate = wording.percent(counts.errors, counts.requests)
-    return (
-        f"{side}, {clock(cell.start)}, canary at {cell.split}: {rate} failed, "
-        f"{wording.number(counts.errors)} of {wording.number(counts.requests)} requests"
-    )
+def _lines(panel: Panel, spots: Sequence[_Spot], side: str, top: float, what: str) -> Iterator[Element]:
+    """One side's line, and a dot with its figures for each point."""
+    for piece in _pieces(spots):
+        points = " ".join(f"{panel.x(at):.1f},{panel.y(rate.share / top):.1f}" for at, rate in piece)
+        yield tag("polyline", points=points, class_=f"line {side}")
+    for spot in spots if len(spots) <= DOTTED else ():
+        if spot.rate:
+            x, y = panel.x((spot.start + spot.end) / 2), panel.y(spot.rate.share / top)
+            words = tag("title", f"{side}, {clock(spot.start)}: {_rate_words(spot.rate, what)}")
+            yield tag("circle", words, cx=x, cy=y, r=2.5, class_=f"dot {side}")
 
 
-def harm_plot(run: Run, points: Sequence[Point], width: float) -> Element:
+def harm_plot(document: Document, width: float) -> Element:
     """Evidence of harm with the bounds at which the weight may not rise and at which it is rolled back."""
-    evidence = bounds_of(run)
-    bounds = [
-        (evidence.hold_bound, f"holds at {evidence.hold_bound:g}"),
-        (evidence.harm_bound, f"rolls back at {evidence.harm_bound:g}"),
-    ]
-    series = [[(point.at, point.harm) for point in points]]
-    return _evidence_plot(run, "Evidence of harm", bounds, series, "harm", width)
+    of = document.curves.bounds
+    bounds = [(of.hold, f"holds at {of.hold:g}"), (of.harm, f"rolls back at {of.harm:g}")]
+    pieces = [[(point.at, point.harm) for point in document.curves.evidence]]
+    return _evidence_plot(document.curves, "Evidence of harm", bounds, pieces, "harm", width)
 
 
-def proof_plot(run: Run, points: Sequence[Point], width: float) -> Element:
+def proof_plot(document: Document, width: float) -> Element:
     """Evidence of no harm with its bound; it begins anew with each weight, and so does its line."""
-    evidence = bounds_of(run)
+    curves = document.curves
     pieces: list[list[tuple[float, float]]] = []
     former = None
-    compared = {segment.index for segment in run.segments if segment.split != EVERYTHING}
-    for point in points:
-        if point.segment not in compared:
+    for point in curves.evidence:
+        if point.segment not in curves.proof_segments:
             continue
         if point.segment != former:
             pieces.append([])
             former = point.segment
         pieces[-1].append((point.at, point.proof))
-    bounds = [(evidence.proof_bound, f"proven at {evidence.proof_bound:g}")]
-    return _evidence_plot(run, "Evidence of no harm", bounds, pieces, "proof", width)
+    bounds = [(curves.bounds.proof, f"proven at {curves.bounds.proof:g}")]
+    return _evidence_plot(curves, "Evidence of no harm", bounds, pieces, "proof", width)
 
 
 def _evidence_plot(
-    run: Run,
+    curves: Curves,
     title: str,
     bounds: list[tuple[float, str]],
     pieces: list[list[tuple[float, float]]],
     kind: str,
     width: float,
 ) -> Element:
-    panel = Panel(width, 190, *span(run))
+    panel = _panel(curves, width, 190)
     values = [_within(value) for piece in pieces for _, value in piece]
     low = _decade(min([0.1, *values]), math.floor)
     high = _decade(max([*(bound * 3 for bound, _ in bounds), *values]), math.ceil)
@@ -207,7 +281,7 @@ def _evidence_plot(
         append(picture, tag("polyline", points=line, class_=f"line {kind}"))
         if len(values) <= DOTTED:
             append(picture, *(_evidence_dot(panel, at, value, height(value), kind) for at, value in piece))
-    return append(picture, *_retreat(panel, run), *_time(panel))
+    return append(picture, *_retreat(panel, curves), *_time(panel))
 
 
 def _evidence_dot(panel: Panel, at: float, value: float, share: float, kind: str) -> Element:
@@ -223,40 +297,6 @@ def _decade(value: float, rounding: Callable[[float], int]) -> int:
     return rounding(math.log10(_within(value)))
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Requests that did not fail by duration, of both sides in one segment: per bucket, not cumulative."""
-
-    split: str
-    bounds_ms: tuple[float, ...]
-    stable: tuple[float, ...]
-    canary: tuple[float, ...]
-
-
-def last_histogram(run: Run) -> Histogram | None:
-    """
-    The latencies of the last segment in which both sides were sent requests, under its last bucket bounds.
-
-    Just after a change to 0 or 100 % the other side still answers what was on its way: that is no comparison.
-    """
-    compared = [cell for cell in measured(run) if cell.split not in (NOTHING, EVERYTHING)]
-    useful = [cell for cell in compared if sum(cell.stable.buckets) and sum(cell.canary.buckets)]
-    if not useful:
-        return None
-    last = useful[-1]
-    same = [cell for cell in useful if cell.segment == last.segment and cell.bounds_ms == last.bounds_ms]
-    return Histogram(
-        str(last.split),
-        last.bounds_ms,
-        _total(cell.stable.buckets for cell in same),
-        _total(cell.canary.buckets for cell in same),
-    )
-
-
-def _total(buckets: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
-    return tuple(sum(column) for column in zip(*buckets, strict=True))
-
-
 def latency_plot(histogram: Histogram, width: float) -> Element:
     """Both sides' latencies, a row for each bucket; empty buckets at both ends are left out."""
     shares = [
@@ -269,8 +309,8 @@ def latency_plot(histogram: Histogram, width: float) -> Element:
     panel = Panel(width, TOP + row * len(rows) + 8, 0, 1)
     picture = _picture(
         panel,
-        f"Latency of both sides at {histogram.split}",
-        "Share of the requests that did not fail, by duration; the table of figures is in the titles of the bars.",
+        f"Latency of both sides at {weight_words(histogram.weight)}",
+        _durations(histogram, shares, rows),
     )
     longest = max(max(pair) for pair in shares)
     for place, bucket in enumerate(rows):
@@ -285,6 +325,16 @@ def latency_plot(histogram: Histogram, width: float) -> Element:
                 tag("text", wording.percent(share, 1), x=margin + length + 6, y=y + offset + 9.5, class_="label small"),
             )
     return picture
+
+
+def _durations(histogram: Histogram, shares: Sequence[tuple[float, float]], rows: range) -> str:
+    """The bars in words."""
+    told = (
+        f"{_bucket(histogram.bounds_ms, row)}: stable {wording.percent(shares[row][0], 1)}, "
+        f"canary {wording.percent(shares[row][1], 1)}"
+        for row in rows
+    )
+    return f"Share of the requests that did not fail, by duration. {'; '.join(told)}."
 
 
 def _bucket(bounds: tuple[float, ...], place: int) -> str:
@@ -334,11 +384,11 @@ def _time(panel: Panel) -> list[Element]:
     return drawn
 
 
-def _retreat(panel: Panel, run: Run) -> list[Element]:
+def _retreat(panel: Panel, curves: Curves) -> list[Element]:
     """The moment at which it was decided to roll back."""
-    if run.latch is None:
+    if curves.rollback is None:
         return []
-    x = panel.x(run.latch.at)
+    x = panel.x(curves.rollback)
     side = "end" if x > panel.width / 2 else "start"
     return [
         tag("line", x1=x, x2=x, y1=TOP - 8, y2=panel.y(0), class_="retreat"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic_core import PydanticUndefined
@@ -27,7 +27,7 @@ from canaryd.kube import (
 )
 from canaryd.model.part import Part
 from canaryd.model.plan import Plan
-from canaryd.model.run import Outcome, Phase
+from canaryd.model.run import Outcome, Phase, Verb
 
 Object = dict[str, Any]
 
@@ -298,7 +298,10 @@ def _run_spec() -> Object:
         "id": _text("Makes it one command however often it is read. When left out: its place in the list.", 128),
         "reason": _text("Why; it is kept for ever.", 1024),
         "by": _text("Who asks.", 256),
-        "force": {"type": "boolean", "description": "Go back even though stable has no ready endpoint."},
+        "force": {
+            "type": "boolean",
+            "description": "Go back even though stable has no ready endpoint; promote from any step.",
+        },
     }
     abort = _struct("Roll the run back, for good. An abort cannot be taken back.", **command)
     commands = _list(
@@ -308,10 +311,13 @@ def _run_spec() -> Object:
             required=("verb",),
             verb={
                 "type": "string",
-                "enum": ["approve", "resume", "promote", "abort", "undo"],
-                "description": "What to do: open the gate, go on after a hold, promote without proof, "
-                "roll back; or, of a run that has promoted and ended, take that back.",
+                "enum": list(get_args(Verb)),
+                "description": "What to do: approve opens the gate; hold lets nothing rise until resume, which also "
+                "sets the run's weights again after somebody changed them, where adopt takes those over; advance ends "
+                "the present step without a PASS; skip leaves a later one out; promote promotes without proof; abort "
+                "rolls back. Of a run that has ended: undo takes a promotion back, retry runs the release again.",
             },
+            skips={"type": "integer", "minimum": 0, "description": "The step, from 0, that skip leaves out."},
             step={
                 "type": "integer",
                 "minimum": -1,

@@ -68,6 +68,7 @@ def test_help_is_there_for_every_command_and_option() -> None:
         "serve",
         "status",
         "explain",
+        "links",
         "abort",
         "approve",
         "resume",

@@ -35,6 +35,8 @@ class Written:
         self.stored: dict[str, Run] = {}
         self.answer: CanarydError | None = None
         self.asked_at: list[float] = []
+        self.words: list[Command] = []
+        self.obeyed: list[str] = []
         self.queue = Queue(Limits(1))
 
     def load(self, uid: str) -> Run:
@@ -42,8 +44,9 @@ class Written:
             raise Missing(uid)
         return self.stored[uid]
 
-    def begin(self, plan: Plan, *, uid: str, asked: float) -> Begun:
+    def begin(self, plan: Plan, *, uid: str, asked: float, again: bool) -> Begun:
         self.asked_at.append(asked)
+        assert again == (bool(self.words) and plan.spec.release == "v3")
         if self.answer:
             raise self.answer
         self.begun.append(plan.spec.release)
@@ -51,7 +54,11 @@ class Written:
         return Begun(Record(run, 1), resumed=False, remarks=("a remark",))
 
     def asked(self, run: Run) -> tuple[Command, ...]:
-        return ()
+        return tuple(word for word in self.words if word.id not in self.obeyed)
+
+    def answered(self, uid: str, command: Command) -> Run:
+        self.obeyed.append(command.id)
+        return replace(over("v3"), uid=uid)
 
     def order(self, uid: str, command: Command) -> None:
         self.orders.append((uid, command))
@@ -267,6 +274,40 @@ def test_a_settled_release_that_only_the_store_knows_of_is_shown_so(desk: Desk) 
     standing = desk.look()
     assert standing is not None
     assert (standing.following.course, standing.problems) == (Course.REST, "")
+
+
+RETRY = Command("one", "retry", by="ada")
+
+
+def test_a_retry_begins_the_settled_release_once_more_and_is_answered() -> None:
+    desk = Desk(over("v3"))
+    desk.shelf.put()
+    desk.canaryd.words = [RETRY]
+    desk.look()
+    assert (desk.canaryd.begun, desk.canaryd.obeyed) == (["v3"], ["one"])
+
+
+def test_a_retry_of_a_release_that_the_plan_asks_for_no_more_is_not_what_begins_the_next() -> None:
+    """The release that the plan asks for begins because it is new, and as one that was not settled."""
+    desk = Desk(over("v3"))
+    desk.shelf.put(release="v4")
+    desk.canaryd.words = [RETRY]
+    desk.look()
+    assert (desk.canaryd.begun, desk.canaryd.obeyed) == (["v4"], [])
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_a_retry_that_is_refused_is_answered_unless_that_passes_by_itself(passing: bool) -> None:
+    desk = Desk(over("v3"))
+    desk.shelf.put()
+    desk.canaryd.words = [RETRY]
+    desk.canaryd.answer = Refused([Problem("Deployment", "1 of 2 pods", "all", transient=passing)])
+    standing = desk.look()
+    assert (desk.canaryd.begun, desk.canaryd.obeyed) == ([], [] if passing else ["one"])
+    assert standing is not None
+    if not passing:
+        assert standing.following.course is Course.REST
+        assert standing.following.reason.startswith("release 'v3' is not run again: ")
 
 
 def test_while_draining_nothing_begins_and_what_runs_goes_back() -> None:

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/compare.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+PLAYED = re.compile(r"\[([\w-]+)\]\(\.\./(canaryd/lab/scenarios/library/[\w-]+\.yaml)\)")
 PLAN = re.compile(r"\]\(\.\./(config/plans/[\w-]+\.yaml)\)")
 
 
@@ -35,6 +36,17 @@ def test_each_row_is_held_by_a_plan_and_a_test_or_is_lacking(row: list[str]) -> 
     assert (ROOT / model).is_file()
     [(module, test)] = NAMED.findall(held)
     assert test in defined_in(ROOT / module)
+
+
+def test_the_scenarios_that_are_named_are_there_and_say_how_they_came_out() -> None:
+    """A scenario that nobody played holds nothing: each has its row in the table of what happened."""
+    named = PLAYED.findall(PAGE.read_text(encoding="utf-8"))
+    assert len(named) >= 5
+    table = (ROOT / "docs/scenarios.md").read_text(encoding="utf-8")
+    for name, file in named:
+        assert Path(file).stem == name
+        assert (ROOT / file).is_file()
+        assert re.search(rf"^\| {name}[ |]", table, re.MULTILINE), f"{name} has no row in docs/scenarios.md"
 
 
 def test_what_is_promised_as_a_key_stands_in_a_model_plan() -> None:

@@ -25,10 +25,13 @@ from typing import Any
 import structlog
 
 from canaryd.engine.collector import Collector
+from canaryd.engine.courier import Courier
 from canaryd.engine.reconciler import Reconciler
 from canaryd.kube import connect
 from canaryd.mesh.virtualservice import IstioMesh
 from canaryd.metrics.prometheus import Prometheus
+from canaryd.notify import Channels
+from canaryd.settings import Channel, Kept
 from canaryd.store.folder import FolderJournal, FolderStore
 from tests.world import Trapped
 
@@ -38,6 +41,8 @@ POINTS = {
     "patch": ("mesh.shift", "mesh.retreat"),
     "tell": ("journal.tell",),
 }
+SEND = {"send": ("channels.send",)}
+"""Where messages go out; only of a run that has a receiver."""
 OVER = 0
 STUCK = 3
 
@@ -55,7 +60,11 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Life:
-    """Where a canaryd finds its world, and when it dies: at the ``n``-th call (from 0; -1 never) of ``point``."""
+    """
+    Where a canaryd finds its world, and when it dies: at the ``n``-th call (from 0; -1 never) of ``point``.
+
+    ``receiver`` is the URL of the channel ``team``, and ``key`` the file with its key; empty where there is none.
+    """
 
     kubeconfig: str
     prometheus: str
@@ -65,6 +74,8 @@ class Life:
     point: str = "load"
     n: int = -1
     when: str = "before"
+    receiver: str = ""
+    key: str = ""
 
 
 class Failpoint:
@@ -75,7 +86,7 @@ class Failpoint:
         self._seen = 0
 
     def around(self, name: str, call: Callable[[], Any]) -> Any:
-        if name not in POINTS[self._life.point] or self._life.n < 0:
+        if name not in (POINTS | SEND)[self._life.point] or self._life.n < 0:
             return call()
         now, self._seen = self._seen == self._life.n, self._seen + 1
         if not now:
@@ -98,15 +109,23 @@ def live(life: Life, uid: str = "run-1", within: float = 100.0) -> int:
     collector = Collector(
         Prometheus(life.prometheus, clock=clock.now), clock, ThreadPoolExecutor(1), lambda uid: woken.set()
     )
-    reconciler = Reconciler(store, mesh, collector, journal, clock, ThreadPoolExecutor(2))
+    courier = Courier(_channels(life, point), clock, lambda uid: woken.set())
+    reconciler = Reconciler(store, mesh, collector, journal, clock, ThreadPoolExecutor(2), courier=courier)
     end = time.monotonic() + within
     while time.monotonic() < end:
         run = reconciler.tick(uid)
-        if run.final and run.released:
+        if run.final and run.released and not run.outbox.waiting:
             return OVER
         woken.wait(0.5 / life.speed)
         woken.clear()
     return STUCK
+
+
+def _channels(life: Life, point: Any) -> Any:
+    known = {}
+    if life.receiver:
+        known["team"] = Channel(cloudevents=life.receiver, namespaces=("*",), key=Kept(from_file=Path(life.key)))
+    return Trapped("channels", Channels(known), point, ("send",))
 
 
 def main() -> None:

@@ -22,15 +22,17 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from canaryd.lab.kubernetes import ApiServer, Change, Cluster, kubeconfig
 from canaryd.metrics.prometheus import Prometheus
 from canaryd.model.cells import Segment, Sought
+from canaryd.model.message import EventName
 from canaryd.model.plan import Plan
 from canaryd.model.run import Outcome, Record, Run
 from canaryd.model.traffic import NOTHING
 from canaryd.store.folder import FolderStore
+from tests.gates.receiver import KEY, Receiver
 from tests.kills.driver import OVER, POINTS, Life, Scaled
 from tests.mesh.objects import ROUTE, at, deployment, destination_rule, pod, service
 from tests.metrics.recorded import Recorded
@@ -96,8 +98,12 @@ class Nursery:
         return int(self._process.stdout.readline())
 
 
-def trial(kill: Kill, nursery: Nursery) -> None:
-    """One kill. Raises AssertionError when anything is otherwise than without it."""
+def trial(kill: Kill, nursery: Nursery, receiver: Receiver | None = None) -> Run:
+    """
+    One kill; the run at its end. Raises AssertionError when anything is otherwise than without it.
+
+    A ``receiver`` is told of every event of the run.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = Cluster()
@@ -109,7 +115,8 @@ def trial(kill: Kill, nursery: Nursery) -> None:
         furnish(cluster)
         recorded = stack.enter_context(Recorded(lambda: load.book(1.0), clock.now))
         store = FolderStore(folder / "state")
-        store.save(Record(Run("run-1", patient_plan(), ROUTE, clock.now(), segments=(_first(clock),))))
+        store.save(Record(Run("run-1", patient_plan(receiver), ROUTE, clock.now(), segments=(_first(clock),))))
+        (folder / "key").write_text(KEY)
         life = Life(
             kubeconfig=str(kubeconfig(server.address, folder / "kubeconfig")),
             prometheus=recorded.url,
@@ -119,15 +126,21 @@ def trial(kill: Kill, nursery: Nursery) -> None:
             point=kill.point,
             n=kill.n,
             when=kill.when,
+            receiver=receiver.url if receiver else "",
+            key=str(folder / "key"),
         )
-        assert nursery.live(life) == KILLED, "it was not killed"
+        if kill.n >= 0:
+            assert nursery.live(life) == KILLED, "it was not killed"
         assert nursery.live(replace(life, n=-1)) == OVER, f"it did not end: {store.load('run-1').run.waiting}"
-        _check(kill, store.load("run-1").run, cluster, Prometheus(recorded.url))
+        run = store.load("run-1").run
+        _check(kill, run, cluster, Prometheus(recorded.url))
+        return run
 
 
-def patient_plan() -> Plan:
+def patient_plan(receiver: Receiver | None = None) -> Plan:
     """A busy machine is slow, and slowness is not what is tried here."""
-    return small_plan(on_no_data={"hold": "10h"}, on_inconclusive={"hold": "10h"})
+    every = [{"channel": "team", "events": list(get_args(EventName))}] if receiver else []
+    return small_plan(on_no_data={"hold": "10h"}, on_inconclusive={"hold": "10h"}, messages=every)
 
 
 def _first(clock: Scaled) -> Segment:

@@ -132,6 +132,18 @@ def test_debians_package_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.lab
 @pytest.mark.xdist_group("lab")
+def test_one_that_forgets_measures_on_and_knows_nothing_of_before(lab: Lab) -> None:
+    """At the same address, for whoever asks it."""
+    url, samples = lab.prometheus_url, "count_over_time(up{job='envoy'}[1h])"
+    wait_for(lambda: any(value >= 5 for _, value in lab.prometheus.query(samples)), "five scrapes", 15)
+    lab.prometheus.forget()
+    assert lab.prometheus_url == url
+    assert all(value < 3 for _, value in lab.prometheus.query(samples))
+    lab.wait_until_measured()
+
+
+@pytest.mark.lab
+@pytest.mark.xdist_group("lab")
 def test_an_outage_keeps_what_was_measured(lab: Lab) -> None:
     """After Prometheus comes back, the counts from before must still be there: canaryd reads exact deltas."""
     url = lab.prometheus_url

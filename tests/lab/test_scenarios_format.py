@@ -160,6 +160,8 @@ def test_behaviour_is_in_plain_units() -> None:
         ("streams: [{name: a, from: nowhere}]", "streams.0.from", "client"),
         ("streams: [{name: a, rps: 0}]", "streams.0.rps", "above 0"),
         ("timeline: [{at: 1, kill: {again: soon}}]", "timeline.0.kill.again", "duration"),
+        ("calendar: {blackouts: [{from: 9s, to: 9s, reason: a}]}", "calendar.blackouts.0.to", "longer than from"),
+        ("calendar: {window: {closes: 9s, opens: 8s}}", "calendar.window.opens", "longer than closes"),
     ],
 )
 def test_objects_streams_and_deaths_are_checked(keys: str, path: str, words: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from canaryd.lab.scenarios.calendar import Closed
 from canaryd.lab.scenarios.format import Script, read_scenario
 from canaryd.lab.scenarios.outcome import (
     Facts,
@@ -65,6 +66,7 @@ def wrong(expect: str, **otherwise: Any) -> list[str]:
         "ending: rolled back, within: {limit: 2s, of: crash, from: end}",
         'ending: rolled back, reason: ["errors: canary", requests]',
         "ending: rolled back, told: [run.started, run.rolling_back], neverTold: run.drifted",
+        'ending: rolled back, said: ["v1 -> v3", err]',
         "ending: rolled back, harmed: 20, failed: 30, entry: {timeout: 3s}, weight: 0",
     ],
 )
@@ -84,6 +86,7 @@ def test_what_happened_as_expected_is_good(expect: str) -> None:
         ("ending: rolled back, reason: latency", ["reason"]),
         ("ending: rolled back, told: run.drifted", ["told"]),
         ("ending: rolled back, neverTold: run.started", ["never told"]),
+        ("ending: rolled back, said: [errors, v1 -> v2]", ["said"]),
         ("ending: rolled back, harmed: 19", ["requests harmed at the canary"]),
         ("ending: rolled back, failed: 29", ["requests failed"]),
         ("ending: rolled back, entry: {timeout: 4s}", ["timeout at the end"]),
@@ -141,6 +144,32 @@ def test_a_foreign_weight_above_the_plan_must_not_stand() -> None:
     assert wrong("ending: rolled back", weights=(*ROLLED_BACK.weights[:2], down, ROLLED_BACK.weights[-1])) == []
 
 
+@pytest.mark.parametrize(
+    ("began", "ended", "what"),
+    [
+        (1022.0, 1035.0, []),  # nothing but a rollback in it
+        (1018.5, 1035.0, []),  # the write was under way
+        (1017.0, 1035.0, ["blackout: a sale"]),
+        (1017.0, 1020.0, []),  # it rises as that ends
+        (1041.0, 1050.0, ["blackout: a sale"]),  # the run had ended before
+    ],
+)
+def test_a_rise_while_it_is_closed_is_seen_and_so_is_a_closed_time_that_never_came(
+    began: float, ended: float, what: list[str]
+) -> None:
+    assert wrong("ending: rolled back", closed=(Closed("blackout: a sale", began, ended),)) == what
+
+
+def test_entries_that_did_not_move_together_are_seen() -> None:
+    """Asked where the plan names several: one entry at a new weight and the other not yet is two releases."""
+    target = "{virtualService: reviews, routes: [a, b], host: reviews, stable: {subset: v1}, canary: {subset: v3}}"
+    text = f"name: one\nabout: A.\nplan: {{target: {target}}}\nexpect: {{ending: rolled back}}\n"
+    several = read_scenario(text)
+    assert as_expected(compare(several, ROLLED_BACK))
+    lines = compare(several, replace(ROLLED_BACK, apart=((25.0, 5.0),)))
+    assert [(line.what, line.happened) for line in lines if not line.good] == [("entries of the plan", "25 % and 5 %")]
+
+
 def test_an_event_that_never_came_is_not_as_expected() -> None:
     """Else a run that ended too soon would pass for one that stood the test."""
     assert wrong("ending: rolled back", happened=(), missing=("crash",)) == ["events"]
@@ -151,6 +180,11 @@ def test_an_event_that_never_came_is_not_as_expected() -> None:
 def test_a_canary_that_had_nothing_already_was_without_traffic_at_once() -> None:
     gone = (*ROLLED_BACK.weights[:2], Weighed(1029.0, 0, "canaryd"))
     assert wrong("ending: rolled back, within: {limit: 1ms, of: crash}", weights=gone) == []
+
+
+def test_the_timeline_has_what_was_closed_until_the_run_ended() -> None:
+    rows = timeline(replace(ROLLED_BACK, closed=(Closed("a blackout", 1022.0, 1300.0),)))
+    assert [row for row in rows if "blackout" in row[2]] == [(22.0, "scenario", "a blackout")]
 
 
 def test_the_timeline_is_in_order_and_says_who() -> None:

@@ -218,6 +218,12 @@ def test_retries_and_timeouts_are_remarks() -> None:
     assert len(admitted(found).remarks) == 2
 
 
+def test_who_says_that_nothing_is_retried_hears_nothing_of_retries() -> None:
+    """`attempts: 0` is how the usual two are turned off; to call that retries would be wrong."""
+    for retries in ({"attempts": 0}, {"retryOn": "503"}):
+        assert admitted(virtual_service(entry(destination(V1), retries=retries))).remarks == ()
+
+
 def test_every_problem_is_told_at_once() -> None:
     """The first one must not hide the others."""
     found = virtual_service(entry(destination(V1, 80), destination(V2, 20), fault={"delay": {}}))

@@ -69,11 +69,15 @@ def serve() -> Iterator[Callable[[Pages], str]]:
         yield serving
 
 
-def look(**urls: str) -> Mapping[str, Answer]:
-    return Neighbourhood(Settings(**urls), timeout=2.0).look(ROUTE)
+def read(**urls: Any) -> Settings:
+    return Settings(**urls)
 
 
-def found(**urls: str) -> list[Finding]:
+def look(**urls: Any) -> Mapping[str, Answer]:
+    return Neighbourhood(read(**urls), timeout=2.0).look(ROUTE)
+
+
+def found(**urls: Any) -> list[Finding]:
     return list(neighbours.check(Survey(plan(), neighbours=look(**urls))))
 
 
@@ -82,7 +86,7 @@ def test_neighbours_that_answer_are_no_finding(serve: Callable[[Pages], str]) ->
     assert found(kiali=f"{kiali}/kiali", grafana=grafana, tracing=f"{tracing}/jaeger") == []
 
 
-def seen(town: Town, **urls: str) -> list[str]:
+def seen(town: Town, **urls: Any) -> list[str]:
     """The codes of what is found, where the versions' pods are known."""
     return [one.code for one in neighbours.check(replace(town.survey(), neighbours=look(**urls)))]
 
@@ -182,7 +186,7 @@ def test_one_that_never_ends_is_left() -> None:
 
     with Answering(slow, name="slow") as server:
         begun = time.monotonic()
-        [answer] = Neighbourhood(Settings(kiali=server.url), timeout=0.2).look(ROUTE).values()
+        [answer] = Neighbourhood(read(kiali=server.url), timeout=0.2).look(ROUTE).values()
         assert time.monotonic() - begun < 0.9
     assert answer.fault == "no answer in time"
 

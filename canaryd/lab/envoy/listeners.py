@@ -19,7 +19,9 @@ from canaryd.lab.envoy.resources import extension, from_file, http_connection_ma
 from canaryd.lab.envoy.statistics import (
     GRPC,
     NOT_GRPC,
+    NOTHING_ADDED,
     VERSION_HEADER,
+    Added,
     Peer,
     at_destination,
     at_source,
@@ -29,6 +31,7 @@ from canaryd.lab.envoy.statistics import (
 Json = dict[str, Any]
 STRICT, PERMISSIVE, DISABLE = "STRICT", "PERMISSIVE", "DISABLE"  # PeerAuthentication's modes
 INSPECTOR = "envoy.filters.listener.tls_inspector"
+PART_HEADER = "x-lab-part"  # of requests to a part of the application that has a dial of its own
 OUTBOUND = "outbound"  # what all listeners of proxies are called in Envoy's own statistics
 
 
@@ -120,6 +123,7 @@ def outbound(
     *,
     gateway: bool = False,
     waypoint: bool = False,
+    added: Added = NOTHING_ADDED,
     tcp: bool = True,
     tracing: Json | None = None,
 ) -> Json:
@@ -137,7 +141,7 @@ def outbound(
             extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
             router(),
         ],
-        access_log=at_source(peer, gateway=gateway, waypoint=waypoint) if peer else [],
+        access_log=at_source(peer, gateway=gateway, waypoint=waypoint, added=added) if peer else [],
         # an open-loop client keeps its connections for the whole run
         common_http_protocol_options={"idle_timeout": "3600s"},
         normalize_path=True,
@@ -160,7 +164,7 @@ def way_to(listener: str) -> Json:
 
 
 def fault_filters(pod: str) -> list[Json]:
-    """Three delays that add up, then two aborts; all off until `faults.py` turns their runtime keys."""
+    """Three delays that add up, then three aborts; all off until `faults.py` turns their runtime keys."""
     return [
         *(_delay(pod, dial) for dial in ("base", "spread", "tail")),
         _fault(
@@ -169,6 +173,13 @@ def fault_filters(pod: str) -> list[Json]:
             abort_percent_runtime=runtime_key(pod, "http.percent"),
             abort_http_status_runtime=runtime_key(pod, "http.status"),
             headers=[NOT_GRPC],
+        ),
+        _fault(
+            "fault_part",
+            abort={"http_status": 500, "percentage": _never()},
+            abort_percent_runtime=runtime_key(pod, "part.percent"),
+            abort_http_status_runtime=runtime_key(pod, "http.status"),
+            headers=[NOT_GRPC, {"name": PART_HEADER, "present_match": True}],
         ),
         _fault(
             "fault_grpc",

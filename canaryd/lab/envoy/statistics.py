@@ -57,6 +57,18 @@ class Peer:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """
+    The labels that a proxy's counter of requests has beside the standard ones, and its histogram of durations, with
+    Envoy's words for their values.
+    """
+
+    count: tuple[tuple[str, str], ...] = ()
+    duration: tuple[tuple[str, str], ...] = ()
+
+
+NOTHING_ADDED = Added()
 PEER_LABELS = tuple(label.removeprefix("source_") for label in Peer("", "").labels("source"))
 
 
@@ -101,7 +113,7 @@ def untold() -> Json:
     return {"request_headers_to_remove": [_source_header(label) for label in PEER_LABELS]}
 
 
-def at_source(peer: Peer, *, gateway: bool, waypoint: bool = False) -> list[Json]:
+def at_source(peer: Peer, *, gateway: bool, waypoint: bool = False, added: Added = NOTHING_ADDED) -> list[Json]:
     """
     The loggers of a client's proxy. A gateway does not take the Host header for the service's name.
 
@@ -128,7 +140,8 @@ def at_source(peer: Peer, *, gateway: bool, waypoint: bool = False) -> list[Json
             "response_code": "%RESPONSE_CODE%",
             "response_flags": "%RESPONSE_FLAGS%",
             "connection_security_policy": "unknown",
-        }
+        },
+        added=added,
     )
 
 
@@ -163,32 +176,36 @@ def _source_header(label: str) -> str:
     return SOURCE_HEADER.format(label.replace("_", "-"))
 
 
-def _loggers(tags: dict[str, str], *conditions: Json) -> list[Json]:
+def _loggers(tags: dict[str, str], *conditions: Json, added: Added = NOTHING_ADDED) -> list[Json]:
     return [
-        _logger([_header_is(NOT_GRPC), *conditions], {**tags, "request_protocol": "http"}),
+        _logger([_header_is(NOT_GRPC), *conditions], {**tags, "request_protocol": "http"}, added),
         _logger(
             [_header_is(GRPC), *conditions],
             {**tags, "request_protocol": "grpc", "grpc_response_status": "%GRPC_STATUS_NUMBER%"},
+            added,
         ),
     ]
 
 
-def _logger(conditions: list[Json], tags: dict[str, str]) -> Json:
-    named = [{"name": name, "value_format": value} for name, value in tags.items() if value]
+def _logger(conditions: list[Json], tags: dict[str, str], added: Added) -> Json:
     logger = extension(
         "envoy.access_loggers.stats",
         "extensions.access_loggers.stats.v3.Config",
         stats_scope={"prefix": "istio"},
-        counters=[{"value_fixed": 1, "stat": {"name": "requests_total", "tags": named}}],
+        counters=[{"value_fixed": 1, "stat": {"name": "requests_total", "tags": _named(tags | dict(added.count))}}],
         histograms=[
             {
-                "stat": {"name": "request_duration_milliseconds", "tags": named},
+                "stat": {"name": "request_duration_milliseconds", "tags": _named(tags | dict(added.duration))},
                 "unit": "Milliseconds",
                 "value_format": "%DURATION%",
             }
         ],
     )
     return {**logger, "filter": conditions[0] if len(conditions) == 1 else {"and_filter": {"filters": conditions}}}
+
+
+def _named(tags: Mapping[str, str]) -> list[Json]:
+    return [{"name": name, "value_format": value} for name, value in tags.items() if value]
 
 
 def _header_is(condition: Json) -> Json:

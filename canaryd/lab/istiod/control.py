@@ -24,7 +24,7 @@ from canaryd.lab.envoy.certificates import Authority
 from canaryd.lab.envoy.listeners import DISABLE, Inbound, inbound, outbound, passing_on, way_to
 from canaryd.lab.envoy.process import Envoy
 from canaryd.lab.envoy.resources import internal
-from canaryd.lab.envoy.statistics import VERSION_HEADER, peer_of, told_to_servers, untold
+from canaryd.lab.envoy.statistics import NOTHING_ADDED, VERSION_HEADER, Added, peer_of, told_to_servers, untold
 from canaryd.lab.istiod.authentication import mtls_mode
 from canaryd.lab.istiod.clusters import cluster_name
 from canaryd.lab.istiod.hosts import ports_of, service_domains, service_host
@@ -43,6 +43,7 @@ from canaryd.lab.istiod.proxy import GATEWAY, Proxy, Wiring
 from canaryd.lab.istiod.registry import Registry
 from canaryd.lab.istiod.statuses import tell_routes
 from canaryd.lab.istiod.streams import Stream
+from canaryd.lab.istiod.telemetry import added_labels
 from canaryd.lab.istiod.translation import Translation, translate
 
 Json = dict[str, Any]
@@ -58,6 +59,7 @@ KINDS = (
     "gateways.gateway.networking.k8s.io",
     "ReferenceGrant",
     "Namespace",
+    "Telemetry",
 )
 STEERING = {"VirtualService", "HTTPRoute"}  # they choose among clusters and make none
 ISTIO_PROXY = "istio-proxy"
@@ -119,6 +121,7 @@ class _Seat:
     calls: set[Call] = field(default_factory=set)  # what its application calls
     in_force: Translation = field(default_factory=lambda: Translation({}, []))
     peer: bool = True  # whether it has a sidecar
+    added: Added = NOTHING_ADDED  # labels beside the standard ones, of what it counts
     clusters: list[Json] | None = None  # the last that were translated, with what the lab adds
     coming: list[tuple[float, Translation]] = field(default_factory=list)  # when, what: of a proxy that lags
 
@@ -291,6 +294,7 @@ class ControlPlane:
             try:
                 if seat.peer:
                     new = translate(registry, seat.proxy, wiring, clusters=seat.clusters if steered else None)
+                    seat.added = added_labels(registry, seat.proxy)
                 else:
                     new = straight(registry, seat.proxy, wiring)
                 new = self._completed(new, seat)
@@ -413,7 +417,7 @@ class ControlPlane:
         name = _outbound_name(seat, table) if tcp else _own_way(key_of(seat.proxy), port_of(table))
         peer = _peer_of(seat.proxy) if seat.peer else None
         waypoint = self._is_ambient(seat.proxy)
-        key = (name, table, peer, waypoint)
+        key = (name, table, peer, waypoint, seat.added)
         if key not in self._built:
             own = _table_name(seat.proxy, table)
             gateway = seat.proxy.kind == GATEWAY
@@ -424,6 +428,7 @@ class ControlPlane:
                 peer,
                 gateway=gateway,
                 waypoint=waypoint,
+                added=seat.added,
                 tcp=tcp,
                 tracing=self._tracing_of(seat.proxy) if peer else None,
             )

@@ -26,6 +26,7 @@ class Registry:
     kubernetes_gateways: tuple[Json, ...] = ()  # the Gateway API's
     reference_grants: tuple[Json, ...] = ()
     namespaces: tuple[Json, ...] = ()
+    telemetries: tuple[Json, ...] = ()
 
     @classmethod
     def of(cls, objects: Iterable[Json]) -> Self:
@@ -50,6 +51,7 @@ class Registry:
             kubernetes_gateways=oldest_first("gateway.networking.k8s.io", "Gateway"),
             reference_grants=oldest_first("gateway.networking.k8s.io", "ReferenceGrant"),
             namespaces=oldest_first("", "Namespace"),
+            telemetries=oldest_first("telemetry.istio.io", "Telemetry"),
         )
 
     @property

@@ -318,6 +318,12 @@ def share_of(scene: Scene, virtual_service: Json | None, version: str) -> float:
     return 100 * weights.get(version, 0) / total if total else 0.0
 
 
+def shares_of(scene: Scene, virtual_service: Json, version: str, routes: tuple[str, ...]) -> tuple[float, ...]:
+    """The same in each of the entries with these names, in their order."""
+    named = [place for place, one in enumerate(scene.entries_in(virtual_service)) if one.get("name") in routes]
+    return tuple(share_of(dataclasses.replace(scene, entry=place), virtual_service, version) for place in named)
+
+
 def replace_pods(lab: Lab, version: str) -> None:
     """Every pod of a version is evicted; the ReplicaSet's controller makes new ones, one after the other."""
     for pod in _pods_of(lab, version):

@@ -26,6 +26,7 @@ from pydantic import (
 
 from canaryd.lab import bookinfo
 from canaryd.lab.load import GRPC
+from canaryd.lab.scenarios.calendar import Calendar
 from canaryd.lab.scenarios.shapes import Constant, Diurnal, Ramp, Shape, Spikes, Steps
 from canaryd.lab.scene import name_of
 from canaryd.model.decision import Told
@@ -203,6 +204,8 @@ class Behaviour(Part):
     """The share of plain requests that fail."""
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     """The HTTP status of those; 500 at first, because a retry may hide a 503."""
+    part_errors: Share | None = None
+    """The share of plain requests with the header ``x-lab-part`` that fail besides: one route of many."""
     grpc_errors: Share | None = None
     """The share of gRPC requests that fail, on HTTP 200."""
     grpc_status: Annotated[int, Field(ge=0, le=16)] | None = None
@@ -223,6 +226,7 @@ class Behaviour(Part):
         dials = {
             "error_rate": self.errors,
             "http_status": self.status,
+            "part_error_rate": self.part_errors,
             "grpc_error_rate": self.grpc_errors,
             "grpc_status": self.grpc_status,
             "base_ms": _milliseconds(self.latency),
@@ -511,6 +515,8 @@ class Expect(Part):
     """Words that the last reason (of a refusal: what is printed) holds."""
     told: Annotated[tuple[Told, ...], BeforeValidator(_listed)] = ()
     """Events that the run's journal holds (docs/operations.md lists them)."""
+    said: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    """Words that a reason holds with which the journal tells an event, each those of one."""
     never_told: Annotated[tuple[Told, ...], BeforeValidator(_listed)] = ()
     """Events that it does not hold."""
     harmed: Annotated[int, Field(ge=0)] | None = None
@@ -544,6 +550,8 @@ class Scenario(Part):
     """How the versions behave from the beginning; one that is not named is healthy."""
     start: Start = Start()
     """What is not as usual before canaryd begins."""
+    calendar: Calendar = Calendar()
+    """When the plan lets nothing rise, in seconds since canaryd was started."""
     timeline: tuple[Event, ...] = ()
     """What happens."""
     patience: PositiveDuration = timedelta(minutes=8)

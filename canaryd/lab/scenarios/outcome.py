@@ -2,9 +2,9 @@
 What was observed against what was expected: one line for each expectation, and the timeline of what happened.
 
 Pure. Facts come from outside canaryd wherever that is possible: the weights from the cluster's own log, the harm from
-the clients' books, the exit code from the process. Three things are asked of every scenario though no file says so:
-that canaryd wrote no weight that its plan does not have, that after a failure or an abort it raised none, and that it
-brought a foreign weight above its own down at once.
+the clients' books, the exit code from the process. What is promised of every run is asked of every scenario though no
+file says so (``_always``): such as that canaryd wrote no weight that its plan does not have, and that after a failure
+or an abort it raised none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from canaryd.lab.scenarios.calendar import Closed
 from canaryd.lab.scenarios.format import Expect, Script, Within
 
 EXITS = {
@@ -30,6 +31,8 @@ FINALLY = {"promoted": 100.0, "rolled back": 0.0, "aborted": 0.0, "inconclusive"
 
 AT_ONCE = 3.0
 """Seconds within which a foreign weight above the plan's is brought down, where the API answers."""
+UNDER_WAY = 2.0
+"""Seconds into a closed time in which a write may still arrive that was decided before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,11 @@ class Facts:
     What was observed of one telling.
 
     ``began`` is when the run was begun (Unix seconds), ``seconds`` how long canaryd ran. ``weights`` begins with the
-    split at the start. ``missing`` are events that never came. ``changed`` is what of the VirtualServices is otherwise
-    at the end than at the beginning, weights apart; ``reached`` how many requests of a stream a version answered.
-    Requests are counted at the clients, while canaryd ran; ``harmed`` failed at the canary or took more than twice as
-    long there as 999 of 1,000 did at stable.
+    split at the start, ``apart`` are the canary's weights in the plan's entries where these differed, percent.
+    ``missing`` are events that never came, ``closed`` when nothing may rise. ``changed`` is what of the VirtualServices
+    is otherwise at the end than at the beginning, weights apart; ``reached`` how many requests of a stream a version
+    answered. Requests are counted at the clients, while canaryd ran; ``harmed`` failed at the canary or took more than
+    twice as long there as 999 of 1,000 did at stable.
     """
 
     exit_code: int
@@ -78,9 +82,11 @@ class Facts:
     began: float
     seconds: float
     weights: tuple[Weighed, ...] = ()
+    apart: tuple[tuple[float, ...], ...] = ()
     told: tuple[Told, ...] = ()
     happened: tuple[Happened, ...] = ()
     missing: tuple[str, ...] = ()
+    closed: tuple[Closed, ...] = ()
     entry: Mapping[str, Any] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     reached: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -137,6 +143,9 @@ def timeline(facts: Facts) -> tuple[tuple[float, str, str], ...]:
         (one.at, "mesh", f"the canary's weight is {one.percent:g} % (was {former.percent:g} %), written by {one.by}")
         for former, one in pairwise(facts.weights)
     ]
+    rows += [(one.began, "scenario", one.what) for one in facts.closed]
+    rows += [(one.ended, "scenario", f"over: {one.what}") for one in facts.closed]
+    rows = [row for row in rows if row[0] <= facts.began + facts.seconds]
     return tuple((at - facts.began, who, what) for at, who, what in sorted(rows, key=lambda row: row[0]))
 
 
@@ -198,6 +207,9 @@ def _words(expect: Expect, facts: Facts) -> Iterator[Line]:
     told = {one.name for one in facts.told}
     for name in expect.told:
         yield Line("told", name, name if name in told else "not told", name in told)
+    for words in expect.said:
+        found = next((one.reason for one in facts.told if words in one.reason), None)
+        yield Line("said", f"… {words} …", found or "not said", found is not None)
     for name in expect.never_told:
         yield Line("never told", name, "not told" if name not in told else name, name not in told)
 
@@ -269,8 +281,12 @@ def _always(script: Script, facts: Facts) -> Iterator[Line]:
         left = "; ".join(facts.changed)
         yield Line("VirtualServices at the end", "as before but for weights", left or "as before but for weights",
                    not left)  # fmt: skip
+    if len(script.plan.spec.target.routes) > 1:
+        found = "; ".join(" and ".join(f"{one:g} %" for one in each) for each in facts.apart)
+        yield Line("entries of the plan", "move together", found or "move together", not facts.apart)
     risen = _risen(facts)
     yield from _brought_down(facts)
+    yield from _closed(facts)
     yield Line("after a failure", "never rises", f"rises to {risen:g} %" if risen else "never rises", risen is None)
 
 
@@ -285,6 +301,25 @@ def _brought_down(facts: Facts) -> Iterator[Line]:
             found = "it stays" if after is None else f"after {after - one.at:.1f} s"
             good = after is not None and after - one.at <= AT_ONCE
             yield Line(f"a foreign {one.percent:g} %", f"brought down within {AT_ONCE:g} s", found, good)
+
+
+def _closed(facts: Facts) -> Iterator[Line]:
+    """While nothing may rise canaryd raises nothing; a time that came only after the run's end says nothing of that."""
+    for one in facts.closed:
+        risen = next(
+            (
+                later
+                for former, later in pairwise(facts.weights)
+                if later.by == "canaryd"
+                and later.percent > former.percent
+                and one.began + UNDER_WAY < later.at < one.ended
+            ),
+            None,
+        )
+        came = one.began < facts.began + facts.seconds
+        found = "nothing rises" if came else "it did not come"
+        found = f"rises to {risen.percent:g} % after {risen.at - one.began:.1f} s" if risen else found
+        yield Line(one.what, "nothing rises", found, came and risen is None)
 
 
 def _risen(facts: Facts) -> float | None:

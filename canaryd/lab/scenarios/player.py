@@ -25,7 +25,8 @@ from canaryd.errors import CanarydError, Rejected
 from canaryd.lab.lab import Lab
 from canaryd.lab.load import Counts, Tally
 from canaryd.lab.processes import mortal
-from canaryd.lab.scenarios.acts import Act, Daemon, Stage, act_of, entry_of, replace_pods, share_of
+from canaryd.lab.scenarios.acts import Act, Daemon, Stage, act_of, entry_of, replace_pods, share_of, shares_of
+from canaryd.lab.scenarios.calendar import closed_times, plan_on_calendar
 from canaryd.lab.scenarios.format import Event, Moment, Script, Stream
 from canaryd.lab.scenarios.outcome import (
     EXITS,
@@ -104,7 +105,6 @@ def play(
     name = f"{script.name}-{seed}"
     state, report, plan = folder / f"{name}.state", folder / f"{name}.html", folder / f"{name}.plan.yaml"
     shutil.rmtree(state, ignore_errors=True)  # a story told again begins anew
-    plan.write_text(script.plan_text, encoding="utf-8")
     stage = Stage(lab, script, state, seed)
     happenings = _Happenings(stage, tell or (lambda _: None))  # before anything moves: all of it must be possible
     set_the_stage(stage)
@@ -112,8 +112,10 @@ def play(
     command += ["--kubeconfig", str(lab.kubeconfig), "--prometheus", lab.prometheus_url, "--state", str(state)]
     log = folder / f"{name}.log"
     before, began = lab.counts(), time.time()
+    started, calendar = round(began), script.scenario.calendar
+    plan.write_text(plan_on_calendar(script.plan_text, calendar, started), encoding="utf-8")
     first = virtual_services(lab)
-    with _weights_seen(lab, script.canary) as weights, log.open("wb") as output, _streams(lab, script) as streams:
+    with _weights_seen(lab, script) as (weights, apart), log.open("wb") as output, _streams(lab, script) as streams:
         stage.canaryd = Daemon(mortal(command), None if show else output, output)
         patience = script.scenario.patience.total_seconds()
         exit_code, stands = _attend(stage.canaryd, happenings, patience, watch or (lambda _: None))
@@ -126,9 +128,11 @@ def play(
         began=run.created if run else began,
         seconds=ended - began,
         weights=tuple(weights),
+        apart=tuple(apart),
         told=_told(state, run),
         happened=happenings.happened,
         missing=happenings.missing,
+        closed=closed_times(calendar, started),
         entry=entry_of(lab),
         changed=changes(first, virtual_services(lab)),
         reached={name: {key: one.answered for key, one in load.by_version.items()} for name, load in streams.items()},
@@ -200,14 +204,23 @@ def set_the_stage(stage: Stage) -> None:
 def _clear(lab: Lab) -> None:
     """Routes as the scene has them: what a scenario before brought along is gone."""
     written = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in lab.scene.objects}
-    for kind in ("VirtualService", "DestinationRule", "Gateway"):
+    relabelled = False
+    for kind in ("VirtualService", "DestinationRule", "Gateway", "Telemetry"):
         for each in lab.cluster.objects(kind):
             about = each["metadata"]
             if (kind, about.get("namespace"), about["name"]) not in written:
                 lab.cluster.remove(kind, about["namespace"], about["name"])
+                relabelled = relabelled or kind == "Telemetry"
     for each in lab.scene.objects:
         if each["kind"] in ("VirtualService", "DestinationRule", "Gateway", "Service"):
             lab.cluster.apply(copy.deepcopy(each))
+    if (
+        relabelled
+    ):  # Envoy's counters without the label begin anew, and are less than Prometheus knows them to have been
+        lab.control_plane.settle()
+        lab.prometheus.forget()
+        if lab.load.rps:
+            lab.wait_until_measured()
 
 
 @contextlib.contextmanager
@@ -389,26 +402,30 @@ def _told(state: Path, run: Run | None) -> tuple[Told, ...]:
 
 
 @contextlib.contextmanager
-def _weights_seen(lab: Lab, canary: str) -> Iterator[list[Weighed]]:
+def _weights_seen(lab: Lab, script: Script) -> Iterator[tuple[list[Weighed], list[tuple[float, ...]]]]:
     """
-    The canary's weight from now on, as the cluster has it: each change with who wrote it.
+    The canary's weight from now on, as the cluster has it: each change with who wrote it; and what it was in each of
+    the plan's entries, wherever these differed.
 
     The cluster calls in the writer's thread: ours is the scenario's, the API server's is canaryd's.
     """
-    ours = threading.get_ident()
+    ours, canary, routes = threading.get_ident(), script.canary, script.plan.spec.target.routes
     found = lab.virtual_service()
     seen = [Weighed(time.time(), share_of(lab.scene, found, canary), "scenario")]
+    apart: list[tuple[float, ...]] = []
 
     def note(change: Any) -> None:
         if change.object["kind"] != "VirtualService" or not lab.scene.is_on_trial(change.object):
             return
+        if len(set(shares := shares_of(lab.scene, change.object, canary, routes))) > 1:
+            apart.append(shares)
         percent = share_of(lab.scene, change.object, canary)
         if percent != seen[-1].percent:
             seen.append(Weighed(time.time(), percent, "scenario" if threading.get_ident() == ours else "canaryd"))
 
     unsubscribe = lab.cluster.subscribe(note)
     try:
-        yield seen
+        yield seen, apart
     finally:
         unsubscribe()
 

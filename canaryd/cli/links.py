@@ -1,0 +1,51 @@
+"""``canaryd links``: where else a run is to be seen, and example requests that its canary answered badly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Literal
+
+import typer
+
+from canaryd.cli.ask import find
+from canaryd.cli.exits import Exit
+from canaryd.cli.output import stop
+from canaryd.model.links import Link, Trace, Traces
+from canaryd.neighbours import neighbourhood
+from canaryd.report.outlook import moment
+from canaryd.settings import Settings
+from canaryd.store.folder import FolderStore
+
+
+def show_links(which: str, settings: Settings, output: Literal["text", "json"]) -> None:
+    """Print them. Raises Rejected where there is no such run; ends the command where no neighbour is set."""
+    run = find(which, FolderStore(settings.state), settings)
+    if not (settings.kiali or settings.grafana or settings.tracing):
+        raise stop(
+            Exit.USAGE,
+            "canaryd: no neighbour is set: say where kiali, grafana or tracing is, in a file for --config or in "
+            "CANARYD_KIALI, CANARYD_GRAFANA, CANARYD_TRACING",
+        )
+    links, traces = neighbourhood(run, settings)
+    if output == "json":
+        typer.echo(json.dumps({"links": [asdict(one) for one in links], "traces": asdict(traces)}, indent=2))
+        return
+    typer.echo("\n".join([*(_link(one) for one in links), _traces(traces)]))
+
+
+def _link(link: Link) -> str:
+    return f"{link.title}\n  {link.shows}\n  {link.url}\n"
+
+
+def _traces(traces: Traces) -> str:
+    if not traces.found:
+        return traces.why
+    return "\n".join(["Example traces", *(line for one in traces.found for line in _trace(one))])
+
+
+def _trace(trace: Trace) -> list[str]:
+    answered = f"answered {trace.status}" if trace.status else "answered"
+    lines = [f"  {moment(trace.at)}  {trace.kind}: {answered} after {trace.took * 1000:,.0f} ms"]
+    lines += [f"    failed: {one}" for one in trace.failed]
+    return [*lines, f"    {trace.url or trace.id}"]

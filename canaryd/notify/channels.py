@@ -1,0 +1,172 @@
+"""
+The channels of the settings: the port ``Channels``.
+
+What belongs to one attempt and no more: may this plan use it, where is it, what is sent, what came back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from canaryd import __version__
+from canaryd.errors import CanarydError, Rejected, Unavailable
+from canaryd.gates.answers import reply_of
+from canaryd.gates.events import CONTENT_TYPE, body_of
+from canaryd.gates.sending import headers_of, kept_key, posted, secrets_of, struck, value_of
+from canaryd.gates.signature import signed
+from canaryd.model import codes
+from canaryd.model.asking import Reply
+from canaryd.model.message import Message
+from canaryd.model.plan import Plan
+from canaryd.model.problem import Problem
+from canaryd.model.run import Run
+from canaryd.notify import events, services
+from canaryd.notify.words import Level, Link, level_of, text_of, title_of
+from canaryd.settings import Channel, Kept
+
+log = structlog.get_logger()
+Links = Callable[[Run], Sequence[Link]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A message in both its forms."""
+
+    id: str
+    event: dict[str, Any]
+    title: str
+    text: str
+    level: Level
+    incident: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where a CloudEvent goes."""
+
+    url: str
+    timeout: float
+    ca: Path | None
+
+
+class Channels:
+    """
+    The channels of ``settings``, by name.
+
+    ``links`` are places where more can be seen of a run; ``clock`` gives Unix seconds. May be used from any number of
+    threads.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Channel],
+        links: Links = lambda _: (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._links = links
+        self._clock = clock
+
+    def problems(self, plan: Plan) -> tuple[Problem, ...]:
+        """As the port says: names that the settings do not know, or not for this namespace; secrets that are none."""
+        found = []
+        for name, path in sorted(plan.channels.items()):
+            barred = self._barred(name, plan.namespace, path) or self._broken(name)
+            found += [barred] if barred else []
+        return tuple(found)
+
+    def send(self, run: Run, message: Message, channel: str, attempt: int) -> Reply:
+        """As the port says."""
+        if barred := self._barred(channel, run.plan.namespace, run.plan.channels.get(channel, "")):
+            raise Rejected(str(barred))
+        links = self._seen_at(run)
+        letter = _Letter(
+            message.id_in(run.uid),
+            events.cloud_event(run, message, links),
+            title_of(run, message),
+            text_of(run, message, links),
+            level_of(message),
+            run.uid,
+        )
+        return self._sent(channel, letter, attempt)
+
+    def test(self, channel: str) -> Reply:
+        """Send a test. Raises Rejected where there is no such channel, Unavailable where its secret cannot be used."""
+        if channel not in self._settings:
+            there = ", ".join(sorted(self._settings)) or "none"
+            raise Rejected(f"the settings have no channel {channel}; there are: {there}")
+        identity, text = f"test_{uuid4().hex[:12]}", events.test_text(channel)
+        event = events.test_event(identity, channel, self._clock())
+        return self._sent(channel, _Letter(identity, event, "canaryd: a test", text, "info", identity), 1)
+
+    def _sent(self, name: str, letter: _Letter, attempt: int) -> Reply:
+        channel = self._settings[name]
+        if channel.url is not None:
+            url = value_of(channel.url, f"channels.{name}.url")
+            return services.send(url, letter.title, letter.text, letter.level, letter.incident)
+        assert channel.cloudevents is not None  # noqa: S101  # for the type checker: the settings see to it
+        assert channel.key is not None  # noqa: S101  # as above
+        body = body_of(letter.event)
+        headers = {
+            **headers_of(channel.headers, f"channels.{name}"),
+            "content-type": CONTENT_TYPE,
+            "user-agent": f"canaryd/{__version__}",
+            "canaryd-attempt": str(attempt),
+            **signed(kept_key(channel.key, f"channels.{name}.key"), letter.id, self._clock(), body),
+        }
+        try:
+            status, said, content = posted(_Address(channel.cloudevents, channel.timeout, channel.ca), headers, body)
+        except Unavailable as error:
+            return Reply("silent", str(error))
+        reply = reply_of(status, said, content, self._clock())
+        why = struck(reply.why, secrets_of(channel.headers))
+        return Reply("yes" if 200 <= status < 300 else "silent", why, reply.after)
+
+    def _seen_at(self, run: Run) -> Sequence[Link]:
+        """The links; a message without them is better than none."""
+        try:
+            return self._links(run)
+        except Exception:
+            log.exception("message.without_links", run=run.uid)
+            return ()
+
+    def _barred(self, name: str, namespace: str, path: str) -> Problem | None:
+        """Why a plan of ``namespace`` may not use ``name``; None if it may."""
+        allowed = sorted(one for one, channel in self._settings.items() if channel.allows(namespace))
+        there = f"there are, for namespace {namespace}: {', '.join(allowed) or 'none'}"
+        code = codes.CHANNEL_BARRED.name
+        if name not in self._settings:
+            close = get_close_matches(name, allowed, n=1)
+            remedy = f"did you mean {close[0]}? {there}" if close else f"{there}; add it to channels in the settings"
+            return Problem(path, name, "a channel of the settings (channels)", remedy, code)
+        if name not in allowed:
+            remedy = f"{there}; add {namespace} to channels.{name}.namespaces in the settings"
+            return Problem(path, name, f"a channel that plans of namespace {namespace} may use", remedy, code)
+        return None
+
+    def _broken(self, name: str) -> Problem | None:
+        """Why ``name`` could tell nobody now: a secret that cannot be read, or that is none."""
+        channel = self._settings[name]
+        where = f"channels.{name}.{'url' if channel.url else 'key'}"
+        try:
+            self._tried(name, channel)
+        except CanarydError as error:
+            return Problem(where, str(error), "a channel that can be used", code=codes.CHANNEL_BARRED.name)
+        return None
+
+    @staticmethod
+    def _tried(name: str, channel: Channel) -> None:
+        if isinstance(channel.url, Kept):
+            if fault := services.fault_of(value_of(channel.url, f"channels.{name}.url")):
+                raise Unavailable(fault)
+        elif channel.key is not None:
+            kept_key(channel.key, f"channels.{name}.key")
+            headers_of(channel.headers, f"channels.{name}")
