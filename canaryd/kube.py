@@ -9,6 +9,7 @@ and turn objects into models that lose what they do not know.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -57,7 +58,11 @@ class Unserved(Rejected):
 
 
 class Forbidden(Rejected):
-    """We may not."""
+    """We may not; ``said`` is the API server's own sentence, where it gave one."""
+
+    def __init__(self, sentence: str, said: str = "") -> None:
+        super().__init__(sentence)
+        self.said = said or sentence
 
 
 class Expired(Unavailable):
@@ -140,6 +145,14 @@ class Kube:
     def another(self, *, timeout: float | None = None) -> Kube:
         """The same server over other connections, so that one's full pool or dead connection is not the other's."""
         return Kube(self._settings, timeout or self._timeout)
+
+    def as_bearer(self, token: str) -> Kube:
+        """The same server with the rights of who has ``token``, and with nothing of our own credentials."""
+        settings = copy.copy(self._settings)
+        settings.api_key, settings.api_key_prefix = {"authorization": f"Bearer {token}"}, {}
+        settings.refresh_api_key_hook = None
+        settings.username = settings.password = settings.cert_file = settings.key_file = None
+        return Kube(settings, self._timeout)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """One object. Raises Missing where there is none, Unserved where the API does not know the kind."""
@@ -486,6 +499,26 @@ def connect(
     return Kube(settings, timeout)
 
 
+def standing_in(kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> tuple[str, str]:
+    """
+    The name of the context that :func:`connect` uses, and its namespace, as kubectl would take them.
+
+    In a pod the name is empty, and the namespace the pod's. Raises nothing: what is not there, connect tells.
+    """
+    if kubeconfig is None and not os.environ.get("KUBECONFIG") and _in_pod():
+        with suppress(OSError):
+            return "", SERVICE_ACCOUNT.with_name("namespace").read_text().strip() or "default"
+        return "", "default"
+    named = os.fspath(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or "~/.kube/config"
+    location = os.pathsep.join(str(Path(part).expanduser()) for part in named.split(os.pathsep) if part)
+    try:
+        contexts, current = config.list_kube_config_contexts(location)
+        chosen = next(one for one in contexts if one["name"] == context) if context else current
+        return str(chosen["name"]), str(chosen["context"].get("namespace") or "default")
+    except Exception:  # noqa: BLE001  # reading the file in earnest will tell what is wrong with it
+        return context or "", "default"
+
+
 def _in_pod() -> bool:
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and SERVICE_ACCOUNT.exists()
 
@@ -598,7 +631,7 @@ def _refusal(status: int, text: bytes, what: str, address: str, after: float = 0
             "renew the credentials in the kubeconfig, check with: kubectl auth whoami"
         )
     if status == 403:
-        return Forbidden(f"{what}: {message}; grant it with a Role, check with: kubectl auth can-i --list")
+        return Forbidden(f"{what}: {message}; grant it with a Role, check with: kubectl auth can-i --list", message)
     if status == 404:
         # A path that is not served is answered without the name of what was sought.
         if details.get("name"):

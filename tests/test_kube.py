@@ -25,6 +25,7 @@ from canaryd.kube import (
     Throttled,
     Unserved,
     connect,
+    standing_in,
 )
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 
@@ -370,3 +371,42 @@ def test_a_token_is_sent(tmp_path: Path) -> None:
         path.write_text(yaml.safe_dump(found))
         assert connect(path).get(PODS, "default", "a") == {}
     assert "Bearer made-up" in heard[0]
+
+
+# -- other people's rights
+
+
+def test_a_bearer_has_their_own_rights_and_none_of_ours(tmp_path: Path) -> None:
+    """A page that acts for who is in front of it must never act as itself."""
+    with ApiServer(Cluster(), tokens={"of-ana": "ana", "of-bob": "bob"}) as server:
+        ours = at(server.address, tmp_path)
+        config = yaml.safe_load((tmp_path / "kubeconfig").read_text())
+        config["users"] = [{"name": config["users"][0]["name"], "user": {"token": "of-ana"}}]
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        ours = connect(tmp_path / "kubeconfig", timeout=5)
+        theirs = ours.as_bearer("of-bob")
+        assert (ours.account(), theirs.account(), ours.account()) == ("ana", "bob", "ana")
+        with pytest.raises(Rejected, match="does not know us"):
+            ours.as_bearer("of-nobody").list(PODS)
+
+
+def test_the_context_says_its_name_and_namespace_as_kubectl_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is not there says nothing here: connecting tells what is wrong."""
+    contexts = [
+        {"name": "prod", "context": {"cluster": "c", "user": "u", "namespace": "shop"}},
+        {"name": "lab", "context": {"cluster": "c", "user": "u"}},
+    ]
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "prod", "contexts": contexts,
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}], "users": [{"name": "u", "user": {}}],
+    }  # fmt: skip
+    file = tmp_path / "config"
+    file.write_text(yaml.safe_dump(config))
+    assert standing_in(file) == ("prod", "shop")
+    assert standing_in(file, "lab") == ("lab", "default")
+    assert standing_in(file, "nowhere") == ("nowhere", "default")
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    assert standing_in() == ("prod", "shop")
+    assert standing_in(tmp_path / "none") == ("", "default")

@@ -67,6 +67,7 @@ RECEIVERS, SENT, FIRING = (
     "tests/gates/test_webhooks.py",
     "tests/contracts/test_alerts.py",
 )
+DESK, DESKS, DESK_TERMINAL = "tests/contracts/test_desk.py", "tests/cli/test_desk.py", "tests/cli/test_desk_terminal.py"
 POSTED, COURIER, OUTBOX = (
     "tests/engine/test_posting.py",
     "tests/engine/test_courier.py",
@@ -824,6 +825,21 @@ PLANTS = (
     Plant('report: a terminal obeys', 'canaryd/report/account.py', '    return " ".join(clean(text).split())', '    return " ".join(text.split(" "))', ("tests/report/test_account.py",)),
     Plant('report: evidence is told twice', 'canaryd/report/decisions.py', '        kept.append(replace(one, evidence=None) if same else one)', '        kept.append(one)', ("tests/report/test_account.py",)),
     Plant("report: the plan's requests are all", 'canaryd/metrics/asked.py', '    everything = (UNATTRIBUTED,) if cell.counted else (*failing, UNATTRIBUTED)', '    everything = (*failing, UNATTRIBUTED)', ("tests/metrics/test_asked.py",)),
+
+    # the desk: who may, what is meant, and what is said of it
+    Plant("desk: a token acts with our own rights", "canaryd/kube.py", 'settings.api_key, settings.api_key_prefix = {"authorization": f"Bearer {token}"}, {}', "settings.api_key_prefix = {}", ("tests/test_kube.py",), only="bearer"),
+    Plant("desk: a word that comes late counts for the next step", "canaryd/desk/asking.py", "    step: int | None = seen.step\n", "    step: int | None = None\n", (DESK,), only="folder"),
+    Plant("desk: a word that would do nothing is sent", "canaryd/desk/asking.py", '    if verb == "skip":\n        return _void_skip(run, skips)\n', "", (DESKS,), only="do_nothing"),
+    Plant("desk: a promotion past a missing proof asks nobody", "canaryd/cli/acting.py", "    if missing := _unproven(seen, run):", "    if (missing := _unproven(seen, run)) and yes:", (DESKS,), only="missing_proof"),
+    Plant("desk: what did nothing is said to have been heard", "canaryd/cli/acting.py", "            if why := _turned_down(now, seen, word):", "            if (why := _turned_down(now, seen, word)) and not within:", (DESKS,), only="did_nothing"),
+    Plant("desk: a release is followed by the run before it", "canaryd/cli/acting.py", " and run.name not in former", "", (DESKS,), only="followed"),
+    Plant("desk: a folder with runs is passed over", "canaryd/cli/places.py", "        if not typed and _holds_runs(settings.state):", "        if False:", (DESKS,), only="comes_before"),
+    Plant("desk: a namespace that is typed is not looked into", "canaryd/cli/places.py", '("" if self.everywhere else self.namespace or usual,)', '("" if self.everywhere else usual,)', (DESKS,), only="as_with_kubectl"),
+    Plant("desk: two namespaces' plans of one name are one", "canaryd/desk/finding.py", "    if len(found) > 1:", "    if len(found) > 9:", (DESKS,), only="several_namespaces"),
+    Plant("desk: who may not read records sees nothing", "canaryd/cli/reading.py", "    except NotGranted as error:\n        return str(error)", "    except NotGranted:\n        raise", (DESKS,), only="may_not_read"),
+    Plant("desk: what people write moves the cursor", "canaryd/cli/tables.py", 'letter if letter.isprintable() else " "', "letter", (DESK_TERMINAL,), only="cursor"),
+    Plant("desk: colours where nobody wants them", "canaryd/cli/tables.py", ' and not os.environ.get("NO_COLOR")', "", (DESK_TERMINAL,), only="colour"),
+    Plant("desk: an old run is run again", "canaryd/cli/acting.py", "    if word.verb in OF_THE_ENDED and (later :=", "    if not word.verb and (later :=", (DESKS,), only="only_the_last"),
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """How ``canaryd run`` ended; the last one is of ``canaryd import``."""
+    """How ``canaryd run`` ended, or what ``canaryd watch`` saw of it; the last one is of ``canaryd import``."""
 
     PROMOTED = 0
     INTERNAL_ERROR = 1

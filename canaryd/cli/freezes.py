@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import typer
 
-from canaryd.cli.ask import who
+from canaryd.desk.folder import user
 from canaryd.errors import Rejected
 from canaryd.kube import CANARY_FREEZES, LEASES, Forbidden, Kube, Missing, Unserved, connect
 from canaryd.model.calendar import left, shown
@@ -54,7 +54,7 @@ class InFolder:
         self._freezes.lift(freeze.name)
 
     def me(self) -> str:
-        return who()
+        return user()
 
 
 class InCluster:

@@ -8,19 +8,19 @@ from typing import Literal
 
 import typer
 
-from canaryd.cli.ask import find
 from canaryd.cli.exits import Exit
 from canaryd.cli.output import stop
+from canaryd.cli.places import Place
+from canaryd.cli.reading import sought
 from canaryd.model.links import Link, Trace, Traces
 from canaryd.neighbours import neighbourhood
 from canaryd.report.outlook import moment
-from canaryd.settings import Settings
-from canaryd.store.folder import FolderStore
 
 
-def show_links(which: str, settings: Settings, output: Literal["text", "json"]) -> None:
+def show_links(place: Place, which: str, output: Literal["text", "json"]) -> None:
     """Print them. Raises Rejected where there is no such run; ends the command where no neighbour is set."""
-    run = find(which, FolderStore(settings.state), settings)
+    settings, desk = place.settings(), place.desk()
+    run = desk.run(sought(desk, which))
     if not (settings.kiali or settings.grafana or settings.tracing):
         raise stop(
             Exit.USAGE,

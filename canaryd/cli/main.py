@@ -9,40 +9,15 @@ import typer
 
 from canaryd import __version__
 from canaryd.cli.exits import Exit
+from canaryd.cli.options import Config, Context, Kubeconfig, PlanFile, Policies, PrometheusUrl, State
 
 app = typer.Typer(
     name="canaryd",
     help="Canary analysis and traffic shifting for Istio.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A rollout plan (YAML).")]
-Kubeconfig = Annotated[Path | None, typer.Option(help="A kubeconfig file.", show_default="$KUBECONFIG or the pod's")]
-Context = Annotated[str | None, typer.Option(help="The context in the kubeconfig.", show_default="its current one")]
-PrometheusUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--prometheus",
-        help="The URL under which /api/v1/query answers.",
-        show_default="$CANARYD_PROMETHEUS or http://prometheus.istio-system:9090",
-    ),
-]
-State = Annotated[
-    Path | None,
-    typer.Option(help="The folder where runs and journals are kept.", show_default="$CANARYD_STATE or .canaryd"),
-]
-Policies = Annotated[
-    Path | None,
-    typer.Option(
-        help="A folder of policies (*.yaml), which plans are laid over.", show_default="$CANARYD_POLICIES or none"
-    ),
-]
-Config = Annotated[Path | None, typer.Option(help="A file with settings, like config/canaryd.yaml.")]
-Which = Annotated[str, typer.Argument(metavar="RUN", help="A plan's name, or a run's.")]
-Reason = Annotated[str, typer.Option(help="Why, for the journal.")]
 
 
 def _version(wanted: bool) -> None:
@@ -304,10 +279,10 @@ def drain(
     Works with a controller, beside a broken one, and without one. Exit codes: 0 nothing of canaryd's is left, 14
     something is in flight still, 13 refused.
     """
-    from canaryd.cli.ask import who
     from canaryd.cli.output import explained, stop
     from canaryd.controller.drain import drain as carry_out
     from canaryd.controller.drain import undrain
+    from canaryd.desk.folder import user
     from canaryd.logs import set_up
     from canaryd.settings import read_settings
 
@@ -317,7 +292,7 @@ def drain(
         if undo:
             typer.echo("canaryd begins releases again" if undrain(settings) else "canaryd was not drained")
             return
-        left = carry_out(settings, by=who(), within=within, keep_runs=keep_runs, for_good=for_good, say=typer.echo)
+        left = carry_out(settings, by=user(), within=within, keep_runs=keep_runs, for_good=for_good, say=typer.echo)
     if left:
         raise stop(Exit.LEFT_IN_FLIGHT, f"canaryd: after {within:g} s there is still: {left}")
     typer.echo("nothing of canaryd's is left")
@@ -337,138 +312,6 @@ def judge() -> None:
 
     with explained():
         raise typer.Exit(judge_stdin())
-
-
-@app.command()
-def status(state: State = None, config: Config = None) -> None:
-    """List the runs and what they wait for."""
-    from canaryd.cli.ask import list_runs
-    from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
-
-    with explained():
-        list_runs(read_settings(config, state=state))
-
-
-@app.command()
-def explain(run: Which, state: State = None, config: Config = None) -> None:
-    """
-    Say why a run is where it is.
-
-    And what happens next, and what a person can do now.
-    """
-    from canaryd.cli.ask import explain_run
-    from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
-
-    with explained():
-        explain_run(run, read_settings(config, state=state))
-
-
-@app.command()
-def links(
-    run: Which,
-    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How it is written.")] = "text",
-    state: State = None,
-    config: Config = None,
-) -> None:
-    """
-    Show where a run is to be seen in Kiali, Grafana, and Jaeger or Tempo.
-
-    And requests that its canary failed or was slow at, as examples. The settings say where those are.
-    """
-    from canaryd.cli.links import show_links
-    from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
-
-    with explained():
-        show_links(run, read_settings(config, state=state), output)
-
-
-def _ask(verb: str, which: str, reason: str, state: Path | None, config: Path | None, *, force: bool = False) -> None:
-    from canaryd.cli.ask import ask
-    from canaryd.cli.output import explained
-    from canaryd.settings import read_settings
-
-    with explained():
-        ask(verb, which, reason, read_settings(config, state=state), force=force)
-
-
-@app.command()
-def abort(
-    run: Which,
-    reason: Reason = "",
-    force: Annotated[bool, typer.Option("--force", help="Go back even though stable has no ready endpoint.")] = False,
-    state: State = None,
-    config: Config = None,
-) -> None:
-    """Roll a run back, for good."""
-    _ask("abort", run, reason, state, config, force=force)
-
-
-@app.command()
-def undo(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan's name, or the name of its last run.")],
-    reason: Reason = "",
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force",
-            help="Go back even though it was promoted long ago, others moved the weights, or the former version is not "
-            "what it was.",
-        ),
-    ] = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    state: State = None,
-    config: Config = None,
-) -> None:
-    """
-    Take back the release promoted last: all traffic to the former version, at once.
-
-    Nothing is judged. Within undoWithin of the plan, while the former version is still there as it was. Of a run that
-    has not ended: canaryd abort. In a cluster it is asked of the CanaryRun (docs/return.md). Exit codes: 0 undone,
-    13 refused, 1 internal error.
-    """
-    from canaryd.cli.output import explained
-    from canaryd.cli.undo import undo as carry_out
-    from canaryd.settings import read_settings
-
-    with explained():
-        settings = read_settings(config, kubeconfig=kubeconfig, context=context, state=state)
-    with explained(f"undo {plan}"):
-        raise typer.Exit(carry_out(plan, reason, settings, force=force))
-
-
-@app.command()
-def approve(run: Which, reason: Reason = "", state: State = None, config: Config = None) -> None:
-    """Open the gate that a run waits at."""
-    _ask("approve", run, reason, state, config)
-
-
-@app.command()
-def resume(run: Which, reason: Reason = "", state: State = None, config: Config = None) -> None:
-    """
-    Go on after a change by hand.
-
-    The weights are set again as the run wants them.
-    """
-    _ask("resume", run, reason, state, config)
-
-
-@app.command()
-def promote(
-    run: Which,
-    reason: Annotated[str, typer.Option(help="Why it is promoted without proof; the run is marked with it.")],
-    state: State = None,
-    config: Config = None,
-) -> None:
-    """
-    Promote a run without proof.
-
-    By a person's word, at the last step; the run is marked with the reason for ever.
-    """
-    _ask("promote", run, reason, state, config)
 
 
 @app.command()
@@ -638,10 +481,12 @@ def crds() -> None:
     typer.echo(manifest(definitions()), nl=False)
 
 
-def _add_lab() -> None:
+def _add_the_others() -> None:
+    from canaryd.cli import desk
     from canaryd.cli.lab import lab
 
+    desk.add_to(app)
     app.add_typer(lab, name="lab")
 
 
-_add_lab()
+_add_the_others()

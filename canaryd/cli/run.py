@@ -8,7 +8,6 @@ or a plan file that is edited meanwhile change nothing by themselves.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ from rich.live import Live
 from canaryd.app import Canaryd, command, limits, world
 from canaryd.app import report as text_of
 from canaryd.cli.exits import Exit
+from canaryd.cli.screen import kind_of, reader_may_leave, say, shielded
 from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.guarding import Waits
 from canaryd.logs import set_up
@@ -111,7 +111,7 @@ def _begun(canaryd: Canaryd, plan: Plan, again: bool, until: float, signals: lis
                 raise
             if str(refused) != said:
                 said = str(refused)
-                _say(f"waiting, for at most {left:.0f} s: {'; '.join(said.splitlines())}")
+                say(f"waiting, for at most {left:.0f} s: {'; '.join(said.splitlines())}")
         for _ in range(int(AGAIN / LOOK)):
             if not signals:
                 time.sleep(LOOK)
@@ -119,28 +119,28 @@ def _begun(canaryd: Canaryd, plan: Plan, again: bool, until: float, signals: lis
 
 def _introduce(begun: Begun, settings: Settings) -> None:
     run = begun.record.run
-    _say(f"run {run.uid} {'goes on' if begun.resumed else 'begins'}; state in {settings.state / run.uid}")
+    say(f"run {run.uid} {'goes on' if begun.resumed else 'begins'}; state in {settings.state / run.uid}")
     for remark in begun.remarks:
-        _say(f"note: {remark}")
+        say(f"note: {remark}")
     if begun.reverted:
-        _say(f"note: {begun.reverted}: this run is aborted")
+        say(f"note: {begun.reverted}: this run is aborted")
 
 
 def _say_what_is_unsent(canaryd: Canaryd, uid: str) -> None:
     """Give messages a moment to be taken; what is left lies in the run, for the next canaryd on this folder."""
     if left := canaryd.unsent(uid, LAST_WORDS):
         channels = ", ".join(sorted({channel for message in left for channel in message.to}))
-        _say(f"note: {len(left)} of this run's messages not taken yet ({channels}); the next canaryd here sends them")
+        say(f"note: {len(left)} of this run's messages not taken yet ({channels}); the next canaryd here sends them")
 
 
 def _ending(plan: Plan, begun: Begun, run: Run) -> Exit:
     if not run.final or run.outcome is None:
-        _say(f"left in flight at {run.split}, {run.phase.value}; nobody watches it until the same command goes on")
+        say(f"left in flight at {run.split}, {run.phase.value}; nobody watches it until the same command goes on")
         return Exit.LEFT_IN_FLIGHT
-    _say(f"{run.phase.value}: {run.reason}")
+    say(f"{run.phase.value}: {run.reason}")
     if begun.resumed and plan.spec.release != run.plan.spec.release:
         # A pipeline that released v4 must not read v3's ending as its own.
-        _say(
+        say(
             f"release {plan.spec.release!r} was not begun: run {run.uid} of release {run.plan.spec.release!r} "
             "had to end first; the same command now begins it"
         )
@@ -207,13 +207,13 @@ class _Watch:
     def until_the_end(self) -> Run:
         """The run as it is then."""
         screen = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
-        with _shielded(screen):
+        with shielded(screen):
             while not (run := self._canaryd.see(self._uid)).final or not run.released:
                 self._show(screen, run)
                 if news := self._file.news(run):
-                    _say(f"note: {news}", screen)
+                    say(f"note: {news}", screen)
                     if self._canaryd.abort_if_reverted(self._file.plan, run):
-                        _say("note: that release was settled before this run: the run is aborted", screen)
+                        say("note: that release was settled before this run: the run is aborted", screen)
                 if self._signals and not self._stays(run, screen):
                     return self._canaryd.see(self._uid)
                 time.sleep(LOOK)
@@ -228,17 +228,17 @@ class _Watch:
         except Exception as error:  # noqa: BLE001  # a fault in a table, and traffic is in flight
             if not self._faulty:
                 self._faulty = True
-                _say(f"the run cannot be shown ({error!r}); it goes on: canaryd explain {run.plan.name}")
+                say(f"the run cannot be shown ({error!r}); it goes on: canaryd explain {run.plan.name}")
 
     def _show_at(self, now: float, screen: Live | None, run: Run) -> None:
         if screen is not None:
-            with _reader_may_leave():
+            with reader_may_leave():
                 screen.update(live(run, now), refresh=True)
             return
-        text, kind, said = line(run, now), _kind(run), self._shown[2]
+        text, kind, said = line(run, now), kind_of(run), self._shown[2]
         if kind != self._shown[0] or (text != self._shown[1] and now - said >= SAY):
             self._shown = (kind, text, now)
-            _say(f"{time.strftime('%H:%M:%S', time.gmtime(now))} {text}")
+            say(f"{time.strftime('%H:%M:%S', time.gmtime(now))} {text}")
 
     def _stays(self, run: Run, screen: Live | None) -> bool:
         """Whether to stay with the run after a signal: as long as a rollback takes, if that is what was chosen."""
@@ -248,53 +248,11 @@ class _Watch:
         if not self._asked:
             self._asked = True
             said = f"told to end by {name}: rolling back"
-            _say(f"{said}; a second ctrl-C leaves everything as it is" if name == "SIGINT" else said, screen)
+            say(f"{said}; a second ctrl-C leaves everything as it is" if name == "SIGINT" else said, screen)
             if not run.latch:
                 reason = f"canaryd was told to end ({name})"
                 self._canaryd.ask(self._uid, command("abort", reason=reason, by="a signal"))
         return not (len(self._signals) > 1 and self._signals[-1] == signal.SIGINT)
-
-
-def _kind(run: Run) -> str:
-    """What a reader wants to hear of at once; figures within it may wait."""
-    hold = f"{run.hold.kind} {run.hold.since}" if run.hold else ""
-    cannot = run.waiting if "cannot be" in run.waiting or "trying" in run.waiting else ""
-    return f"{run.phase} {run.step} {run.split} {hold} {cannot} {run.blind_since}"
-
-
-def _say(words: str, screen: Live | None = None) -> None:
-    """A line on standard output, above the table where there is one."""
-    with _reader_may_leave():
-        if screen is not None:
-            screen.console.print(words, highlight=False, markup=False, soft_wrap=True)
-        else:
-            typer.echo(words)
-
-
-@contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """A pipe or terminal that was closed is no reason to end a run: from then on nobody is told."""
-    try:
-        yield
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
-@contextmanager
-def _shielded(screen: Live | None) -> Iterator[None]:
-    """The live table, if there is a terminal for it."""
-    if screen is None:
-        yield
-        return
-    with _reader_may_leave():
-        screen.start()
-    try:
-        yield
-    finally:
-        with _reader_may_leave():
-            screen.stop()
 
 
 @contextmanager
@@ -323,4 +281,4 @@ def _write_report(run: Run, settings: Settings, report: Path | None) -> None:
     except Exception as error:  # noqa: BLE001  # the exit code tells how the run ended, whatever becomes of its report
         typer.echo(f"the report cannot be written: {error}", err=True)
     else:
-        _say(f"report: {file}")
+        say(f"report: {file}")

@@ -7,13 +7,12 @@ import time
 import typer
 
 from canaryd.app import Canaryd, command, world
-from canaryd.cli.ask import find, who
 from canaryd.cli.exits import Exit
+from canaryd.desk.folder import user
 from canaryd.logs import set_up
 from canaryd.model.run import Outcome, Run
 from canaryd.report.live import line
 from canaryd.settings import Settings
-from canaryd.store.folder import FolderStore
 
 LAST_WORDS = 10.0
 """Seconds that the end waits for messages that no channel has taken."""
@@ -21,16 +20,16 @@ LOOK = 0.25
 """Seconds between two looks at the run."""
 
 
-def undo(which: str, reason: str, settings: Settings, *, force: bool) -> Exit:
+def undo(uid: str, reason: str, settings: Settings, *, force: bool) -> Exit:
     """
-    Carry the undo out in this process; how it ended. Killed on the way, it goes on when it is asked for again.
+    Carry the undo of run ``uid`` out in this process; how it ended.
 
+    Killed on the way, it goes on when it is asked for again.
     Raises Refused with every reason why not.
     """
     set_up(settings.log_format, settings.log_level if "log_level" in settings.model_fields_set else "error")
-    promoted = find(which, FolderStore(settings.state), settings)
     with Canaryd(world(settings), workers=2, mode=settings.mode) as canaryd:
-        run = canaryd.undo(promoted.uid, command("undo", reason=reason, by=who(), force=force))
+        run = canaryd.undo(uid, command("undo", reason=reason, by=user(), force=force))
         typer.echo(f"run {run.uid} gives {run.route.stable} all the traffic; state in {settings.state / run.uid}")
         run = _until_the_end(canaryd, run.uid)
     typer.echo(f"{run.reason}: {run.route.stable} has all the traffic; a new spec.release begins the next run")

@@ -51,3 +51,17 @@ def keepers(virtual_service: Object) -> list[Finding]:
         said = "belongs to a release of Helm: an upgrade that changes spec.http writes the weights, too"
         found.append(codes.GITOPS.at(where, said, level="info"))
     return found
+
+
+def keeping(found: Object) -> tuple[str, ...]:
+    """The GitOps tools that keep an object of any kind as it is in Git, in words."""
+    meta = found["metadata"]
+    marks = {**(meta.get("labels") or {}), **(meta.get("annotations") or {})}
+    named = []
+    if application := next((marks[key] for key in ARGO_CD if marks.get(key)), ""):
+        named.append(f"Application {application.partition(':')[0]} of Argo CD")
+    if kustomization := marks.get(f"{KUSTOMIZATION}/name"):
+        named.append(f"Kustomization {kustomization} of Flux")
+    if release := marks.get(f"{HELM_RELEASE}/name"):
+        named.append(f"HelmRelease {release} of Flux")
+    return tuple(named)

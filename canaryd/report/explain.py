@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from canaryd.model.gate import Alert, Approve
-from canaryd.model.run import Hold, Outcome, Phase, Run, command_line
+from canaryd.model.run import Hold, Outcome, Phase, Run
 from canaryd.report.outlook import elapsed, follows, moment, standing
 
 
@@ -94,12 +94,12 @@ def _what_to_do(run: Run) -> str:
 
 def _options(run: Run) -> Iterator[str]:
     """Commands that would do something now; a command that would be void is not offered."""
-    name = run.plan.name
+    name = _named(run)
     if run.final:
         yield _after_the_end(run)
         if run.outcome is Outcome.PROMOTED and run.ended is not None and not (run.returned or run.plan.observes):
             until = moment(run.ended + run.plan.spec.undo_within.total_seconds())
-            yield f"Take it back, until {until}, while {run.route.stable} is as it was: {command_line(run, 'undo')}"
+            yield f"Take it back, until {until}, while {run.route.stable} is as it was: canaryd undo {name}"
         return
     if run.hold:
         yield from _about(run, run.hold)
@@ -121,15 +121,21 @@ def _options(run: Run) -> Iterator[str]:
     yield f"Roll back for good: canaryd abort {name} --reason '...'"
 
 
+def _named(run: Run) -> str:
+    """What to type for it: its plan, which in a cluster may be in another namespace than who types."""
+    return f"{run.plan.name} -n {run.plan.namespace}" if run.kept == "canaryrun" else run.plan.name
+
+
 def _about(run: Run, hold: Hold) -> Iterator[str]:
     """What ends this hold."""
-    name = run.plan.name
+    name = _named(run)
     if hold.kind == "gate":
         yield from _at_the_gate(run)
     elif hold.kind == "drift" and hold.sticky:
         yield f"Let it go on: canaryd resume {name}"
     elif hold.kind == "drift":
         yield f"Put the weights back by hand, or have them set to {run.split} again: canaryd resume {name}"
+        yield f"Go on from the weights that are there: canaryd resume {name} --adopt"
     elif hold.kind == "no-data":
         yield "Bring the metrics back; the run then goes on by itself."
     elif hold.kind == "stable-changed":
@@ -154,7 +160,7 @@ def _at_the_gate(run: Run) -> Iterator[str]:
     for term in run.lacking:
         if isinstance(term.part, Approve):
             names = f" (only {' or '.join(term.part.by)} may)" if term.part.by else ""
-            yield f"Let it go on: canaryd approve {run.plan.name}{names}"
+            yield f"Let it go on: canaryd approve {_named(run)}{names}"
         elif isinstance(term.part, Alert):
             yield f"See what is the matter with {' or '.join(term.part.names)}; the run goes on when none fires."
         else:

@@ -121,6 +121,24 @@ class _Screen:
         ]
 
 
+def trail(run: Run, now: float, columns: int = 40) -> Text:
+    """The weight over the run's time, a sign for each of ``columns`` equal parts of it; on a scale to 100 %."""
+    end = max(run.ended if run.ended is not None else now, run.created + 1)
+    part = (end - run.created) / columns
+    text = Text(overflow="ellipsis", no_wrap=True)
+    text.append(f"{'weight':<{LABEL}}", "dim")
+    for place in range(columns):
+        share = _share_at(run, run.created + (place + 1) * part)
+        text.append(LEVELS[math.ceil(share * (len(LEVELS) - 1))] if share else NO_DATA)
+    return text.append(f"  {run.split} after {elapsed(end - run.created)}", "dim")
+
+
+def _share_at(run: Run, at: float) -> float:
+    """The canary's share of the weights at a moment, 0 to 1."""
+    under = [segment for segment in run.segments if segment.origin <= at]
+    return under[-1].split.share if under else 0.0
+
+
 def _labelled(label: str, text: Text) -> Text:
     return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
 

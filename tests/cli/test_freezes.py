@@ -238,6 +238,9 @@ class OnPaper:
     def unfinished(self) -> list[Any]:
         return []
 
+    def tell_what_is_left(self) -> None:
+        """No run was ever here."""
+
     def begin(self, plan: Any, *, asked: float) -> Begun:
         key = str(plan)
         self.queue.enter(key, asked)

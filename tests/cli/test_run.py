@@ -348,10 +348,10 @@ def test_a_gate_opens_on_approval_and_a_person_may_promote(stage: Stage) -> None
     assert "no gate" not in canaryd("approve", "reviews", "--reason", "looks well", *state).err
     wait_for(lambda: stage.weights() == (50, 50), "the next weight", process=process)
     assert "has no gate" in canaryd("approve", "reviews", *state).err
-    assert "resume is for weights that somebody else changed" in canaryd("resume", "reviews", *state).err
+    assert "resume is for a person's hold, or weights that" in canaryd("resume", "reviews", *state).err
     wait_for(lambda: (hold := stage.run().hold) is not None and hold.kind == "inconclusive", "doubt", process=process)
     assert canaryd("promote", "reviews", *state).code == 2, "a reason is asked for"
-    assert canaryd("promote", "reviews", "--reason", "the CEO waits", *state).code == 0
+    assert canaryd("promote", "reviews", "--reason", "the CEO waits", "--yes", *state).code == 0
     assert process.ended() == PROMOTED, process.output
     assert "the CEO waits" in process.output
     assert stage.run().unproven.endswith("the CEO waits")
@@ -402,4 +402,4 @@ def test_questions_about_runs_that_are_not_there_are_answered(stage: Stage) -> N
     """With what is there, and where was looked."""
     assert f"no runs in {stage.state}" in canaryd("status", "--state", stage.state).err
     said = canaryd("explain", "reviews", "--state", stage.state)
-    assert (said.code, "there is no run reviews in" in said.err) == (REFUSED, True)
+    assert (said.code, "there is no run or plan reviews in" in said.err) == (REFUSED, True)

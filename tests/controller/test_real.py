@@ -167,7 +167,7 @@ def test_an_operator_takes_a_promotion_back(stage: RealStage) -> None:
     assert stage.weights() == (0, 100)
     undo = '{"commands":[{"verb":"undo","reason":"the basket is empty","by":"ME"}]}'
     refused = stage.ask(undo, by="anna")
-    assert "to abort, resume, promote or undo needs the verb `operate`" in refused.stderr
+    assert "to abort, hold, resume, advance, skip, promote, undo or retry needs the verb `operate`" in refused.stderr
     said = stage.ask(undo, by="olga")
     assert said.returncode == 0, said.stderr
     run = stage.ends(2, process)

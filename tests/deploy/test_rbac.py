@@ -173,7 +173,8 @@ ROLES: dict[str, dict[tuple[str, str], bool]] = {
     "canaryd-viewer": {
         ("list", "canaryruns.canaryd.io"): True,
         ("patch", "canaryruns.canaryd.io"): False,
-        ("get", "canaryrecords.canaryd.io"): False,
+        ("get", "canaryrecords.canaryd.io"): True,
+        ("patch", "canaryrecords.canaryd.io"): False,
     },
     "canaryd-freezer": {
         ("create", "canaryfreezes.canaryd.io"): True,
@@ -194,6 +195,7 @@ ROLES: dict[str, dict[tuple[str, str], bool]] = {
         ("patch", "canaryruns.canaryd.io"): True,
         ("approve", "canaryruns.canaryd.io"): True,
         ("operate", "canaryruns.canaryd.io"): False,
+        ("get", "canaryrecords.canaryd.io"): True,
         ("patch", "canaryplans.canaryd.io"): False,
     },
 }

@@ -1,0 +1,282 @@
+"""``canaryd status``, ``history``, ``explain`` and ``report``: what is there, and why."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import typer
+
+from canaryd.cli.places import Place, elsewhere
+from canaryd.cli.tables import Form, coloured, say_data, say_table
+from canaryd.desk import (
+    Desk,
+    FolderDesk,
+    NotGranted,
+    SeenPlan,
+    SeenRun,
+    Unknown,
+    depth_data,
+    find,
+    find_plan,
+    plan_data,
+    run_data,
+)
+from canaryd.errors import Rejected
+from canaryd.metrics.asked import asked
+from canaryd.model.links import Trace
+from canaryd.model.run import Run
+from canaryd.neighbours import neighbourhood
+from canaryd.report.account import decisions
+from canaryd.report.explain import explain
+from canaryd.report.outlook import elapsed, follows, moment
+from canaryd.report.render import Form as ReportForm
+
+
+def sought(desk: Desk, which: str) -> SeenRun:
+    """The run that is meant. Raises Rejected where there is none, with where else it may be."""
+    try:
+        seen = find(desk, which)
+    except Unknown as unknown:
+        raise Rejected(f"{unknown}; {elsewhere(desk)}") from unknown
+    if seen.unread:
+        raise Rejected(seen.unread)
+    return seen
+
+
+def sought_plan(desk: Desk, which: str) -> SeenPlan:
+    """The plan that is meant. Raises as :func:`sought`."""
+    try:
+        return find_plan(desk, which)
+    except Unknown as unknown:
+        raise Rejected(f"{unknown}; {elsewhere(desk)}") from unknown
+
+
+def run_or_why(desk: Desk, seen: SeenRun) -> Run | str:
+    """All that is known of the run; or why that may not be read, in a sentence."""
+    try:
+        return desk.run(seen)
+    except NotGranted as error:
+        return str(error)
+
+
+# -- status
+
+
+def status(place: Place, which: str, form: Form, *, every: bool) -> None:
+    """A line a plan, or (``every``) a run; of one that is named, all that there is to say in short."""
+    desk = place.desk()
+    if which:
+        _in_depth(desk, sought(desk, which), form)
+    elif every:
+        show_runs(desk.runs(), form, nothing=f"no runs in {_named(desk)}; {elsewhere(desk)}")
+    else:
+        _show_plans(desk, desk.plans(), form, scoped=place.everywhere)
+
+
+def _named(desk: Desk) -> str:
+    return desk.where.removeprefix("the folder ")
+
+
+def _show_plans(desk: Desk, plans: Sequence[SeenPlan], form: Form, *, scoped: bool) -> None:
+    if form in ("json", "yaml"):
+        say_data([plan_data(plan) for plan in plans], form)
+        return
+    if not plans:
+        kept = "runs" if isinstance(desk, FolderDesk) else "plans"
+        typer.echo(f"no {kept} in {_named(desk)}; {elsewhere(desk)}", err=True)
+        return
+    now = time.time()
+    rows = [
+        {
+            "NAMESPACE": plan.namespace,
+            "PLAN": plan.name,
+            "RELEASE": plan.release,
+            "RUN": plan.run,
+            "PHASE": plan.phase,
+            "STEP": plan.step,
+            "WEIGHT": plan.weight,
+            "VERDICT": plan.verdict,
+            "SINCE": elapsed(now - plan.since) if plan.since else "",
+            "WHY": _why(plan),
+        }
+        for plan in plans
+    ]
+    _say_rows(rows, form, scoped=scoped)
+
+
+def show_runs(runs: Sequence[SeenRun], form: Form, *, nothing: str) -> None:
+    """A line a run; ``nothing`` is what to say where there is none."""
+    if form in ("json", "yaml"):
+        say_data([run_data(run) for run in runs], form)
+        return
+    if not runs:
+        typer.echo(nothing, err=True)
+        return
+    now = time.time()
+    rows = [
+        {
+            "NAMESPACE": run.namespace,
+            "RUN": run.name,
+            "RELEASE": run.release,
+            "PHASE": run.phase,
+            "STEP": f"{run.step + 1}/{run.steps}" if run.steps else "",
+            "WEIGHT": run.weight,
+            "VERDICT": run.verdict,
+            "BEGAN": moment(run.began) if run.began else "",
+            "TOOK": _took(run, now) if run.began else "",
+            "WHY": _why(run),
+        }
+        for run in runs
+    ]
+    _say_rows(rows, form)
+
+
+def _took(run: SeenRun, now: float) -> str:
+    return elapsed((now if run.ended is None else run.ended) - run.began)
+
+
+def _why(seen: SeenPlan | SeenRun) -> str:
+    """What it waits for or how it ended, and what a person has to know beside that."""
+    idle = "no canaryd carries it out now; " if seen.attended is False else ""
+    astray = f"; but {seen.astray}" if seen.astray and seen.astray not in seen.why else ""
+    return idle + seen.why + astray
+
+
+def _say_rows(rows: Sequence[Mapping[str, str]], form: Form, *, scoped: bool = False) -> None:
+    """The columns that say something: namespaces where there are several, the verdict where it is wide."""
+    hidden = set() if form == "wide" else {"VERDICT"}
+    if not scoped and form != "wide" and len({row["NAMESPACE"] for row in rows}) == 1:
+        hidden.add("NAMESPACE")
+    kept = [heading for heading in rows[0] if heading not in hidden]
+    say_table(kept, [[row[heading] or "-" for heading in kept] for row in rows], whole=form == "wide")
+
+
+def _in_depth(desk: Desk, seen: SeenRun, form: Form) -> None:
+    seen = desk.look(seen.namespace, seen.name)
+    if form in ("json", "yaml"):
+        say_data(depth_data(seen), form)
+        return
+    run = run_or_why(desk, seen)
+    now = time.time()
+    took = _took(seen, now)
+    _say_heading(f"{seen.namespace}/{seen.plan} release {seen.release}: {seen.phase}")
+    facts = [
+        ("run", seen.name + (f", which takes back run {seen.undoes}" if seen.undoes else "")),
+        ("where", f"step {seen.step + 1} of {seen.steps}, {seen.weight} to the canary"),
+        ("began", f"{moment(seen.began)}, {took} {'ago' if seen.ended is None else 'before it ended'}"),
+        ("ended" if seen.over else "waits", _why(seen)),
+    ]
+    if isinstance(run, Run):
+        facts.insert(1, ("moves", f"{run.route}: {run.route.stable} -> {run.route.canary}"))
+        facts.append(("then", follows(run, now)))
+    for name, value in facts:
+        typer.echo(f"  {name:<9} {value}")
+    _say_list("evidence", seen.evidence)
+    newest = seen.decisions if form == "wide" else seen.decisions[-5:]
+    _say_list("decided", [f"{moment(one.at)}  {one.event}: {one.reason}" for one in newest])
+    if seen.break_glass and not seen.over and form == "wide":
+        _say_list("break glass", [seen.break_glass])
+    typer.echo(f"\n  why, and what you can do: canaryd explain {seen.name}{_scope(desk, seen)}")
+
+
+def _scope(desk: Desk, seen: SeenRun) -> str:
+    return "" if isinstance(desk, FolderDesk) else f" -n {seen.namespace}"
+
+
+def _say_heading(text: str) -> None:
+    typer.echo(typer.style(text, bold=True) if coloured() else text)
+
+
+def _say_list(name: str, lines: Sequence[str]) -> None:
+    for place, line in enumerate(lines):
+        typer.echo(f"  {name if place == 0 else '':<9} {line}")
+
+
+# -- history
+
+
+def history(place: Place, which: str, form: Form) -> None:
+    """The runs of one plan, the oldest first."""
+    desk = place.desk()
+    try:
+        plan = find_plan(desk, which)
+        namespace, name = plan.namespace, plan.name
+    except Unknown:  # its runs may be there still
+        seen = sought(desk, which)
+        namespace, name = seen.namespace, seen.plan
+    runs = [run for run in desk.runs(name) if run.namespace == namespace]
+    show_runs(runs, form, nothing=f"plan {namespace}/{name} has had no run yet")
+
+
+# -- explain
+
+
+def explain_run(place: Place, which: str, form: Form) -> None:
+    """Why the run is where it is, what a person can do, and every decision in order."""
+    desk = place.desk()
+    found = sought(desk, which)
+    seen = desk.look(found.namespace, found.name)
+    run = run_or_why(desk, seen)
+    text = explain(run, time.time()) if isinstance(run, Run) else None
+    if form in ("json", "yaml"):
+        say_data(depth_data(seen) | {"explanation": text}, form)
+        return
+    if isinstance(run, Run):
+        typer.echo(text)
+        queries = asked(run) if form == "wide" else ()
+        typer.echo(decisions(run, desk.journal(seen), queries).rstrip())
+    else:
+        _explain_what_is_seen(seen)
+    if seen.attended is False:
+        state = desk.where.removeprefix("the folder ")
+        typer.echo(f"\nNo canaryd carries this run out now; canaryd run with --state {state} goes on with it.")
+    if isinstance(run, str):
+        typer.echo(f"canaryd: only what its status says could be read: {run}", err=True)
+
+
+def _explain_what_is_seen(seen: SeenRun) -> None:
+    """For who may not read all of it."""
+    typer.echo(f"{seen.place} release {seen.release} is {seen.phase} at {seen.weight}: {seen.why}")
+    _say_list("evidence", seen.evidence)
+    typer.echo("\nDecisions, in order:")
+    for one in seen.decisions:
+        typer.echo(f"  - {moment(one.at)}, {one.weight or '-'}: {one.event}: {one.reason}")
+
+
+# -- report
+
+
+def report(place: Place, which: str, form: ReportForm, to: Path | None) -> None:
+    """The report of a run, to a file or to standard output; with links into the neighbours that are set."""
+    desk = place.desk()
+    found = sought(desk, which)
+    from canaryd.app import report as rendered  # heavy, and needed nowhere else here
+
+    seen = desk.look(found.namespace, found.name)
+    run = desk.run(seen)
+    links, traces = neighbourhood(run, place.settings())
+    text = rendered(
+        run,
+        desk.journal(seen),
+        form,
+        [(one.title, one.url, one.shows) for one in links],
+        [(f"{one.kind} request", one.url, _seen_in(one)) for one in traces.found if one.url],
+    )
+    if to is None:
+        sys.stdout.write(text)
+        return
+    try:
+        to.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Rejected(f"the report cannot be written to {to}: {error.strerror or error}") from error
+    typer.echo(f"report of run {seen.name}: {to}")
+
+
+def _seen_in(trace: Trace) -> str:
+    """What an example request was."""
+    answered = f"answered {trace.status}" if trace.status else "answered"
+    failed = f"; failed: {trace.failed[0]}" if trace.failed else ""
+    return f"{moment(trace.at)}: {answered} after {trace.took * 1000:,.0f} ms{failed}"
