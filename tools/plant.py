@@ -560,7 +560,7 @@ PLANTS = (
     machine("the last step is skipped", "not run.step < wanted < len(steps) - 1:", "not run.step < wanted < len(steps):", WORDS),
     Plant("a skipped step is walked", "canaryd/model/run.py", "if step not in self.skipped), None)", "), None)", (WORDS,)),
     machine("a new canary walks only some steps", "        skipped=(),\n    )", "    )", WORDS),
-    machine("anybody promotes past a gate with names", "        if approve.by and command.by not in approve.by:\n            names = \" or \".join(approve.by)\n            return _Void(f\"promote", "        if False:\n            names = \" or \".join(approve.by)\n            return _Void(f\"promote", WORDS),
+    machine("anybody promotes past a gate with names", "        if command.by not in approve.by:\n            names = \" or \".join(approve.by) or", "        if approve.by and command.by not in approve.by:\n            names = \" or \".join(approve.by) or", WORDS),
     machine("anybody promotes from any step", "not (run.following is None or command.force):", "False:", WORDS, MACHINE),
     Plant("an approval that was given is ahead", "canaryd/model/run.py", " and step not in self.approved)", ")", (WORDS,)),
     machine("a run on its way back listens", "    if run.latch:\n        return False\n    if command.verb in (\"resume\"", "    if command.verb in (\"resume\"", WORDS),
