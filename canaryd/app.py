@@ -23,7 +23,7 @@ from canaryd.engine.admission import Begun, Settled
 from canaryd.engine.collector import Collector
 from canaryd.engine.courier import Courier
 from canaryd.engine.doorkeeper import Doorkeeper
-from canaryd.engine.guarding import Guards, NoFreezes, Queue, Waits
+from canaryd.engine.guarding import Far, Guards, Queue, Waits
 from canaryd.engine.ports import Clock, Freezes, Journal, Store, World
 from canaryd.engine.reconciler import Reconciler
 from canaryd.engine.scheduler import Scheduler
@@ -55,9 +55,9 @@ from canaryd.report.decisions import Entry
 from canaryd.report.document import Link
 from canaryd.report.outlook import moment
 from canaryd.report.render import Form, render
-from canaryd.settings import Settings
+from canaryd.settings import Settings, lease_place
 from canaryd.store.folder import FolderJournal, FolderStore
-from canaryd.store.freezes import FolderFreezes
+from canaryd.store.freezes import FolderFreezes, ListedFreezes
 
 NO_LIMITS = Limits()
 SOON = 0.1
@@ -107,6 +107,7 @@ def world(settings: Settings) -> World:
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=FolderFreezes(settings.state),
+        far_freezes=ListedFreezes(kube.another(), lease_place(settings)[0]),
         channels=_channels(settings),
         annotations=_annotations(settings),
     )
@@ -227,8 +228,10 @@ class Canaryd:
             self._telling,
             self._scheduler.wake,
         )
+        self._freezing = ThreadPoolExecutor(1, "freezes")
+        far = world.far_freezes
+        self._guards = Guards(world.freezes, Far(far, world.clock, self._freezing, self._wake_all) if far else None)
         self._courier = Courier(world.channels or Told({}), world.clock, self._scheduler.wake)
-        self._guards = Guards(world.freezes or NoFreezes())
         self.queue = Queue(limits)
         self._reconciler = Reconciler(
             self._store,
@@ -259,7 +262,11 @@ class Canaryd:
         self._scheduler.stop()
         self._collectors.shutdown(cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
+        self._freezing.shutdown(wait=False, cancel_futures=True)
         self._telling.shutdown()  # an end that is being told is told once; nobody waits longer than a request may take
+        for run in self.seen():
+            if run.untold:
+                self._reconciler.note_told(run.uid)
         self._retreats.shutdown()
         if self._world.annotations:
             self._world.annotations.end()
@@ -275,6 +282,7 @@ class Canaryd:
         """
         key = str(plan)
         asked = self._world.clock.now() if asked is None else asked
+        self._guards.meet(plan)
         try:
             begun = self._begin(plan, again, uid, lambda: self._its_turn(plan, asked))
         except Waits:
@@ -364,13 +372,18 @@ class Canaryd:
         """The runs in the store that are to be carried out further, the oldest first."""
         return [record.run for record in self._world.store.records() if not (record.run.final and record.run.released)]
 
-    def send_what_is_left(self) -> None:
-        """Send the messages that a former process left in the outboxes of runs that are over."""
-        for run in (record.run for record in self._world.store.records()):
-            if run.final and run.released and run.outbox.waiting and run.uid not in self._runs:
+    def tell_what_is_left(self) -> None:
+        """Tell what a former process has left untold of runs that are over: ends, and messages in their outboxes."""
+        try:
+            over = [record.run for record in self._world.store.records() if record.run.final and record.run.released]
+        except Unavailable as error:
+            log.warning("store.unavailable", error=str(error))
+            return
+        for run in over:
+            if run.unheard and run.uid not in self._runs:
                 try:
                     self.carry_out(run)
-                except CanarydError as error:
+                except CanarydError as error:  # another process carries it out, and tells it
                     log.info("message.left_to_others", run=run.uid, why=str(error))
 
     def unsent(self, uid: str, seconds: float) -> tuple[Message, ...]:
@@ -384,6 +397,8 @@ class Canaryd:
         """Tick ``run`` until it is final. Raises Rejected when another process carries it out."""
         if isinstance(self._world.store, FolderStore):
             self._open.enter_context(self._world.store.held(run.uid))
+        if run.latch is None:  # one on its way back waits for nobody
+            self._guards.meet(run.plan)
         self._runs[run.uid] = run
         self._scheduler.add(run.uid, every=min(5.0, run.plan.spec.analysis.cell.total_seconds() / 3))
 
@@ -408,6 +423,10 @@ class Canaryd:
     def wake(self, uid: str, after: float = 0.0) -> None:
         """Tick the run as soon as possible, or ``after`` so many seconds: something that it looks at has changed."""
         self._scheduler.wake(uid, after)
+
+    def _wake_all(self) -> None:
+        for run in self.seen():
+            self._scheduler.wake(run.uid)
 
     def stuck(self) -> str:
         """Which tick has been going on for so long that this process had better begin anew; empty where none has."""
@@ -436,12 +455,11 @@ class Canaryd:
             return  # let go meanwhile
         self._runs[uid] = run
         self._shown(run)
-        if run.final and run.released:
+        if run.final and run.released and not run.unheard:
             self._store.forget(uid)
             self._doorkeeper.forget(uid)
-            if not run.outbox.waiting:
-                self._courier.forget(uid)
-                self._scheduler.remove(uid)
+            self._courier.forget(uid)
+            self._scheduler.remove(uid)
         elif run.unready_since is not None and run.latch is None:
             self._scheduler.wake(uid, UNREADY_FOR)  # seen so twice, the canary is dead; the due time may be far
 

@@ -7,6 +7,7 @@ The daemon's settings: a YAML file, then the environment (``CANARYD_<NAME>``), t
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -492,6 +493,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+
+def lease_place(settings: Settings) -> tuple[str, str]:
+    """Namespace and name of the Lease; a freeze in that namespace, which is canaryd's own, counts for all."""
+    return settings.lease_namespace or os.environ.get("POD_NAMESPACE") or "canaryd", settings.lease
 
 
 def read_settings(file: Path | None = None, **said: Any) -> Settings:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -11,14 +14,18 @@ from canaryd.app import Canaryd, SystemClock
 from canaryd.app import command as asking
 from canaryd.engine.ports import World
 from canaryd.errors import Unavailable
-from canaryd.model.run import Run
+from canaryd.model.asking import Reply
+from canaryd.model.run import Outcome, Phase, Record, Run
 from canaryd.neighbours import Annotations
+from canaryd.store.folder import FolderStore
+from tests.gates.memory import MemoryWebhooks
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import at, surroundings
 from tests.metrics.load import Load
 from tests.metrics.memory import MemoryMetrics
 from tests.neighbours.standing_in import Fault, Grafana, standing_in
 from tests.neighbours.stories import given
+from tests.stage import new_run
 from tests.store.memory import MemoryJournal, MemoryStore
 from tests.world import small_plan
 
@@ -97,6 +104,80 @@ def test_no_lost_lease_keeps_a_run_from_going_back(life: Life) -> None:
     life.lease.ours = False
     eventually(lambda: life.run.final)
     assert [one["weight"] for one in life.mesh.virtual_service["spec"]["http"][0]["route"]] == [100, 0]  # type: ignore[index]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# An end that a former process has not told
+
+
+UNTOLD = "run-1"
+TELLS = [("board", "run-1_0_end_board")]
+
+
+def receivers(*, away: bool = False) -> MemoryWebhooks:
+    return MemoryWebhooks({"board": (("*", "default"), (200, {}, b""))}, away=away)
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> FolderStore:
+    """A folder in which a process has died between the end of a run and the telling."""
+    store, over = FolderStore(tmp_path), replace(new_run(small_plan(gates={"end": ["board"]})), phase=Phase.PROMOTED)
+    store.save(Record(replace(over, outcome=Outcome.PROMOTED, ended=time.time(), released=True, untold=("board",))))
+    return store
+
+
+def another(store: FolderStore, webhooks: MemoryWebhooks) -> Canaryd:
+    mesh = MemoryMesh(at(100, 0), surroundings())
+    metrics = MemoryMetrics.of(Load(since=time.time() - 60))
+    return Canaryd(World(mesh, metrics, store, MemoryJournal(), SystemClock(), webhooks=webhooks), workers=2)
+
+
+def test_the_next_process_tells_an_end_that_the_former_did_not(left: FolderStore) -> None:
+    """And then it is told, and the run at rest."""
+    webhooks = receivers()
+    with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
+        eventually(lambda: left.load(UNTOLD).run.untold == ())
+        eventually(lambda: not canaryd._scheduler._known)
+    with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
+        assert canaryd.seen() == []
+    assert webhooks.asked == TELLS
+
+
+def test_an_end_that_nobody_took_is_kept_for_the_next_process(left: FolderStore) -> None:
+    """A pipeline does not wait for a receiver that is away."""
+    with another(left, receivers(away=True)) as canaryd:
+        canaryd.tell_what_is_left()
+    assert left.load(UNTOLD).run.untold == ("board",)
+    webhooks = receivers()
+    with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
+        eventually(lambda: webhooks.asked == TELLS)
+
+
+def test_an_end_that_is_taken_while_the_process_ends_is_noted(left: FolderStore) -> None:
+    """No tick comes any more that could."""
+
+    class Slow(MemoryWebhooks):
+        def tell(self, run: Run, name: str) -> Reply:
+            begun.set()
+            assert canaryd._scheduler._stopping.wait(10)
+            return super().tell(run, name)
+
+    begun, webhooks = Event(), Slow(receivers().known)
+    with another(left, webhooks) as canaryd:
+        canaryd.tell_what_is_left()
+        assert begun.wait(10)
+        assert left.load(UNTOLD).run.untold == ("board",)
+    assert (webhooks.asked, left.load(UNTOLD).run.untold) == (TELLS, ())
+
+
+def test_an_end_that_another_process_tells_is_left_to_it(left: FolderStore) -> None:
+    """`canaryd run` begins beside one that has just ended, and is not refused for it."""
+    with left.held(UNTOLD), another(left, receivers()) as canaryd:
+        canaryd.tell_what_is_left()
+        assert canaryd.seen() == []
 
 
 @pytest.mark.parametrize("fault", ["", "drips", "500"])

@@ -432,7 +432,7 @@ def test_a_command_for_a_step_that_has_passed_is_void() -> None:
 def test_a_command_is_obeyed_once() -> None:
     """The list of commands is never emptied; an approval of the first step must not approve the second."""
     stage = Stage(plan=plan(gate_at=0))
-    stage.ask("approve")
+    stage.ask("approve", step=0)
     stage.baking(1)
     assert stage.run.obeyed == ("c0",)
     assert stage.run.approved == (0,)

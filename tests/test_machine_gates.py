@@ -354,6 +354,39 @@ def test_only_those_whom_the_plan_names_may_approve() -> None:
     assert stage.rest(10).split == QUARTER
 
 
+@pytest.mark.parametrize("apart", [0.0, 5.0, 20.0, 45.0])
+def test_two_who_approve_one_gate_open_one(apart: float) -> None:
+    """The second meant the gate that it saw; the next one nobody has seen yet."""
+    gate = {"gate": {"approve": {}}}
+    steps = [{"weight": 5, "bake": "60s", **gate}, {"weight": 25, "bake": "60s", **gate}, {"weight": 50, "bake": "60s"}]
+    stage = Stage(plan=plan(steps=steps))
+    at_the_gate(stage)
+    stage.ask("approve")
+    if apart:
+        stage.rest(apart)
+        assert stage.run.step == 1
+    stage.ask("approve")
+    run = stage.until(lambda run: held(run) and run.step == 1)
+    assert (stage.rest(300).split, run.approved) == (QUARTER, (0,))
+    assert [one.place for one in stage.run.approvals] == [0]
+    assert [event.reason for event in stage.told if event.told is Told.COMMAND_VOID] == [
+        'approve without a step is for the gate that the run waits at, and it waits at none: give "step": 1 to approve '
+        "50 % ahead"
+        if apart
+        else "approve opens nothing: 25 % is approved already"
+    ]
+    stage.ask("approve")
+    assert stage.rest(10).split == HALF
+
+
+def test_a_gate_ahead_is_approved_by_its_step() -> None:
+    """While the step still bakes."""
+    stage = gated(approve={})
+    stage.baking()
+    stage.ask("approve", step=0)
+    assert stage.until(lambda run: run.step == 1).approved == (0,)
+
+
 def test_an_approval_that_nobody_asks_for_is_void() -> None:
     """Said, so that nobody believes to have opened something."""
     stage = gated(webhooks=[BOARD])

@@ -73,7 +73,7 @@ class Walk(RuleBasedStateMachine):
         self.stage = Stage(plan=of)
         if late and of.spec.after_promotion == "return":  # few walks would get there
             self.stage.answers = {"board": ("yes", "because"), "alert": ("yes", "because")}
-            self.stage.ask("approve")
+            self.stage.ask("approve", step=self.stage.run.place)
             while self.stage.run.phase is not Phase.RETURNING:
                 if self.stage.run.hold:
                     self.stage.ask("approve", step=self.stage.run.place)

@@ -6,15 +6,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from canaryd.machine import Standing, standing
 from canaryd.mesh.several import together
+from canaryd.model.cells import Segment
 from canaryd.model.decision import Told
-from canaryd.model.run import Outcome, Phase
-from canaryd.model.traffic import EVERYTHING, NOTHING, OTHERWISE, Marker, Sighting, Split
-from tests.stage import ROUTE, Stage, percent, plan
+from canaryd.model.run import Latch, Outcome, Phase
+from canaryd.model.traffic import EVERYTHING, NOTHING, OTHERWISE, Difference, Marker, Sides, Sighting, Split
+from tests.stage import ROUTE, Stage, percent, plan, side
+
+IMAGE = Difference("containers.reviews.image", "containers.reviews.image is reviews:2, not reviews:3")
 
 FIVE, QUARTER, HALF = percent(5), percent(25), percent(50)
 TWO = replace(ROUTE, also=(replace(ROUTE, virtual_service="reviews-gateway"),))
@@ -248,3 +252,96 @@ def test_entries_that_stand_in_front_make_the_canarys_people_others() -> None:
     stage.tick()
     assert not stage.run.segment.ours
     assert stage.run.segment.matched
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Back after a promotion
+
+
+def promoted(*, alike: bool = True) -> Objects:
+    """Everything is at the canary in both objects, and the run waits for stable, which runs the same (or not yet)."""
+    stage = Objects(plan=plan(after_promotion="return"))
+    stage.pods = Sides(side("v1"), side("v3"), (IMAGE,))
+    stage.until(Phase.RETURNING)
+    assert stage.weights == [EVERYTHING, EVERYTHING]
+    if alike:
+        stable_follows(stage)
+    return stage
+
+
+def stable_follows(stage: Objects) -> None:
+    stage.pods = Sides(side("v1", hashes=("hash-new",)), side("v3"), ())
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "lost"])
+@pytest.mark.parametrize("reached", [set(), {0}, {1}], ids=str)
+def test_a_return_that_reached_some_is_sent_to_the_others_and_over_when_all_have_it(
+    reached: set[int], saved: bool
+) -> None:
+    """Also where nothing of it was saved: its marker says what it was."""
+    stage = promoted()
+    stage.reaches, stage.saves = reached, saved
+    stage.tick()
+    stage.saves = True
+    stage.rest(300)
+    assert stage.run.phase is Phase.RETURNING
+    assert stage.weights == [NOTHING if place in reached else EVERYTHING for place in (0, 1)]
+    stage.reaches = {0, 1}
+    stage.until(Phase.PROMOTED)
+    assert stage.weights == [NOTHING, NOTHING]
+    assert (stage.run.outcome, stage.run.latch) == (Outcome.PROMOTED, None)
+
+
+def test_a_canary_that_turns_bad_in_the_middle_of_a_return_goes_back_in_all() -> None:
+    stage = promoted()
+    stage.reaches = {0}
+    stage.rest(30)
+    stage.ask("abort")
+    stage.rest(30)
+    assert stage.weights == [NOTHING, EVERYTHING]
+    stage.reaches = {0, 1}
+    stage.until(Phase.ROLLED_BACK)
+    assert (stage.weights, stage.run.outcome) == ([NOTHING, NOTHING], Outcome.ABORTED)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_object_that_git_gives_back_to_stable_is_what_the_run_wants_once_stable_runs_the_same(place: int) -> None:
+    """It is drift before; afterwards the other follows, and nothing is rolled back for it."""
+    stage = promoted(alike=False)
+    stage.parts[place] = Sighting(NOTHING, None)
+    stage.show()
+    stage.rest(60)
+    assert stage.run.hold is not None
+    assert stage.run.hold.kind == "drift"
+    stable_follows(stage)
+    stage.until(Phase.PROMOTED)
+    assert (stage.weights, stage.run.outcome) == ([NOTHING, NOTHING], Outcome.PROMOTED)
+
+
+def test_a_return_does_not_follow_a_hand_that_gave_one_object_something_between() -> None:
+    """30 % are neither what the run wrote nor what it wants."""
+    stage = promoted(alike=False)
+    stage.parts[0] = Sighting(NOTHING, None)
+    stage.by_hand_in(1, 30)
+    stage.rest(10)
+    stable_follows(stage)
+    stage.rest(600)
+    assert stage.weights == [NOTHING, percent(30)]
+    assert stage.run.hold is not None
+    assert stage.run.hold.kind == "drift"
+
+
+def test_an_undo_brings_every_object_back_however_they_differ() -> None:
+    """Forced: a hand had moved one of them since the promotion."""
+    stage = Objects()
+    stage.parts = [Sighting(percent(60), None), Sighting(EVERYTHING, None)]
+    stage.show()
+    begun = Segment(0, 0, EVERYTHING, stage.now)
+    latch = Latch("undo", "undone by anna", stage.now, forced=True)
+    stage.run = replace(stage.run, split=EVERYTHING, started_from=EVERYTHING, segments=(begun,), latch=latch)
+    stage.reaches = {1}
+    stage.rest(60)
+    assert (stage.run.phase, stage.weights) == (Phase.ROLLING_BACK, [percent(60), NOTHING])
+    stage.reaches = {0, 1}
+    stage.until(Phase.ROLLED_BACK)
+    assert (stage.weights, stage.run.outcome) == ([NOTHING, NOTHING], Outcome.UNDONE)

@@ -22,7 +22,7 @@ from canaryd.errors import Conflict, Unavailable
 from canaryd.model.cells import Cell, Gap, Segment, Sought, Window
 from canaryd.model.plan import Plan
 from canaryd.model.run import Command, Record, Run
-from canaryd.model.traffic import NOTHING, Split
+from canaryd.model.traffic import NOTHING, Route, Split
 from tests.mesh.memory import MemoryMesh
 from tests.mesh.objects import ROUTE, at, surroundings
 from tests.metrics.book import Book, Series
@@ -164,8 +164,9 @@ def ports(mesh: Mesh, metrics: Metrics, store: Store, preflight: Preflight | Non
 
 class World:
     """
-    One run of ``plan``; ``canary_errors`` is the share of the canary's requests that fail.
+    One run of ``plan`` on ``route``; ``canary_errors`` is the share of the canary's requests that fail.
 
+    ``mesh`` has the route, where that is another than the usual one, and ``metrics`` count its requests.
     Messages go to ``channels``, on the world's own thread, after each tick.
     """
 
@@ -175,26 +176,30 @@ class World:
         canary_errors: float = 0.001,
         plan: Plan | None = None,
         trap: Trap | None = None,
+        mesh: Any = None,
+        route: Route = ROUTE,
+        metrics: MemoryMetrics | None = None,
         channels: MemoryChannels | None = None,
     ) -> None:
         self.channels = channels or MemoryChannels()
         self.clock = VirtualClock(START)
-        self.mesh = MemoryMesh(at(100, 0), surroundings())
-        self.metrics = Remembered(canary_errors)
+        self.route = route
+        self.mesh: Any = mesh or MemoryMesh(at(100, 0), surroundings())
+        self.metrics = metrics or Remembered(canary_errors)
         self.store = MemoryStore()
         self.journal = MemoryJournal()
         self.trap = trap or Trap()
         self.deaths = 0
         self.woken = False
         self.seen: list[tuple[Split, bool]] = []
-        run = Run("run-1", plan or small_plan(), ROUTE, START, segments=(Segment(0, 0, NOTHING, START),))
+        run = Run("run-1", plan or small_plan(), route, START, segments=(Segment(0, 0, NOTHING, START),))
         self.store.save(Record(run))
         self.start()
 
     def start(self) -> None:
         """A new process: nothing is remembered but what the ports hold."""
         metrics: Any = Trapped("metrics", self.metrics, self.trap, ("count", "history"))
-        mesh: Any = Trapped("mesh", self.mesh, self.trap, ("look", "shift", "retreat", "release", "sides"))
+        mesh: Any = Trapped("mesh", self._mesh(), self.trap, ("look", "shift", "retreat", "release", "sides"))
         store: Any = Trapped("store", self.store, self.trap, ("load", "save", "commands"))
         journal: Any = Trapped("journal", self.journal, self.trap, ("tell",))
         self.collector = Collector(metrics, self.clock, Inline(), self._wake)
@@ -209,6 +214,10 @@ class World:
             Inline(),
             courier=self.courier,
         )
+
+    def _mesh(self) -> Any:
+        """The mesh as the process meets it."""
+        return self.mesh
 
     def _wake(self, uid: str) -> None:
         self.woken = True
@@ -245,10 +254,10 @@ class World:
 
     def note(self) -> None:
         """What the mesh shows after a write, and whether a failure was known by then."""
-        sighting = self.mesh.look(ROUTE)
+        sighting = self.mesh.look(self.route)
         latched = sighting.marker is not None and sighting.marker.latch in ("fail", "abort", "inconclusive")
-        assert sighting.split is not None
-        self.seen.append((sighting.split, latched))
+        assert sighting.split is not None or sighting.parts
+        self.seen.append((sighting.most, latched))
 
     def live(self, *, within: float = 240.0, every: float = 1.5, then: Callable[[World], None] | None = None) -> Run:
         """Tick until the run is final and released; the run as the disk has it."""
@@ -269,14 +278,15 @@ class World:
 
     @property
     def split(self) -> Split | None:
-        return self.mesh.look(ROUTE).split
+        found: Split | None = self.mesh.look(self.route).split
+        return found
 
     def sought(self, run: Run) -> Sought:
         """Whose requests are counted in ``run``."""
         assert run.canary_pin is not None
         assert run.stable_pin is not None
         return run.plan.spec.analysis.sought(
-            self.mesh.hosts(ROUTE),
+            self.mesh.hosts(self.route),
             run.canary_pin.namespace,
             run.stable_pin.workloads,
             run.canary_pin.workloads,

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import typer
 
-from canaryd.controller.daemon import lease_place
 from canaryd.desk.folder import user
 from canaryd.errors import Rejected
 from canaryd.kube import CANARY_FREEZES, LEASES, Forbidden, Kube, Missing, Unserved, connect
@@ -19,7 +18,7 @@ from canaryd.model.calendar import left, shown
 from canaryd.model.duration import parse_duration
 from canaryd.model.guards import Freeze
 from canaryd.model.problem import Problem, Refused
-from canaryd.settings import read_settings
+from canaryd.settings import lease_place, read_settings
 from canaryd.store.freezes import NAME, FolderFreezes, freeze_object, freeze_of
 from canaryd.store.objects import time_text
 

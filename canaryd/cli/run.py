@@ -80,7 +80,7 @@ def carry_out(
     with _signals() as signals:
         with Canaryd(world(settings), workers=settings.workers, mode=settings.mode, limits=limits(settings)) as canaryd:
             until = time.monotonic() + wait
-            canaryd.send_what_is_left()
+            canaryd.tell_what_is_left()
             while True:
                 try:
                     begun = _begun(canaryd, plan, again, until, signals)

@@ -104,7 +104,7 @@ class Plans:
         self._written = dict(self._asked)
         for plan, (_, asked) in self._asked.items():
             self._canaryd.queue.enter(plan, asked)
-        self._canaryd.send_what_is_left()
+        self._canaryd.tell_what_is_left()
         for run in self._canaryd.unfinished():
             try:
                 self._canaryd.carry_out(run)

@@ -41,7 +41,7 @@ from canaryd.kube import (
 )
 from canaryd.mesh.virtualservice import VERSIONS
 from canaryd.model.run import Run
-from canaryd.settings import Settings
+from canaryd.settings import Settings, lease_place
 
 Object = dict[str, Any]
 
@@ -229,11 +229,6 @@ class Daemon:
     def _unready(self) -> str:
         missing = [str(cache.kind) for cache in self.caches.all() if not cache.wait(0)]
         return f"not listed yet: {', '.join(missing)}" if missing else ""
-
-
-def lease_place(settings: Settings) -> tuple[str, str]:
-    """Namespace and name of the Lease."""
-    return settings.lease_namespace or os.environ.get("POD_NAMESPACE") or "canaryd", settings.lease
 
 
 def _served(kube: Kube, namespace: str) -> Kind:

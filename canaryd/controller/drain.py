@@ -14,13 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from canaryd.controller.daemon import DRAIN, FOR_GOOD, LISTED_WITHIN, Daemon, lease_place
+from canaryd.controller.daemon import DRAIN, FOR_GOOD, LISTED_WITHIN, Daemon
 from canaryd.controller.folder import is_from_folder
 from canaryd.controller.orphans import marked
 from canaryd.controller.term import Caches
 from canaryd.errors import Conflict, Unavailable
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, LEASES, Kube, Missing, connect
-from canaryd.settings import Settings
+from canaryd.settings import Settings, lease_place
 
 Object = dict[str, Any]
 

@@ -145,7 +145,7 @@ class Term:
         self.drain(draining)
         self.plans.start(known)
         open_.callback(self.plans.stop)
-        self.canaryd.send_what_is_left()
+        self.canaryd.tell_what_is_left()
         self._orphans.start()
         open_.callback(self._orphans.stop)
         if self._folder:

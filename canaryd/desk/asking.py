@@ -92,8 +92,9 @@ def _void_promotion(run: Run, by: str, force: bool) -> str:
         return f"promote is for a step that is measured, and the run is {_at(run)}"
     if run.following is not None and not force:
         return f"promote counts at the last step only, and the run is {_at(run)}; --to-100 promotes from here"
-    if names := next((one.by for one in run.passed_by if one.by and by not in one.by), ()):
-        return f"an approval of {' or '.join(names)} is ahead, and you are {by}"
+    if asked := next((one for one in run.passed_by if by not in one.by), None):
+        whose = f"of {' or '.join(asked.by)} is ahead, and you are {by}" if asked.by else "is ahead, and is given first"
+        return f"an approval {whose}"
     return ""
 
 

@@ -28,7 +28,9 @@ EVERY = 10.0
 LEAST, MOST = 1.0, 600.0
 """Seconds that a receiver may ask us to wait."""
 TELLINGS = 5
-"""How often the end is told to a receiver that does not take it."""
+"""How often a process tells the end to a receiver that does not take it."""
+LATE = 86400.0
+"""Seconds after which an end is no news any more, and nobody is told."""
 
 log = structlog.get_logger()
 
@@ -40,6 +42,15 @@ class _Asked:
     answer: Answer
     due: float
     silent: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """How often an end was told to a receiver, when to try again (Unix seconds; None: under way), and if it is over."""
+
+    times: int = 0
+    due: float | None = None
+    over: bool = False
 
 
 class Doorkeeper:
@@ -67,7 +78,7 @@ class Doorkeeper:
         self._lock = Lock()
         self._asked: dict[str, dict[str, _Asked]] = {}
         self._busy: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._tellings: dict[str, dict[str, _Telling]] = {}
         self._ended = Event()
 
     def ask(self, run: Run) -> None:
@@ -92,23 +103,29 @@ class Doorkeeper:
             return tuple(asked.answer for asked in self._asked.get(run.uid, {}).values())
 
     def tell(self, run: Run) -> None:
-        """Begin to tell those whom the plan names how ``run`` has ended; each once, and nobody waits for it."""
-        if not run.final or run.plan.observes:
-            return
-        for name in run.plan.spec.gates.end:
+        """Begin to tell those who are still to hear of it how ``run`` has ended, where it is due; nobody waits."""
+        for name in run.untold:
             with self._lock:
-                if (run.uid, name) in self._told or self._ended.is_set():
+                known = self._tellings.setdefault(run.uid, {}).get(name, _Telling(due=0.0))
+                if known.over or known.due is None or self._clock.now() < known.due or self._ended.is_set():
                     continue
-                self._told.add((run.uid, name))
-            self._telling.submit(self._tell, run, name)
+                self._tellings[run.uid][name] = _Telling(known.times)
+            self._telling.submit(self._tell, run, name, known.times + 1)
+
+    def told(self, run: Run) -> frozenset[str]:
+        """Of those who were to hear of the end of ``run``, who need not be told any more."""
+        with self._lock:
+            known = self._tellings.get(run.uid, {})
+            return frozenset(name for name in run.untold if name in known and known[name].over)
 
     def forget(self, uid: str) -> None:
         """Keep nothing of a run that has ended."""
         with self._lock:
             self._asked.pop(uid, None)
+            self._tellings.pop(uid, None)
 
     def end(self) -> None:
-        """Ask nothing more, and tell nobody a second time: the next process does."""
+        """Ask nothing more, and begin to tell nobody: the next process does."""
         self._ended.set()
 
     def _put(self, run: Run, term: Term, condition: Condition) -> None:
@@ -147,19 +164,28 @@ class Doorkeeper:
             return min(SOON * 2.0 ** min(silent - 1, 10), SELDOM)
         return min(EVERY, run.plan.spec.analysis.cell.total_seconds())
 
-    def _tell(self, run: Run, name: str) -> None:
-        why = ""
-        for attempt in range(TELLINGS):
-            if attempt and self._ended.wait(SOON * 2.0 ** (attempt - 1)):
-                break
-            try:
-                reply = self._webhooks.tell(run, name)
-            except CanarydError as error:
-                reply = Reply("silent", str(error))
-            except Exception as error:
-                log.exception("gate.fault", run=run.uid, webhook=name)
-                reply = Reply("silent", f"a fault of canaryd's ({error!r})")
-            if reply.said != "silent":
-                return
-            why = reply.why
-        log.warning("gate.end_untold", run=run.uid, webhook=name, error=why)
+    def _tell(self, run: Run, name: str, times: int) -> None:
+        """Tell it once; what was taken is over, and so is what nobody takes."""
+        why = self._untaken(run, name)
+        over = not why or times >= TELLINGS or self._late(run)
+        if why and (over or self._ended.is_set()):
+            log.warning("gate.end_untold", run=run.uid, webhook=name, error=why, again=not over)
+        with self._lock:
+            due = self._clock.now() + SOON * 2.0 ** (times - 1)
+            self._tellings.setdefault(run.uid, {})[name] = _Telling(times, due, over)
+        if over:
+            self._wake(run.uid)
+
+    def _untaken(self, run: Run, name: str) -> str:
+        """Why ``name`` has not taken the end of ``run``; empty if it has."""
+        try:
+            reply = self._webhooks.tell(run, name)
+        except CanarydError as error:
+            return str(error)
+        except Exception as error:
+            log.exception("gate.fault", run=run.uid, webhook=name)
+            return f"a fault of canaryd's ({error!r})"
+        return reply.why if reply.said == "silent" else ""
+
+    def _late(self, run: Run) -> bool:
+        return run.ended is not None and self._clock.now() - run.ended > LATE

@@ -7,17 +7,24 @@ that were read last; while none was ever read, nothing rises.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
 import structlog
 
-from canaryd.engine.ports import Freezes
+from canaryd.engine.ports import Clock, FarFreezes, Freezes
 from canaryd.errors import CanarydError
 from canaryd.model import guards
 from canaryd.model.guards import Bar, Freeze
 from canaryd.model.plan import Plan
 from canaryd.model.queue import Limits, Ticket, Turn, turns
+
+EVERY = 3.0
+"""Seconds between two requests for freezes that are far; who looks for them does so every few seconds."""
 
 log = structlog.get_logger()
 
@@ -30,13 +37,6 @@ class Waits(CanarydError):  # noqa: N818  # it is an answer, not a fault
         super().__init__(sentence)
 
 
-class NoFreezes:
-    """The freezes port where nobody can freeze anything."""
-
-    def freezes(self) -> tuple[Freeze, ...]:
-        return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What guards say: what bars a run from rising, and why it is to be rolled back; nothing where nothing does."""
@@ -46,27 +46,43 @@ class Seen:
 
 
 class Guards:
-    """What bars a plan or a run at a moment."""
+    """
+    What bars a plan or a run at a moment.
 
-    def __init__(self, freezes: Freezes) -> None:
+    ``freezes`` are read in each look; None where nobody can freeze anything. ``far`` are looked for beside it.
+    """
+
+    def __init__(self, freezes: Freezes | None = None, far: Far | None = None) -> None:
         self._freezes = freezes
-        self._known: tuple[Freeze, ...] | None = None
+        self._far = far
+        self._known: tuple[Freeze, ...] | None = () if freezes is None else None
         self._failed = ""
 
     def look(self, plan: Plan, now: float) -> Seen:
         """What bars ``plan`` from starting and its run from rising, and whether that is to be rolled back."""
         try:
-            present = self._present()
-            if present is None:
-                return Seen(Bar(f"it cannot be read whether anybody has frozen it: {self._failed}", None))
-            return Seen(guards.barred(plan, present, now), guards.stopped(plan.namespace, present, now))
+            near = self._near()
+            far = self._far.seen(plan.namespace) if self._far else ()
+            present = (*(near or ()), *(far or ()))
+            stopped = guards.stopped(plan.namespace, present, now)
+            if near is None or far is None:
+                failed = self._failed if near is None or self._far is None else self._far.failed
+                return Seen(Bar(f"it cannot be read whether anybody has frozen it: {failed}", None), stopped)
+            return Seen(guards.barred(plan, present, now), stopped)
         except Exception as error:
             # A fault of a guard is one of ours. It bars the way up, and must not end a tick that may be a rollback.
             log.exception("guards.failed", plan=str(plan))
             return Seen(Bar(f"canaryd cannot tell whether it may: {type(error).__name__}: {error}", None))
 
-    def _present(self) -> tuple[Freeze, ...] | None:
+    def meet(self, plan: Plan) -> None:
+        """Read what is far and was never read yet. It takes a request: for a beginning, and never for a tick."""
+        if self._far:
+            self._far.meet(plan.namespace)
+
+    def _near(self) -> tuple[Freeze, ...] | None:
         """Those of now, or those that were read last; None where none could be read yet."""
+        if self._freezes is None:
+            return ()
         try:
             self._known = self._freezes.freezes()
         except CanarydError as error:  # a disk that does not answer
@@ -76,6 +92,67 @@ class Guards:
         else:
             self._failed = ""
         return self._known
+
+
+class Far:
+    """
+    Freezes that it takes a request to see, as they were read last: asked for every few seconds, while anybody looks.
+
+    ``asking`` is a pool of its own. ``changed`` is called when others were read than before, so that a stop need not
+    wait for a due time.
+    """
+
+    def __init__(
+        self, freezes: FarFreezes, clock: Clock, asking: Executor, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._freezes = freezes
+        self._clock = clock
+        self._asking = asking
+        self._changed = changed
+        self._lock = Lock()
+        self._known: dict[str, tuple[Freeze, ...]] = {}
+        self._due: dict[str, float] = {}
+        self.failed = "it was not asked for yet"
+
+    def seen(self, namespace: str) -> tuple[Freeze, ...] | None:
+        """Those that were read last, or None where none could be read yet; where it is due they are asked for anew."""
+        with self._lock:
+            due = self._clock.now() >= self._due.get(namespace, 0.0)
+            if due:
+                self._due[namespace] = math.inf  # under way
+            known = self._known.get(namespace)
+        if due:
+            with suppress(RuntimeError):  # the process ends, and so does its pool
+                self._asking.submit(self._read, namespace)
+        return known
+
+    def meet(self, namespace: str) -> None:
+        """Read them now, if nobody has tried to yet."""
+        with self._lock:
+            if namespace in self._due:
+                return
+            self._due[namespace] = math.inf
+        self._read(namespace)
+
+    def _read(self, namespace: str) -> None:
+        found: tuple[Freeze, ...] | None
+        try:
+            found = self._freezes.read(namespace)
+        except Exception as error:
+            if not isinstance(error, CanarydError):
+                log.exception("guards.failed", namespace=namespace)
+            elif self.failed != str(error):
+                log.warning("freezes.unavailable", error=str(error))
+            self.failed, found = str(error), None
+        else:
+            self.failed = ""
+        with self._lock:
+            others = found is not None and found != self._known.get(namespace)
+            if found is not None:
+                self._known[namespace] = found
+            self._due[namespace] = self._clock.now() + EVERY
+        if others:
+            self._changed()
 
 
 class Queue:

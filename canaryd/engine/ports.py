@@ -165,6 +165,17 @@ class Freezes(Protocol):
         """Every freeze there is, those that are over too; at once, from memory or a disk of our own."""
 
 
+class FarFreezes(Protocol):
+    """Where people freeze and stop things, and it takes a request to see it: asked for beside the tick."""
+
+    def read(self, namespace: str) -> tuple[Freeze, ...]:
+        """
+        Every freeze that may concern ``namespace``; others may be among them.
+
+        Nothing where nobody can freeze anything there, or it cannot be seen whether they do. Raises Unavailable.
+        """
+
+
 class Annotations(Protocol):
     """Where people see what runs did, beside what was measured. Nothing here stops anything."""
 
@@ -188,8 +199,8 @@ class World:
     What canaryd works on: one adapter for each port.
 
     Without ``preflight`` nothing is examined, without ``webhooks`` and ``alerts`` nobody is asked at gates, without
-    ``freezes`` nobody can freeze anything, without ``channels`` nobody is told by a message, and without
-    ``annotations`` nothing is marked.
+    ``freezes`` and ``far_freezes`` nobody can freeze anything, without ``channels`` nobody is told by a message, and
+    without ``annotations`` nothing is marked.
     """
 
     mesh: Mesh
@@ -201,5 +212,6 @@ class World:
     webhooks: Webhooks | None = None
     alerts: Alerts | None = None
     freezes: Freezes | None = None
+    far_freezes: FarFreezes | None = None
     channels: Channels | None = None
     annotations: Annotations | None = None

@@ -19,12 +19,12 @@ from canaryd import judge, telemetry
 from canaryd.engine.collector import Collector
 from canaryd.engine.courier import Courier
 from canaryd.engine.doorkeeper import Doorkeeper
-from canaryd.engine.guarding import Guards, NoFreezes
+from canaryd.engine.guarding import Guards
 from canaryd.engine.observing import as_measured, as_wanted, observed
 from canaryd.engine.ports import Annotations, Clock, Journal, Mesh, Store
 from canaryd.engine.posting import with_messages, without
 from canaryd.errors import CanarydError, Conflict, Gone
-from canaryd.machine import decide
+from canaryd.machine import decide, gates
 from canaryd.model.cells import Cell, Gap, Past
 from canaryd.model.decision import Decision, Observation, Told, Unseen, Write
 from canaryd.model.evidence import Evidence
@@ -77,7 +77,7 @@ class Reconciler:
         self._clock = clock
         self._retreats = retreats
         self._doorkeeper = doorkeeper
-        self._guards = guards or Guards(NoFreezes())
+        self._guards = guards or Guards()
         self._courier = courier
         self._annotations = annotations
         self._known: dict[str, Record] = {}
@@ -93,8 +93,9 @@ class Reconciler:
         """
         record = self._load(uid)
         with structlog.contextvars.bound_contextvars(run=uid):
-            if record.run.final and record.run.released and record.run.outbox.waiting:
-                return self._post(self._without_what_was_taken(record))
+            if record.run.final and record.run.released:
+                record = self._tell_the_end(self._without_what_was_taken(record))
+                return self._post(record)
             seen = self._observe(record.run)
             taken = self._courier.taken(uid) if self._courier else ()
             decision = with_messages(_decided(record.run, seen), seen.now, taken)
@@ -107,9 +108,14 @@ class Reconciler:
             self._ask_for_cells(record.run)
             if self._doorkeeper:
                 self._doorkeeper.ask(record.run)
-                self._doorkeeper.tell(record.run)
+            record = self._tell_the_end(record)
             self._look_for_suspects(record.run, seen.now)
         return record.run
+
+    def note_told(self, uid: str) -> None:
+        """Save who has been told of the end of run ``uid`` since its last tick, as at a good end of the process."""
+        if record := self._known.get(uid):
+            self._told(record)
 
     def _post(self, record: Record) -> Run:
         """Have sent what lies in the outbox; only of a run that is saved, for another process would send the same."""
@@ -287,6 +293,26 @@ class Reconciler:
         self._collector.forget(run.uid)
         return self._saved(replace(record, run=replace(run, released=True)))
 
+    def _tell_the_end(self, record: Record) -> Record:
+        """
+        Those who are to hear how the run has ended, and have not, are told beside the tick; who has is saved.
+
+        Not before the end is saved: it is told once more after a death, and must be the same then.
+        """
+        record = self._told(record)
+        if self._doorkeeper and record.run.untold and self._known.get(record.run.uid) == record:
+            self._doorkeeper.tell(record.run)
+        return record
+
+    def _told(self, record: Record) -> Record:
+        """The record without those who have been told, once that is saved."""
+        told = self._doorkeeper.told(record.run) if self._doorkeeper else frozenset()
+        if not told:
+            return record
+        left = tuple(name for name in record.run.untold if name not in told)
+        saved = self._saved(replace(record, run=replace(record.run, untold=left)))
+        return saved if self._known.get(saved.run.uid) == saved else record
+
     def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
         for event in decision.events:
             log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
@@ -306,7 +332,7 @@ class Reconciler:
 def _decided(run: Run, seen: Observation) -> Decision:
     """What the machine decides; of a run that only observes, told as what it would do."""
     if not run.plan.observes:
-        return decide(run, seen)
+        return gates.owed(decide(run, seen), run)
     return observed(decide(run, replace(seen, mesh=as_wanted(run, seen.mesh))), run, seen.mesh)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from canaryd.importing.beside import Given, Object
 from canaryd.importing.draft import Draft, Imported, destinations_of
 from canaryd.importing.ledger import ABSENT, Ledger, Path
-from canaryd.importing.queries import filled, window
+from canaryd.importing.queries import filled, in_a_row, window
 from canaryd.importing.units import duration, figure, label, number, percent, plain, span
 from canaryd.model.problem import Problem, Refused
 
@@ -264,16 +264,31 @@ class _Reader:
         return [figure(weight) for weight in rising]
 
     def _metrics(self) -> None:
-        self.ledger.left(
-            (*self.where, "threshold"),
-            "canaryd counts no failed checks: a canary fails on evidence of harm, at a bound that holds over the "
-            "whole run (analysis.alpha)",
-            "none is needed; analysis.maxHarmed caps the requests that a run may harm, a hardLimit fails at once",
-        )
         for place, metric in enumerate(self._analysis("metrics", default=[])):
             path = (*self.where, "metrics", place)
             if isinstance(metric, Mapping):
                 self._metric(path, metric)
+        rows = any("hardLimit" in check for check in self.draft.checks)
+        self.ledger.left(
+            (*self.where, "threshold"),
+            "canaryd counts no failed checks, neither of several metrics together nor with good ones between: a canary "
+            "fails on evidence of harm, at a bound that holds over the whole run (analysis.alpha)"
+            + ("; queries of your own have a hardLimit, so many values in a row" if rows else ""),
+            "none is needed; analysis.maxHarmed caps the requests that a run may harm, a hardLimit fails at once",
+        )
+
+    def _in_a_row(self, query: str, asked: timedelta) -> dict[str, Any]:
+        """
+        The ``hardLimit`` of a query that says as much of the ``threshold`` as a row can: so many failed checks of it.
+
+        Of Flagger's own metrics nothing can be said so: here they are counted by cells, which are shorter.
+        """
+        threshold = number(self._analysis("threshold"))
+        interval = span(self._analysis("interval")) or INTERVAL
+        if threshold is None or threshold < 1:
+            return {}
+        count = in_a_row(int(threshold), interval, query, asked)
+        return {"hardLimit": {"consecutive": count}} if count else {}
 
     def _metric(self, path: Path, metric: Mapping[str, Any]) -> None:
         name = str(metric.get("name") or f"metric-{path[-1]}")
@@ -394,7 +409,9 @@ class _Reader:
         for key, limit in limits.items():
             bound = "atLeast" if key == "min" else "atMost"
             called = f"{name}-{key}" if several else name
-            why = draft.check(called, metric="promql", query=text, **{bound: figure(limit)}, **window(text, asked))
+            row = self._in_a_row(text, asked)
+            kept = {bound: figure(limit), **window(text, asked), **row}
+            why = draft.check(called, metric="promql", query=text, **kept)
             if why:
                 ledger.left(path, why, "write it as a check with a query")
                 return False

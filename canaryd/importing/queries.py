@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from canaryd.importing.units import duration
 from canaryd.model.queries import span_of
 
 _HOLE = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
+MOST_IN_A_ROW = 1000
 DEFAULT_WINDOW = timedelta(seconds=60)
 """What a plan with scrapes every 15 s takes where a check says no window."""
 
@@ -30,6 +32,17 @@ def filled(query: str, known: Mapping[str, str]) -> tuple[str, list[str]]:
         return known.get(hole[1], hole[0])
 
     return _HOLE.sub(fill, query).strip(), list(dict.fromkeys(unknown))
+
+
+def in_a_row(failed: int, apart: timedelta, query: str, asked: timedelta | None = None) -> int | None:
+    """
+    How many values in a row, a window apart, say that ``failed`` looks ``apart`` from one another had failed.
+
+    So what it ends the other tool would have ended, too. None for more values than a plan can say.
+    """
+    wanted = max(span_of(query), asked or DEFAULT_WINDOW)
+    count = max(failed, ceil(failed * apart / wanted))
+    return count if count <= MOST_IN_A_ROW else None
 
 
 def window(query: str, asked: timedelta | None = None) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 AnalysisTemplates as checks.
 
 Argo Rollouts measures a metric some times and counts how often its condition held. A check is in force the whole time,
-and a value decides by evidence; so limits and counts are not carried, but what the condition asks of the value is.
+and a value decides by evidence; so what the condition asks of the value is carried, and of limits and counts only what
+failures in a row can say.
 
 Sources: Argo Rollouts, pkg/apis/rollouts/v1alpha1/analysis_types.go; docs/features/analysis.md; utils/evaluate.
 """
@@ -19,7 +20,7 @@ from canaryd.importing.beside import Given
 from canaryd.importing.conditions import Asked
 from canaryd.importing.draft import Draft
 from canaryd.importing.ledger import ABSENT, Ledger, Path
-from canaryd.importing.queries import filled, window
+from canaryd.importing.queries import filled, in_a_row, window
 from canaryd.importing.units import figure, number, plain, span
 
 Keys = Mapping[str, Any]
@@ -27,12 +28,25 @@ Keys = Mapping[str, Any]
 DEEPEST = 8
 """Templates that name templates."""
 _COUNTS = {
-    "failureLimit": 0,
-    "inconclusiveLimit": 0,
-    "consecutiveErrorLimit": 4,
-    "consecutiveSuccessLimit": 0,
+    "inconclusiveLimit": (
+        0,
+        "nothing is counted: what is neither good nor bad holds the weight",
+        "onInconclusive says for how long, and what then",
+    ),
+    "consecutiveErrorLimit": (
+        4,
+        "nothing is counted: a query without an answer is no measurement, and the weight stays",
+        "onNoData says for how long, and what then",
+    ),
+    "consecutiveSuccessLimit": (
+        0,
+        "a step is measured to its end, and good values in a row prove nothing yet",
+        "until: evidence at a step ends it as soon as there is proof",
+    ),
 }
+"""What a metric without the key has, why it is not carried, and what is there instead."""
 HASH = "${podTemplateHash}"
+_WHOLE = re.compile(r"-?\d{1,9}")
 _LABEL = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
@@ -217,6 +231,7 @@ class _Metric:
                 f"{self.name}: {asked.without_data} is not in the plan: what has no value is no measurement here, "
                 "neither good nor bad, and the step does not pass while there is none"
             )
+        more |= self._in_a_row(text, reports="reportOnly" in more)
         several = len(asked.bounds) > 1
         for bound in asked.bounds:
             called = f"{self.name}-{'min' if bound.kind == 'atLeast' else 'max'}" if several else self.name
@@ -237,6 +252,44 @@ class _Metric:
                 "in place of a name it is the canary's Deployment, whatever that is called"
             )
         return self._lasted()
+
+    def _in_a_row(self, query: str, *, reports: bool) -> dict[str, Any]:
+        """
+        The ``hardLimit`` that says as much of the ``failureLimit`` as a row can; what it does not say is told.
+
+        Argo Rollouts counts failed measurements wherever they lie; a metric fails with one more than the limit.
+        """
+        ledger, where = self.ledger, (*self.path, "failureLimit")
+        said = ledger.at(*where)
+        text = filled(str(said), self.arguments)[0]
+        if said is None:
+            self.draft.note(
+                "a metric without a failureLimit ended the rollout with its first bad value; here evidence decides, "
+                "and hardLimit: {consecutive: 1} beside a check would end the run as Argo Rollouts did"
+            )
+            return {}
+        if not _WHOLE.fullmatch(text):
+            ledger.left(where, f"{text} is no number that is known", "hardLimit: {consecutive: ...} at the check")
+            return {}
+        if int(text) < 0:
+            ledger.left(where, "a check that is not met fails the run", "reportOnly: true at one that decides nothing")
+            return {}
+        failed = int(text) + 1
+        count = in_a_row(failed, span(ledger.at(*self.path, "interval")) or timedelta(0), query)
+        if reports or count is None:
+            why = "the check only reports" if reports else f"{failed} failures are more than a hardLimit can say"
+            ledger.left(where, f"{why}, and failures are not counted", "a check is judged by evidence")
+            return {}
+        if count == 1:
+            ledger.carried(where, "spec.analysis.checks, as hardLimit")
+        else:
+            ledger.left(
+                where,
+                f"the plan has hardLimit: {{consecutive: {count}}}, values in a row; {failed} failed measurements with "
+                "good ones between them do not end a run by themselves",
+                "evidence that the objective does not hold does",
+            )
+        return {"hardLimit": {"consecutive": count}}
 
     def _measured_elsewhere(self) -> tuple[str, str] | None:
         provider = self.ledger.mapping(*self.path, "provider")
@@ -294,13 +347,8 @@ class _Metric:
         ledger.left(
             (*path, "initialDelay"), "a value counts from when the share of traffic is proven", "", default=ABSENT
         )
-        for limit, usual in _COUNTS.items():
-            ledger.left(
-                (*path, limit),
-                "canaryd counts no measurements: a check fails on evidence that its objective does not hold",
-                "",
-                default=usual,
-            )
+        for limit, (usual, why, instead) in _COUNTS.items():
+            ledger.left((*path, limit), why, instead, default=usual)
 
     def _lasted(self) -> timedelta:
         """How long an analysis among the steps takes: its measurements, one interval apart."""

@@ -51,10 +51,23 @@ def refused(run: Run, seen: Observation) -> Run:
 
 
 def approved(run: Run, command: Command, seen: Observation, told: list[Event]) -> Run:
-    """The gate opened by a person, if there is one that asks for it, and the plan lets them."""
+    """
+    The gate opened by a person, if there is one that asks for it, and the plan lets them.
+
+    A command without a step is for the gate that the run has come to. Of two of them the second was meant for the same
+    gate, and must not open the next one, which nobody had seen when it was given.
+    """
     asked = run.approves
     if not asked:
         told.append(Event(Told.COMMAND_VOID, f"approve opens nothing: no approval is asked for before {run.before}"))
+        return run
+    if run.place in run.approved:
+        told.append(Event(Told.COMMAND_VOID, f"approve opens nothing: {run.before} is approved already"))
+        return run
+    if command.step is None and not any(term.kind == "approve" and run.condition(term) for term in run.terms):
+        ahead = f'give "step": {run.place} to approve {run.before} ahead'
+        why = f"approve without a step is for the gate that the run waits at, and it waits at none: {ahead}"
+        told.append(Event(Told.COMMAND_VOID, why))
         return run
     who = command.by or "somebody"
     for part in asked:
@@ -81,6 +94,19 @@ def kept(run: Run, seen: Observation) -> Decision | None:
     _, first, its = min(grave, key=lambda end: end[0])
     why = "; ".join(_waits(run, term, condition, seen.now) for term, condition in known)
     return Decision(held_for(run, seen, "gate", why, first.limit, first.otherwise, its.since))
+
+
+def owed(decision: Decision, former: Run) -> Decision:
+    """
+    ``decision`` with those who are to be told of the end that it brings about.
+
+    They are saved with the end itself, so that no death between the two keeps anybody from being told. Who only
+    observes tells nobody.
+    """
+    run = decision.run
+    if former.final or not run.final or run.plan.observes:
+        return decision
+    return replace(decision, run=replace(run, untold=run.plan.spec.gates.end))
 
 
 def _reached(run: Run, seen: Observation) -> Run:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.machine.retreat import no_way_back
+from canaryd.machine.standing import Standing, standing
 from canaryd.machine.writes import RETURN, held_for, written, written_again
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_duration
@@ -65,9 +66,15 @@ def sent_again(run: Run, seen: Observation) -> Decision:
 
 
 def sent_back_by_others(run: Run, seen: Observation, mesh: Sighting) -> Decision | None:
-    """Git, or a hand, has given stable everything while we waited: where we would do so now, that is what we do."""
-    foreign = any(part.marker is not None and part.marker.run != run.uid for part in mesh.parts or (mesh,))
-    if run.phase is not Phase.RETURNING or run.returned or mesh.split != NOTHING or foreign or _not_yet(run, seen):
+    """
+    Git, or a hand, has given stable everything while we waited: where we would do so now, that is what we do.
+
+    Of several objects it may be some; the others still have what we wrote.
+    """
+    parts = mesh.parts or (mesh,)
+    foreign = any(part.marker is not None and part.marker.run != run.uid for part in parts)
+    back = all(part.split == NOTHING or standing(run, part) is Standing.ARRIVED for part in parts)
+    if run.phase is not Phase.RETURNING or run.returned or not back or foreign or _not_yet(run, seen):
         return None
     return _sent_back(run, seen)
 

@@ -162,6 +162,7 @@ class Run:
     ``findings`` are what preflight found before the run began, and did not stop it.
     ``restarts`` counts how often it began over with a new canary; ``gates`` are the conditions of gates that it has
     come to since, ``approved`` the gates (their places) that a person has opened, and ``approvals`` who did.
+    ``untold`` are the webhooks that are still to be told how the run has ended.
     ``harmed`` is what it has cost its users so far, restarts included.
     ``settles`` is the settle time in seconds that was learned as the run began, None where the plan gives it.
     ``returning_since`` is when the run began to wait for stable to run what the canary runs; ``returned_by`` is whose
@@ -219,6 +220,7 @@ class Run:
     gates: tuple[Condition, ...] = ()
     approvals: tuple[Approval, ...] = ()
     barred_since: float | None = None
+    untold: tuple[str, ...] = ()
     outbox: Outbox = EMPTY
     held_by: Word | None = None
     advanced: Word | None = None
@@ -227,6 +229,11 @@ class Run:
     @property
     def final(self) -> bool:
         return self.phase in FINAL
+
+    @property
+    def unheard(self) -> bool:
+        """Whether somebody is still to hear of it: a webhook of its end, or a channel of a message."""
+        return bool(self.untold or self.outbox.waiting)
 
     @property
     def harmed_so_far(self) -> str:
@@ -450,9 +457,11 @@ def command_line(run: Run, verb: Literal["approve", "resume", "abort", "undo"]) 
     What a person types to give ``run`` the command ``verb``; their name goes in the place of NAME.
 
     Of a CanaryRun the list of commands is there from the beginning, so that one patch adds the first and any later one.
+    An approval names its gate: typed late, it must not open another one.
     """
     if run.kept != "canaryrun":
         return f"canaryd {verb} {run.plan.name}"
-    value = f'{{"verb":"{verb}","by":"NAME"}}'
+    step = f'"step":{run.place},' if verb == "approve" else ""
+    value = f'{{"verb":"{verb}",{step}"by":"NAME"}}'
     patch = f'[{{"op":"add","path":"/spec/commands/-","value":{value}}}]'
     return f"kubectl patch canaryrun {run.uid} -n {run.plan.namespace} --type=json -p '{patch}'"

@@ -322,7 +322,7 @@ def _run_spec() -> Object:
                 "type": "integer",
                 "minimum": -1,
                 "description": "The step that is meant, from 0; -1: the gate before the start. "
-                "Void when the run is at another. When left out: any.",
+                "Void when the run is at another. When left out: any; for approve the gate that the run waits at.",
             },
             **command,
         ),

@@ -3,6 +3,8 @@ Freezes, where people have written them down: as files in the state folder, or a
 
     DIR/freezes/<name>.json      one freeze, for `canaryd run` and `canaryd serve` on that folder
 
+`canaryd run` and `serve` see both; the controller sees its cluster's.
+
 In a cluster a freeze counts for the namespace that it lies in; one in canaryd's own namespace counts for all. So RBAC
 says who may freeze what, with nothing but roles.
 
@@ -18,16 +20,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from canaryd.errors import Rejected, Unavailable
-from canaryd.kube import GROUP, VERSION
+from canaryd.kube import CANARY_FREEZES, GROUP, VERSION, Forbidden, Kube, Unserved
 from canaryd.model.guards import Freeze
 from canaryd.store.folder import found_in, put
 from canaryd.store.objects import seconds_of, time_text
 
 Object = dict[str, Any]
 
+log = structlog.get_logger()
 _FREEZE = TypeAdapter(Freeze)
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -87,6 +91,55 @@ class ClusterFreezes:
 
     def freezes(self) -> tuple[Freeze, ...]:
         return tuple(freeze_of(found, self._home) for found in self._objects())
+
+
+class ListedFreezes:
+    """
+    The far freezes port on the CanaryFreezes of a cluster, for who has no watch: a list for each reading.
+
+    Where the API server has no such kind, or the account may not list it, it cannot be seen what anybody has frozen:
+    that is said once, and there are none. What could be seen once has to be seen: there it is a fault.
+    """
+
+    def __init__(self, kube: Kube, home: str) -> None:
+        self._kube = kube
+        self._home = home
+        self._everywhere = True
+        self._seen: set[str] = set()
+        self._said: set[str] = set()
+
+    def read(self, namespace: str) -> tuple[Freeze, ...]:
+        if self._everywhere:
+            try:
+                found = self._kube.list(CANARY_FREEZES)
+            except Forbidden:
+                self._everywhere = False
+            except Unserved as error:
+                return self._unseen("", error)
+            else:
+                self._seen.add("")
+                return tuple(freeze_of(one, self._home) for one in found)
+        places = dict.fromkeys((namespace, self._home))
+        return tuple(found for place in places for found in self._in(place))
+
+    def _in(self, namespace: str) -> tuple[Freeze, ...]:
+        try:
+            found = self._kube.list(CANARY_FREEZES, namespace)
+        except (Forbidden, Unserved) as error:
+            return self._unseen(namespace, error)
+        self._seen.add(namespace)
+        return tuple(freeze_of(one, self._home) for one in found)
+
+    def _unseen(self, namespace: str, error: Forbidden | Unserved) -> tuple[Freeze, ...]:
+        if self._seen & {"", namespace}:
+            raise Unavailable(f"CanaryFreezes can be listed no more: {error}") from error
+        if namespace not in self._said:
+            self._said.add(namespace)
+            if isinstance(error, Unserved):  # nobody can freeze anything there, and that is most people's case
+                log.info("freezes.unseen", why=f"the cluster has no {CANARY_FREEZES}")
+            else:
+                log.warning("freezes.unseen", namespace=namespace, why=str(error))
+        return ()
 
 
 def freeze_of(found: Mapping[str, Any], home: str) -> Freeze:

@@ -15,6 +15,7 @@ from canaryd.engine.admission import Begun
 from canaryd.engine.guarding import Queue, Waits
 from canaryd.model.queue import Limits
 from canaryd.model.run import Outcome
+from canaryd.store.definitions import definitions
 from canaryd.store.freezes import FolderQueue
 from tests.cli.stage import PLAN, Process, Said, Stage, canaryd, wait_for
 
@@ -114,6 +115,71 @@ def test_run_does_not_begin_in_a_freeze_and_waits_when_told_to(stage: Stage) -> 
     assert process.ended() == 0, process.output
 
 
+@pytest.fixture
+def kinds(stage: Stage) -> Stage:
+    """A cluster with canaryd's kinds, in which a platform team freezes things."""
+    for definition in definitions():
+        stage.cluster.apply(definition)
+    return stage
+
+
+def frozen(stage: Stage, name: str, namespace: str, **spec: object) -> None:
+    about = {"name": name, "namespace": namespace}
+    body = {"apiVersion": "canaryd.io/v1alpha1", "kind": "CanaryFreeze", "metadata": about}
+    stage.cluster.apply({**body, "spec": {"reason": "the platform team says so", **spec}})
+
+
+def thawed(stage: Stage, name: str, scope: str) -> None:
+    said = stage.canaryd("thaw", name, scope, "--kubeconfig", stage.kubeconfig)
+    assert said.code == 0, said.err
+
+
+@pytest.mark.parametrize("namespace", ["default", "canaryd"])
+def test_a_freeze_in_the_cluster_binds_a_pipelines_job(kinds: Stage, namespace: str) -> None:
+    """That of its namespace, and one for all; and another namespace's does not."""
+    frozen(kinds, "theirs", "elsewhere")
+    frozen(kinds, "night", namespace)
+    said = kinds.try_run(kinds.plan(steps=SHORT))
+    assert said.code == REFUSED
+    assert "frozen until it is lifted: the platform team says so (night)" in said.err
+    assert kinds.runs() == []
+    thawed(kinds, "night", "--all" if namespace == "canaryd" else "--namespace=default")
+    assert kinds.try_run(kinds.plan(steps=SHORT)).code == 0
+
+
+def test_a_stop_in_the_cluster_takes_a_pipelines_canary_back(kinds: Stage) -> None:
+    """Within seconds, by the job itself."""
+    process = kinds.start("run", kinds.plan(steps=LONG))
+    wait_for(lambda: kinds.weights() == (90, 10), "10 %", process=process)
+    frozen(kinds, "red", "canaryd", stop=True, owner="ana")
+    assert process.ended() == 11, process.output
+    assert kinds.weights() == (100, 0)
+    assert kinds.run().reason == "stopped by ana until it is lifted: the platform team says so (red)"
+
+
+def test_serve_obeys_a_freeze_in_the_cluster(kinds: Stage) -> None:
+    """A plan waits for it, and begins by itself when it is lifted."""
+    (kinds.folder / "plans").mkdir()
+    kinds.plan(steps=SHORT).rename(kinds.folder / "plans" / "reviews.yaml")
+    frozen(kinds, "night", "default")
+    process = serving(kinds)
+    process.says("frozen until it is lifted: the platform team says so (night)")
+    assert kinds.runs() == []
+    thawed(kinds, "night", "--namespace=default")
+    wait_for(lambda: bool(kinds.runs()) and kinds.run().outcome is Outcome.PROMOTED, "the end", process=process)
+
+
+def test_a_job_that_may_not_see_freezes_runs_and_says_so(tmp_path: Path) -> None:
+    """It needs no rights on canaryd's kinds."""
+    with Stage(tmp_path, denied=(("list", "canaryfreezes"),)) as stage:
+        for definition in definitions():
+            stage.cluster.apply(definition)
+        frozen(stage, "night", "default")
+        process = stage.start("run", stage.plan(steps=SHORT))
+        assert process.ended() == 0, process.output
+        assert process.output.count("freezes.unseen") == 2  # of the plan's namespace, and of all
+
+
 def test_run_is_refused_outside_of_its_windows(stage: Stage) -> None:
     """With until when."""
     said = stage.try_run(stage.plan(windows=[{"opens": "0 0 29 feb *", "for": "1h", "timeZone": "Asia/Tokyo"}]))
@@ -172,7 +238,7 @@ class OnPaper:
     def unfinished(self) -> list[Any]:
         return []
 
-    def send_what_is_left(self) -> None:
+    def tell_what_is_left(self) -> None:
         """No run was ever here."""
 
     def begin(self, plan: Any, *, asked: float) -> Begun:

@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from canaryd.cli.freezes import InCluster, InFolder, Place
 from canaryd.cluster.informer import Informer
 from canaryd.engine.ports import Freezes
 from canaryd.errors import Conflict, Rejected, Unavailable
-from canaryd.kube import CANARY_FREEZES, connect
+from canaryd.kube import CANARY_FREEZES, Kube, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.guards import Freeze
-from canaryd.store.freezes import ClusterFreezes, FolderFreezes
+from canaryd.store.freezes import ClusterFreezes, FolderFreezes, ListedFreezes
 from tests.conftest import REAL
 from tests.store.places import NAMESPACE, prepare
 
@@ -42,13 +43,28 @@ class Both:
         return sorted((replace(one, since=0.0) for one in self.read.freezes()), key=lambda one: one.name)
 
 
-@pytest.fixture(params=["folder", "emulator", REAL])
+class Listed:
+    """Freezes that are listed, as a reader of all that there are."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._freezes = ListedFreezes(kube, HOME)
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        return self._freezes.read(NAMESPACE)
+
+
+@pytest.fixture(params=["folder", "emulator", "emulator, listed", REAL])
 def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
     if request.param == "folder":
         yield Both(InFolder(tmp_path), FolderFreezes(tmp_path), lambda _: None)
     elif request.param == "emulator":
         with ApiServer(Cluster()) as server:
             yield from in_cluster(kubeconfig(server.address, tmp_path / "kubeconfig"))
+    elif request.param == "emulator, listed":
+        with ApiServer(Cluster()) as server:
+            kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=10)
+            prepare(kube)
+            yield Both(InCluster(kube, HOME, "canaryd"), Listed(kube), lambda _: None)
     else:
         yield from in_cluster(request.getfixturevalue("real_api"))
 
@@ -139,3 +155,66 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "freezes").write_text("no folder")
     with pytest.raises(Unavailable):
         FolderFreezes(tmp_path).freezes()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Listed: a cluster without the kind, or an account without the right
+
+
+DENIED = (("list", "canaryfreezes"),)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """One that has the kinds, and a freeze."""
+    found = Cluster()
+    with ApiServer(found) as server:
+        kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=10)
+        prepare(kube)
+        InCluster(kube, HOME, "canaryd").add(freeze(name="night"))
+        yield found
+
+
+def listed(server: ApiServer, folder: Path) -> ListedFreezes:
+    return ListedFreezes(connect(kubeconfig(server.address, folder / "kubeconfig"), timeout=10), HOME)
+
+
+def test_where_there_is_no_such_kind_nobody_has_frozen_anything(tmp_path: Path) -> None:
+    """`canaryd run` needs none of canaryd's kinds."""
+    with ApiServer(Cluster()) as server, structlog.testing.capture_logs() as logs:
+        freezes = listed(server, tmp_path)
+        assert [freezes.read(NAMESPACE) for _ in range(3)] == [(), (), ()]
+    assert [(one["event"], one["log_level"]) for one in logs] == [("freezes.unseen", "info")]
+
+
+def test_who_may_not_list_them_is_told_once(cluster: Cluster, tmp_path: Path) -> None:
+    """A warning: what somebody has frozen does not count for them."""
+    with ApiServer(cluster, denied=DENIED) as server, structlog.testing.capture_logs() as logs:
+        freezes = listed(server, tmp_path)
+        assert [freezes.read(NAMESPACE) for _ in range(3)] == [(), (), ()]
+    assert [(one["event"], one["log_level"], one["namespace"]) for one in logs] == [
+        ("freezes.unseen", "warning", NAMESPACE),
+        ("freezes.unseen", "warning", HOME),
+    ]
+
+
+def test_a_kind_that_appears_counts_from_then_on(tmp_path: Path) -> None:
+    """canaryd was installed while a pipeline's job waited."""
+    with ApiServer(Cluster()) as server:
+        kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=10)
+        freezes = ListedFreezes(kube, HOME)
+        assert freezes.read(NAMESPACE) == ()
+        prepare(kube)
+        InCluster(kube, HOME, "canaryd").add(freeze(name="night"))
+        assert [one.name for one in freezes.read(NAMESPACE)] == ["night"]
+
+
+def test_what_could_be_listed_once_has_to_be_listed(cluster: Cluster, tmp_path: Path) -> None:
+    """A right that is taken away in a freeze lifts nothing."""
+    server = ApiServer(cluster)
+    port = int(server.start().rsplit(":", 1)[1])
+    freezes = listed(server, tmp_path)
+    assert [one.name for one in freezes.read(NAMESPACE)] == ["night"]
+    server.stop()
+    with ApiServer(cluster, port=port, denied=DENIED), pytest.raises(Unavailable, match="can be listed no more"):
+        freezes.read(NAMESPACE)

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+import yaml
 
 from canaryd.model.run import Outcome, Phase, Run
 from canaryd.store.objects import why_of
 from tests.cli.stage import Process
 from tests.controller.past import Past, record_in
 from tests.controller.stage import Stage
+from tests.gates.receiver import KEY, Receiver, receiving
 
 pytestmark = pytest.mark.xdist_group("succession")
 
@@ -27,16 +29,21 @@ LONG = [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "10m"}]
 
 
 class Pair:
-    """A leader and a standby, and a new release for each test."""
+    """A leader and a standby, a new release for each test, and a receiver that both know as ``board``."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, board: Receiver) -> None:
+        self.stage, self.board = stage, board
+        (stage.folder / "key").write_text(KEY)
+        hook = {"url": board.url, "namespaces": ["*"], "key": {"from_file": str(stage.folder / "key")}, "every": 1.0}
+        self._config = stage.folder / "canaryd.yaml"
+        self._config.write_text(yaml.safe_dump({"webhooks": {"board": hook}}))
         self._names = (f"canaryd-{number}" for number in count())
         self.processes = [self._another(), self._another()]
         stage.until(lambda: bool(self.holder), "a leader", self.processes[0])
 
     def _another(self) -> Process:
-        return self.stage.controller(name=next(self._names), CANARYD_LEASE_SECONDS="3")
+        config = ("--config", self._config)
+        return self.stage.controller(*config, name=next(self._names), CANARYD_LEASE_SECONDS="3")
 
     @property
     def holder(self) -> str:
@@ -75,6 +82,8 @@ class Pair:
         stage.api.faults.clear()
         for version in ("v1", "v3"):
             stage.clients.fail(version, 0.002)
+        self.board.says(200)
+        self.board.asked.clear()
         if stage.cluster.find("CanaryPlan", "default", "reviews"):
             stage.kubectl("kubectl delete canaryplan/reviews; kubectl delete canaryruns --all")
         stage.until(lambda: not stage.marked(), "no marker")
@@ -83,8 +92,8 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with Stage(tmp_path_factory.mktemp("succession")) as stage:
-        yield Pair(stage)
+    with Stage(tmp_path_factory.mktemp("succession")) as stage, receiving() as board:
+        yield Pair(stage, board)
 
 
 @pytest.fixture
@@ -164,6 +173,67 @@ def test_held_at_a_gate(pair: Pair, past: Past) -> None:
     assert stage.weights() == (90, 10)
     ask(stage, '{"commands":[{"verb":"approve","by":"ada"}]}')
     assert 0 in ended(pair, past, Outcome.PROMOTED).approved
+
+
+def test_a_webhook_and_a_person_are_asked(pair: Pair, past: Past) -> None:
+    """
+    The next leader asks the same question and counts on; a yes that is saved is not asked for again; the limit is what
+    it was; and without both nothing rises.
+    """
+    stage, board = pair.stage, pair.board
+    board.says(423)
+    gate = {"approve": {"limit": "1h"}, "webhooks": [{"name": "board", "limit": "2h"}]}
+    stage.apply(steps=[{"weight": 10, "bake": "500ms", "gate": gate}, {"weight": 50, "bake": "1s"}])
+    stage.until(lambda: len(board.asked) >= 2 and asked_in(stage) >= 2, "a gate that was asked for twice", pair.leader)
+    before, ends = stage.newest(), {one.id: one.since for one in stage.newest().gates}
+    assert pair.lose(pair.leader) < TAKE_OVER
+    seen = asked_in(stage)
+    stage.until(lambda: asked_in(stage) >= seen + 2, "a gate that is asked for again", pair.leader)
+    board.says(200)
+    stage.until(lambda: "yes" in [one.said for one in stage.newest().gates], "a yes that is saved", pair.leader)
+    assert {one.id: one.since for one in stage.newest().gates} == ends
+    assert stage.newest().hold is not None
+    assert before.hold is not None
+    assert stage.newest().hold.limit == before.hold.limit  # type: ignore[union-attr]  # it is held
+    attempts = [int(one.headers["canaryd-attempt"]) for one in board.asked]
+    assert attempts == sorted(attempts)
+    assert attempts[-1] >= seen + 2
+    asked = len(board.asked)
+    pair.standby.says('"event": "daemon.started"')
+    assert pair.lose(pair.leader) < TAKE_OVER
+    time.sleep(3)
+    assert len(board.asked) == asked
+    assert stage.weights() == (90, 10)
+    ask(stage, '{"commands":[{"verb":"approve","by":"ada"}]}')
+    run = ended(pair, past, Outcome.PROMOTED)
+    assert set(board.ids) == {f"{run.uid}_0_step-1_board"}
+    assert (len(board.asked), [one.by for one in run.approvals]) == (asked, ["ada"])
+
+
+def asked_in(stage: Stage) -> int:
+    """How often the newest run's webhook was asked, as its record has it."""
+    return max((one.times for one in stage.newest().gates), default=0) if stage.records() else 0
+
+
+def test_an_end_that_nobody_has_taken(pair: Pair, past: Past) -> None:
+    """The next leader tells it, with the same id; who comes after that tells nobody."""
+    stage, board = pair.stage, pair.board
+    board.says(503)
+    stage.apply(gates={"end": ["board"]})
+    leader = pair.leader
+    run = ended(pair, past, Outcome.PROMOTED)
+    stage.until(lambda: len(board.asked) >= 1, "an end that is told", leader)
+    assert pair.lose(leader) < TAKE_OVER
+    before = len(board.asked)
+    board.says(200)
+    stage.until(lambda: stage.newest().untold == (), "an end that was taken", pair.leader)
+    assert len(board.asked) == before + 1
+    assert set(board.ids) == {f"{run.uid}_0_end_board"}
+    assert len({one.body for one in board.asked}) == 1
+    pair.standby.says('"event": "daemon.started"')
+    assert pair.lose(pair.leader) < TAKE_OVER
+    time.sleep(2)
+    assert len(board.asked) == before + 1
 
 
 def test_held_by_drift(pair: Pair, past: Past) -> None:

@@ -19,10 +19,17 @@ TEXT = {"metadata": {"name": "reviews", "namespace": "default", "generation": 3}
 def test_the_command_to_type_fits_the_first_command_and_each_later_one() -> None:
     """JSON Patch adds to the end of a list that is there; a CanaryRun begins with an empty one."""
     run = replace(new_run(plan(5, 50)), kept="canaryrun")
-    *_, patch = shlex.split(command_line(run, "approve"))
-    assert json.loads(patch) == [{"op": "add", "path": "/spec/commands/-", "value": {"verb": "approve", "by": "NAME"}}]
+    *_, patch = shlex.split(command_line(run, "resume"))
+    assert json.loads(patch) == [{"op": "add", "path": "/spec/commands/-", "value": {"verb": "resume", "by": "NAME"}}]
     assert objects.run_object(run)["spec"]["commands"] == []
     assert command_line(replace(run, kept=""), "approve") == "canaryd approve reviews"
+
+
+def test_the_command_that_approves_names_its_gate() -> None:
+    """Typed a minute late it must not open the next one."""
+    run = replace(new_run(plan(5, 50)), kept="canaryrun", phase=Phase.BAKING, step=1)
+    *_, patch = shlex.split(command_line(run, "approve"))
+    assert json.loads(patch)[0]["value"] == {"verb": "approve", "step": 1, "by": "NAME"}
 
 
 def test_why_a_run_was_promoted_is_its_first_finding_and_a_persons_reason_is_whole() -> None:

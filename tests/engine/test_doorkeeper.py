@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ import structlog
 from canaryd.engine.doorkeeper import SELDOM, Doorkeeper
 from canaryd.errors import Rejected, Unavailable
 from canaryd.gates import Webhooks
+from canaryd.kube import connect
+from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.asking import Reply
-from canaryd.model.run import Outcome, Phase, Record
+from canaryd.model.run import Outcome, Phase, Record, Run
 from canaryd.model.traffic import NOTHING, Split
 from canaryd.settings import Kept, Webhook
 from canaryd.store.folder import FolderStore
 from tests.gates.memory import MemoryAlerts, MemoryWebhooks
 from tests.gates.receiver import KEY, Receiver, receiving
 from tests.stage import Stage, plan
+from tests.store.places import Process, prepare
 from tests.world import Death, Inline, World, small_plan
 
 OK, LATER = (200, {}, b""), (423, {}, b"no reviewer yet")
@@ -198,28 +202,75 @@ def test_alerts_are_asked_again_and_again_while_a_run_waits() -> None:
     assert door.keeper.take(door.run)[0].said == "silent"
 
 
-def test_the_end_is_told_once_and_again_where_nobody_took_it() -> None:
-    """Five times; and never to somebody who has it."""
-    door = Door()
-    ended = replace(
+def told_over(door: Door, run: Run, seconds: int) -> list[float]:
+    """When the end of ``run`` is told in so many seconds, with a tick each second."""
+    begun, found = door.clock.at, []
+    for _ in range(seconds):
+        before = door.telling.submitted
+        door.keeper.tell(run)
+        found += [door.clock.at - begun] * (door.telling.submitted - before)
+        door.clock.at += 1
+    return found
+
+
+def over(door: Door) -> Run:
+    """The run when it has ended, and the board is to hear of it."""
+    return replace(
         door.run,
         phase=Phase.PROMOTED,
         outcome=Outcome.PROMOTED,
         plan=plan(gates={"end": ["board"]}),
         ended=door.clock.at,
+        untold=("board",),
     )
-    for _ in range(3):
-        door.keeper.tell(ended)
-    assert door.webhooks.asked == [("board", "run-1_0_end_board")]
-    assert door.telling.submitted == 1
 
 
-def test_who_only_observes_tells_nobody() -> None:
-    """Nothing has happened."""
+def test_the_end_is_told_once() -> None:
+    """And whoever has taken it need not be told any more, whatever the state says until that is saved."""
     door = Door()
-    ended = replace(door.run, phase=Phase.PROMOTED, plan=plan(mode="observe", gates={"end": ["board"]}))
-    door.keeper.tell(ended)
-    assert door.webhooks.asked == []
+    ended = over(door)
+    assert door.keeper.told(ended) == frozenset()
+    assert told_over(door, ended, 60) == [0]
+    assert door.webhooks.asked == [("board", "run-1_0_end_board")]
+    assert door.keeper.told(ended) == {"board"}
+    assert door.woken == ["run-1"]
+
+
+def test_the_end_is_told_again_where_nobody_takes_it_and_not_for_ever() -> None:
+    """Five times, less and less often; then it is over, and the run is told so."""
+    door = Door()
+    door.webhooks.away = True
+    assert told_over(door, over(door), 600) == [0, 2, 6, 14, 30]
+    assert door.keeper.told(over(door)) == {"board"}
+    assert door.woken == ["run-1"]
+
+
+def test_an_end_that_was_told_late_is_told() -> None:
+    """Its receiver was away for a moment."""
+    door = Door()
+    door.webhooks.away = True
+    ended = over(door)
+    assert told_over(door, ended, 5) == [0, 2]
+    door.webhooks.away = False
+    assert told_over(door, ended, 60) == [1]
+    assert len(door.webhooks.asked) == 1
+
+
+def test_yesterdays_end_is_tried_once_by_each_process() -> None:
+    """It is no news any more."""
+    door = Door()
+    door.webhooks.away = True
+    ended = over(door)
+    door.clock.at += 25 * 3600
+    assert told_over(door, ended, 60) == [0]
+    assert door.keeper.told(ended) == {"board"}
+
+
+def test_a_process_that_ends_begins_to_tell_nobody() -> None:
+    """The next one does."""
+    door = Door()
+    door.keeper.end()
+    assert told_over(door, over(door), 10) == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,11 +280,13 @@ def test_who_only_observes_tells_nobody() -> None:
 class Gated(World):
     """A world with a doorkeeper and a receiver; ``threads`` ask beside the tick, otherwise in it."""
 
-    def __init__(self, receiver: Receiver, key: Path, gates: dict[str, Any], threads: Executor | None = None) -> None:
+    def __init__(
+        self, receiver: Receiver, key: Path, gates: dict[str, Any], threads: Executor | None = None, **spec: Any
+    ) -> None:
         hook = Webhook(url=receiver.url, namespaces=("*",), key=Kept(from_file=key), timeout=15, every=1.0)
         self.receivers = Webhooks({"board": hook})
         self.threads = threads or Inline()
-        super().__init__(plan=small_plan(gates=gates))
+        super().__init__(plan=small_plan(gates=gates, **spec))
 
     def start(self) -> None:
         super().start()
@@ -304,6 +357,124 @@ def test_dying_between_asking_and_saving_asks_the_same_question_again(receiver: 
     assert len({one.body for one in receiver.asked}) == 1
 
 
+STORES = ("folder", "cluster")
+
+
+@contextmanager
+def stored(where: str, tmp_path: Path) -> Iterator[Callable[[], Any]]:
+    """A store as each new process makes its own, on what the former one has left."""
+    if where == "folder":
+        yield lambda: FolderStore(tmp_path / "state")
+        return
+    with ApiServer(Cluster()) as server:
+        kube = connect(kubeconfig(server.address, tmp_path / "kubeconfig"), timeout=5)
+        prepare(kube)
+        yield lambda: Process(kube).store
+
+
+class Ending(Gated):
+    """
+    A world whose process dies at one call about the end of its run, on a store of its own.
+
+    ``at`` is ``tell`` or ``save``: of the record that has ended, the ``n``-th time, before or after it is done.
+    """
+
+    def __init__(self, receiver: Receiver, key: Path, stores: Callable[[], Any]) -> None:
+        self.stores: Callable[[], Any] | None = None
+        self.dies: tuple[str, int, str] = ("", 0, "")
+        self.calls = {"save": 0, "tell": 0}
+        super().__init__(receiver, key, {"end": ["board"]})
+        begun, self.stores = self.saved, stores
+        self.start()
+        self.store.save(Record(begun))
+
+    def start(self) -> None:
+        if self.stores:
+            self.store = self.stores()
+        super().start()
+        store, webhooks = self.reconciler._store, self.receivers
+        save, tell = store.save, Webhooks.tell
+        store.save = lambda record: (  # type: ignore[method-assign]
+            self._call("save", lambda: save(record)) if record.run.final else save(record)
+        )
+        webhooks.tell = lambda run, name: self._call("tell", lambda: tell(webhooks, run, name))  # type: ignore[method-assign]
+
+    def _call(self, name: str, do: Callable[[], Any]) -> Any:
+        at, n, when = self.dies
+        self.calls[name] += 1
+        if (at, n) != (name, self.calls[name]):
+            return do()
+        if when == "after":
+            do()
+        raise Death
+
+    def to_the_end(self) -> Run:
+        """Live until the run has ended and nobody is left to be told."""
+        self.live()
+        for _ in range(100):
+            if not self.saved.untold:
+                return self.saved
+            self.tick()
+            self.clock.at += 1
+        raise AssertionError("never told")
+
+
+@pytest.mark.parametrize("where", STORES)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("at", "n"), [("tell", 1), ("save", 1), ("save", 2), ("save", 3)])
+def test_the_end_is_told_whatever_dies(
+    receiver: Receiver, key: Path, tmp_path: Path, where: str, when: str, at: str, n: int
+) -> None:
+    """
+    Between the end and the telling, between the telling and its save: the next process tells it, with the same id and
+    the same words, and when that is saved nobody tells it any more.
+    """
+    with stored(where, tmp_path) as stores:
+        world = Ending(receiver, key, stores)
+        world.dies = (at, n, when)
+        run = world.to_the_end()
+        assert (run.outcome, run.released, world.deaths) == (Outcome.PROMOTED, True, 1)
+        again = (at, when) == ("tell", "after") or (at, n, when) == ("save", 3, "before")
+        assert receiver.ids == ["run-1_0_end_board"] * (2 if again else 1)
+        assert len({one.body for one in receiver.asked}) == 1
+        world.start()
+        for _ in range(20):
+            world.tick()
+            world.clock.at += 5
+        assert len(receiver.ids) == (2 if again else 1)
+
+
+def test_an_end_that_could_not_be_saved_is_not_told(receiver: Receiver, key: Path) -> None:
+    """What is not saved is decided once more after a death, and might be decided otherwise."""
+    world = Gated(receiver, key, {"end": ["board"]})
+    store = world.reconciler._store
+
+    def fails(record: Record) -> Record:
+        if record.run.final:
+            raise Unavailable("the disk is full")
+        return world.store.save(record)
+
+    store.save = fails  # type: ignore[method-assign]
+    for _ in range(60):
+        run = world.tick()
+        world.clock.at += 1.5
+    assert run is not None
+    assert run.final
+    assert receiver.asked == []
+    store.save = world.store.save  # type: ignore[method-assign]
+    assert world.live().outcome is Outcome.PROMOTED
+    assert receiver.ids == ["run-1_0_end_board"]
+
+
+def test_who_only_observes_tells_nobody(receiver: Receiver, key: Path) -> None:
+    """Nothing has happened."""
+    world = Gated(receiver, key, {"end": ["board"]}, mode="observe")
+    world.tick()
+    world.ask("abort")
+    run = world.live()
+    assert (run.final, run.untold, receiver.asked) == (True, (), [])
+
+
 def test_a_process_that_dies_at_the_gate_changes_no_ending(receiver: Receiver, key: Path) -> None:
     """A crash loop at the gate: the same id all the time, and the count goes on."""
     receiver.says(423)
@@ -357,7 +528,7 @@ def test_a_record_of_before_there_were_gates_still_loads(tmp_path: Path) -> None
     import json
 
     stage = Stage(plan=plan(gate_at=0))
-    stage.ask("approve")
+    stage.ask("approve", step=0)
     run = stage.baking(1)
     store = FolderStore(tmp_path)
     store.save(Record(run))

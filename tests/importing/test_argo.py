@@ -170,6 +170,60 @@ def test_what_has_no_value_is_no_measurement() -> None:
     assert "onEmpty" not in found.content["spec"]["analysis"]["checks"][2]
 
 
+@pytest.mark.parametrize(
+    ("metric", "expected", "kind"),
+    [
+        ({"failureLimit": 0, "interval": "1m"}, 1, "carried"),
+        ({"failureLimit": 0}, 1, "carried"),
+        ({"failureLimit": 0, "interval": "5m"}, 5, "left out"),  # it was looked at once in five minutes
+        ({"failureLimit": 3, "interval": "1m"}, 4, "left out"),
+        ({"failureLimit": 3, "interval": "10s"}, 4, "left out"),
+        ({"failureLimit": "2", "interval": "1m"}, 3, "left out"),
+        ({"failureLimit": "{{args.unknown}}", "interval": "1m"}, None, "left out"),
+        ({"failureLimit": -1, "interval": "1m"}, None, "left out"),
+        ({"failureLimit": 2000, "interval": "1m"}, None, "left out"),
+    ],
+)
+def test_a_failure_limit_is_values_in_a_row(metric: dict[str, Any], expected: int | None, kind: str) -> None:
+    """
+    One more than the limit fails. Carried whole where there is only one; in a row it is less than it was there, which
+    is said.
+    """
+    found = one(argo(analysis=BACKGROUND), template(**metric))
+    check = found.content["spec"]["analysis"]["checks"][2]
+    assert check.get("hardLimit") == ({"consecutive": expected} if expected else None)
+    assert next(one.kind for one in found.fates if one.path.endswith("failureLimit")) == kind
+
+
+def test_without_a_failure_limit_the_first_bad_value_was_the_end_and_that_is_noted() -> None:
+    found = one(argo(analysis=BACKGROUND), template())
+    assert "hardLimit" not in found.content["spec"]["analysis"]["checks"][2]
+    assert "a metric without a failureLimit ended the rollout with its first bad value" in said(found)
+
+
+def test_a_check_that_only_reports_has_no_limit() -> None:
+    """A plan would refuse it."""
+    dry = {**BACKGROUND, "dryRun": [{"metricName": "rat.*"}]}
+    found = one(argo(analysis=dry), template(failureLimit=2))
+    assert "hardLimit" not in found.content["spec"]["analysis"]["checks"][2]
+    assert "the check only reports" in said(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "usual", "instead"),
+    [
+        ("inconclusiveLimit", 0, "onInconclusive says for how long"),
+        ("consecutiveErrorLimit", 4, "onNoData says for how long"),
+        ("consecutiveSuccessLimit", 0, "until: evidence"),
+    ],
+)
+def test_what_else_argo_counts_is_said_with_what_is_there_instead(key: str, usual: int, instead: str) -> None:
+    """And what is as if it were not there is no loss."""
+    lost = one(argo(analysis=BACKGROUND), template(**{key: 7})).lost
+    assert [instead in one.instead for one in lost if one.path.endswith(key)] == [True]
+    assert not [one for one in one(argo(analysis=BACKGROUND), template(**{key: usual})).lost if one.path.endswith(key)]
+
+
 @pytest.mark.parametrize("where", ["Rollout", "AnalysisTemplate"])
 def test_a_dry_run_only_reports(where: str) -> None:
     dry = [{"metricName": "rat.*"}]

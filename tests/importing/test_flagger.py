@@ -129,6 +129,7 @@ def test_metrics_are_checks_of_their_own_beside_the_comparison() -> None:
         "query": 'avg_over_time(carts{app="checkout-api"}[5m]) / carts{deployment="checkout-primary"} > 3',
         "atLeast": 0.5,
         "window": "5m",
+        "hardLimit": {"consecutive": 3},
     }
     assert checks["carts-max"]["atMost"] == 20
 
@@ -146,11 +147,41 @@ def test_an_older_threshold_means_what_it_meant() -> None:
     """Least for the success rate, most for everything else (scheduler_metrics.go)."""
     metrics = [{"name": "request-success-rate", "threshold": 99}, {"name": "request-duration", "threshold": 500}]
     checks = content(flagger({"metrics": [*metrics, {"name": "own", "query": "sum(up)", "threshold": 7}]}))
-    assert [list(check.items())[-1] for check in checks["analysis"]["checks"][2:]] == [
-        ("atMost", "1%"),
-        ("atLeast", "99%"),
-        ("atMost", 7),
-    ]
+    rate, duration, own = checks["analysis"]["checks"][2:]
+    assert (rate["atMost"], duration["atLeast"], own["atMost"]) == ("1%", "99%", 7)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "metric", "expected"),
+    [
+        ({"interval": "1m", "threshold": 5}, {}, 5),
+        ({"interval": "5m", "threshold": 2}, {"interval": "1m"}, 10),  # here the query is asked five times as often
+        ({"interval": "30s", "threshold": 4}, {"interval": "2m"}, 4),  # and here less often
+        ({"interval": "1m", "threshold": 5000}, {}, None),
+        ({"interval": "1m", "threshold": None}, {}, None),
+    ],
+)
+def test_a_threshold_is_values_in_a_row_of_a_query(
+    analysis: dict[str, Any], metric: dict[str, Any], expected: int | None
+) -> None:
+    """What ends the run here would have ended it there: so many failed checks, and none passed in between."""
+    own = {"name": "own", "query": "sum(up)", "thresholdRange": {"max": 7}, **metric}
+    found = one(flagger({**analysis, "metrics": [own]}))
+    assert found.content["spec"]["analysis"]["checks"][2].get("hardLimit") == (
+        {"consecutive": expected} if expected else None
+    )
+    if analysis["threshold"]:
+        why = next(lost.said for lost in found.lost if lost.path == "spec.analysis.threshold")
+        assert "neither of several metrics together nor with good ones between" in why
+        assert ("queries of your own have a hardLimit" in why) == (expected is not None)
+
+
+def test_a_threshold_is_no_row_of_cells() -> None:
+    """Flagger looked once an interval at its own metrics; cells are shorter, and a row of them is sooner full."""
+    metrics = [{"name": "request-success-rate", "thresholdRange": {"min": 99}}]
+    found = one(flagger({"metrics": metrics}))
+    assert all("hardLimit" not in check for check in found.content["spec"]["analysis"]["checks"])
+    assert "hardLimit, so many" not in said(found)
 
 
 def test_each_hook_and_each_alert_is_said() -> None:

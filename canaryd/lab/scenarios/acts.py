@@ -227,12 +227,19 @@ def _edit(event: Event, stage: Stage) -> Act:
     return Act(f"a hand sets {_keys(entry)}", lambda: _patch(lab, patch, "kubectl-edit"))
 
 
+WORDS = {"adopt": ("resume", "--adopt"), "skip": ("skip-step",), "promote": ("promote", "--yes")}
+"""Commands whose words are others than the verb."""
+
+
 def _say(event: Event, stage: Stage) -> Act:
     say = event.say
     assert say is not None  # noqa: S101  # as above
-    command = [sys.executable, "-m", "canaryd", say.verb, stage.script.plan.name, "--state", str(stage.state)]
-    command += ["--reason", say.reason or "the scenario says so"] + (["--force"] if say.force else [])
-    return Act(f"canaryd {say.verb}", partial(_typed, command))
+    verb, *more = WORDS.get(say.verb, (say.verb,))
+    more += ["--to-100" if verb == "promote" else "--force"] if say.force else []
+    named = [stage.script.plan.name] + ([str(say.step)] if say.step is not None else [])
+    command = [sys.executable, "-m", "canaryd", verb, *named, *more, "--state", str(stage.state)]
+    command += ["--reason", say.reason or "the scenario says so"]
+    return Act(" ".join(["canaryd", verb, *named[1:], *more]), partial(_typed, command))
 
 
 def _typed(command: list[str]) -> None:

@@ -341,14 +341,16 @@ class Edit(Part):
 
 
 class Say(Part):
-    """A person's command: ``canaryd abort``, ``approve``, ``resume`` or ``promote``."""
+    """A person's command, as it is typed: ``canaryd hold reviews --reason ...``."""
 
-    verb: Literal["abort", "approve", "resume", "promote"]
-    """Which."""
+    verb: Literal["abort", "approve", "hold", "resume", "adopt", "advance", "skip", "promote"]
+    """Which; `adopt` is `canaryd resume --adopt`, and `skip` is `canaryd skip-step`."""
     reason: str = ""
     """Its ``--reason``."""
     force: bool = False
-    """``abort --force``."""
+    """``abort --force``, or ``promote --to-100``."""
+    step: Annotated[int | None, Field(ge=1)] = None
+    """The step that `skip` leaves out, from 1."""
 
 
 class Freeze(Part):

@@ -273,6 +273,8 @@ def _always(script: Script, facts: Facts) -> Iterator[Line]:
                    not facts.missing)  # fmt: skip
     start = facts.weights[0].percent if facts.weights else 0.0
     allowed = {0.0, 100.0, start, *(step.weight.share * 100 for step in script.plan.spec.steps)}
+    if any(event.say and event.say.verb == "adopt" for event in script.scenario.timeline):
+        allowed |= {one.percent for one in facts.weights if one.by != "canaryd"}
     written = {one.percent for one in facts.weights if one.by == "canaryd"}
     foreign = sorted(one for one in written if min(abs(one - each) for each in allowed) > 0.01)
     found = ", ".join(f"{one:g} %" for one in foreign)
