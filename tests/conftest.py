@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from canaryd.errors import CanarydError
 from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, Unserved
@@ -19,6 +20,12 @@ from tests.envtest.apiserver import NoServerError, real_server
 # On one worker: the server costs ten seconds of start and 400 MB, and one is enough.
 XDIST_GROUP = pytest.mark.xdist_group("real-api-server")
 REAL = pytest.param("real", marks=XDIST_GROUP)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_usual() -> None:
+    """What a command set up for its process is not what the next test logs with."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -770,7 +770,7 @@ PLANTS = (
     guarding("far freezes that cannot be read are none", "self._far.seen(plan.namespace) if self._far else ()", "(self._far.seen(plan.namespace) or ()) if self._far else ()"),
     guarding("far freezes are asked for in a tick", "                self._asking.submit(self._read, namespace)\n", "                self._read(namespace)\n"),
     guarding("far freezes are forgotten when they cannot be read", "            if found is not None:\n                self._known", "            if True:\n                self._known"),
-    guarding("a stop waits for what cannot be read", "whether anybody has frozen it: {failed}\", None), stopped)", "whether anybody has frozen it: {failed}\", None))"),
+    guarding("a stop waits for what cannot be read", "                return Seen(unread, stopped)\n", "                return Seen(unread)\n"),
     guarding("freezes are forgotten when they cannot be read", "            self._failed = str(error)\n        else", "            self._failed = str(error)\n            self._known = ()\n        else"),
     guarding("a guard that fails ends the tick", "        except Exception as error:\n            # A fault", "        except CanarydError as error:\n            # A fault"),
     guarding("a guard that fails bars nothing", "return Seen(Bar(f\"canaryd cannot tell whether it may: {type(error).__name__}: {error}\", None))", "return Seen(None)"),

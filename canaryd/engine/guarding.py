@@ -66,13 +66,19 @@ class Guards:
             present = (*(near or ()), *(far or ()))
             stopped = guards.stopped(plan.namespace, present, now)
             if near is None or far is None:
-                failed = self._failed if near is None or self._far is None else self._far.failed
-                return Seen(Bar(f"it cannot be read whether anybody has frozen it: {failed}", None), stopped)
+                unread = Bar(f"it cannot be read whether anybody has frozen it: {self._unread(near)}", None)
+                return Seen(unread, stopped)
             return Seen(guards.barred(plan, present, now), stopped)
         except Exception as error:
             # A fault of a guard is one of ours. It bars the way up, and must not end a tick that may be a rollback.
             log.exception("guards.failed", plan=str(plan))
             return Seen(Bar(f"canaryd cannot tell whether it may: {type(error).__name__}: {error}", None))
+
+    def _unread(self, near: tuple[Freeze, ...] | None) -> str:
+        """Why, and how to look."""
+        if near is None or self._far is None:
+            return self._failed
+        return f"that takes a Kubernetes API that answers, and {self._far.failed} (kubectl cluster-info)"
 
     def meet(self, plan: Plan) -> None:
         """Read what is far and was never read yet. It takes a request: for a beginning, and never for a tick."""

@@ -20,6 +20,7 @@ import yaml
 from typer.main import get_command
 
 from canaryd.cli import app, watching
+from canaryd.cli.exits import Exit
 from canaryd.desk import VERBS, ClusterDesk
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, NAMESPACES
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
@@ -311,7 +312,6 @@ def waiting_at_its_gate(typist: Typist) -> Run:
         (("hold", "run-1"), "hold", {}),
         (("advance", "run-1"), "advance", {"step": 0}),
         (("skip-step", "run-1", "2"), "skip", {"step": 0, "skips": 1}),
-        (("promote", "run-1", "--to-100", "--yes"), "promote", {"step": 0, "force": True}),
         (("abort", "run-1"), "abort", {}),
         (("abort", "run-1", "--force"), "abort", {"force": True}),
         (("rollback", "reviews"), "abort", {}),
@@ -332,6 +332,25 @@ def test_a_word_arrives_signed_and_with_its_reason(
     assert (heard.step, heard.skips, heard.force) == (rest.get("step"), rest.get("skips"), rest.get("force", False))
     if typist.in_cluster:
         assert heard.by == "ana"
+
+
+PROMOTED = ("promote", "run-1", "--to-100", "--yes", "--reason", "seen by two", "--wait", "0s")
+
+
+def test_a_promotion_goes_past_no_approval_that_was_not_given(typist: Typist) -> None:
+    waiting_at_its_gate(typist)
+    with typist.carried_out():
+        said = typist(*PROMOTED)
+    assert (said.code, typist.place.commands("run-1")) == (Exit.REFUSED, ())
+    assert "an approval is ahead, and is given first" in said.err
+
+
+def test_a_promotion_from_any_step_arrives_where_no_approval_is_ahead(typist: Typist) -> None:
+    typist.place.put(standing(approved=(0,)))
+    with typist.carried_out():
+        assert typist(*PROMOTED).code == 0
+    [heard] = typist.place.commands("run-1")
+    assert (heard.verb, heard.reason, heard.step, heard.force) == ("promote", "seen by two", 0, True)
 
 
 @pytest.mark.parametrize(("option", "verb"), [((), "resume"), (("--reassert",), "resume"), (("--adopt",), "adopt")])
