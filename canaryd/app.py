@@ -7,7 +7,7 @@ That the adapters fit the engine's ports is proven here, by mypy, when they are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Lock
@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import structlog
 
+from canaryd import neighbours
 from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission, undoing
 from canaryd.engine.admission import Begun, Settled
@@ -49,8 +50,8 @@ from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
+from canaryd.report.beside import examples, looked_closer
 from canaryd.report.decisions import Entry
-from canaryd.report.document import Link
 from canaryd.report.render import Form, render
 from canaryd.settings import Settings, lease_place
 from canaryd.store.folder import FolderJournal, FolderStore
@@ -131,18 +132,15 @@ def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) ->
 
 
 def report(
-    run: Run,
-    journal: Sequence[Entry],
-    form: Form,
-    links: Iterable[Link | tuple[str, str, str]] = (),
-    traces: Iterable[Link | tuple[str, str, str]] = (),
+    run: Run, journal: Sequence[Entry], form: Form, settings: Settings, seconds: float = neighbours.SECONDS
 ) -> str:
     """
     The report of ``run`` with its ``journal`` (oldest first) as text, with the queries that it asked.
 
-    ``links`` and ``traces`` are (title, url, what it shows).
+    And with links and example traces from the neighbours that ``settings`` name, which take ``seconds`` at most.
     """
-    return render(run, journal, form, links, traces, asked(run))
+    seen, traces = neighbours.neighbourhood(run, settings, seconds=seconds)
+    return render(run, journal, form, looked_closer(seen), examples(traces.found), asked(run))
 
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:

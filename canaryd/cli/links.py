@@ -14,6 +14,7 @@ from canaryd.cli.places import Place
 from canaryd.cli.reading import sought
 from canaryd.model.links import Link, Trace, Traces
 from canaryd.neighbours import neighbourhood
+from canaryd.report.beside import answered
 from canaryd.report.outlook import moment
 
 
@@ -45,7 +46,6 @@ def _traces(traces: Traces) -> str:
 
 
 def _trace(trace: Trace) -> list[str]:
-    answered = f"answered {trace.status}" if trace.status else "answered"
-    lines = [f"  {moment(trace.at)}  {trace.kind}: {answered} after {trace.took * 1000:,.0f} ms"]
+    lines = [f"  {moment(trace.at)}  {trace.kind}: {answered(trace)}"]
     lines += [f"    failed: {one}" for one in trace.failed]
     return [*lines, f"    {trace.url or trace.id}"]

@@ -26,9 +26,7 @@ from canaryd.desk import (
 )
 from canaryd.errors import Rejected
 from canaryd.metrics.asked import asked
-from canaryd.model.links import Trace
 from canaryd.model.run import Run
-from canaryd.neighbours import neighbourhood
 from canaryd.report.account import decisions
 from canaryd.report.explain import explain
 from canaryd.report.outlook import elapsed, follows, moment
@@ -257,14 +255,7 @@ def report(place: Place, which: str, form: ReportForm, to: Path | None) -> None:
 
     seen = desk.look(found.namespace, found.name)
     run = desk.run(seen)
-    links, traces = neighbourhood(run, place.settings())
-    text = rendered(
-        run,
-        desk.journal(seen),
-        form,
-        [(one.title, one.url, one.shows) for one in links],
-        [(f"{one.kind} request", one.url, _seen_in(one)) for one in traces.found if one.url],
-    )
+    text = rendered(run, desk.journal(seen), form, place.settings())
     if to is None:
         sys.stdout.write(text)
         return
@@ -273,10 +264,3 @@ def report(place: Place, which: str, form: ReportForm, to: Path | None) -> None:
     except OSError as error:
         raise Rejected(f"the report cannot be written to {to}: {error.strerror or error}") from error
     typer.echo(f"report of run {seen.name}: {to}")
-
-
-def _seen_in(trace: Trace) -> str:
-    """What an example request was."""
-    answered = f"answered {trace.status}" if trace.status else "answered"
-    failed = f"; failed: {trace.failed[0]}" if trace.failed else ""
-    return f"{moment(trace.at)}: {answered} after {trace.took * 1000:,.0f} ms{failed}"

@@ -63,4 +63,4 @@ def test_where_nothing_is_set_it_says_what_to_set(state: Path) -> None:
 def test_a_run_that_is_not_there_is_told(state: Path) -> None:
     said = canaryd("links", "carts", "--state", state)
     assert said.code == Exit.REFUSED
-    assert "there is no run carts" in said.err
+    assert "there is no run or plan carts" in said.err
