@@ -50,7 +50,7 @@ from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
-from canaryd.report.beside import examples, looked_closer
+from canaryd.report.beside import examples, in_messages, looked_closer
 from canaryd.report.decisions import Entry
 from canaryd.report.render import Form, render
 from canaryd.settings import Settings, lease_place
@@ -58,6 +58,8 @@ from canaryd.store.folder import FolderJournal, FolderStore
 from canaryd.store.freezes import FolderFreezes, ListedFreezes
 
 NO_LIMITS = Limits()
+MOMENT = 3.0
+"""Seconds that a message of a failure waits for example traces, at its first attempt."""
 SOON = 0.1
 """Seconds between two looks at what is waited for."""
 
@@ -112,8 +114,16 @@ def world(settings: Settings) -> World:
 
 
 def _channels(settings: Settings) -> Told:
-    """The channels of messages, with links to the neighbours that are set; nobody is asked for these."""
-    return Told(settings.channels, lambda run: [(one.title, one.url) for one in links(run, settings, time.time())])
+    """
+    The channels of messages, with links to the neighbours that are set, and example traces of failures.
+
+    Nobody is asked for the links. For traces the tracing backend is, by the thread of the channel.
+    """
+    return Told(
+        settings.channels,
+        lambda run: [(one.title, one.url) for one in links(run, settings, time.time())],
+        traces=lambda run: in_messages(neighbours.example_traces(run, settings, seconds=MOMENT).found),
+    )
 
 
 def _annotations(settings: Settings) -> Annotations | None:

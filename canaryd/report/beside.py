@@ -1,12 +1,15 @@
-"""PURE: what the neighbours show of a run, as a report has it."""
+"""PURE: what the neighbours show of a run, as a report and a message have it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from canaryd.model.links import Link, Trace
 from canaryd.report import document
 from canaryd.report.outlook import moment
+
+FEW = 3
+"""Example traces in a message."""
 
 
 def looked_closer(links: Iterable[Link]) -> tuple[document.Link, ...]:
@@ -17,6 +20,11 @@ def looked_closer(links: Iterable[Link]) -> tuple[document.Link, ...]:
 def examples(traces: Iterable[Trace]) -> tuple[document.Link, ...]:
     """The example traces that can be opened."""
     return tuple(document.Link(f"{one.kind} request", one.url, _seen_in(one)) for one in traces if one.url)
+
+
+def in_messages(traces: Sequence[Trace]) -> list[tuple[str, str]]:
+    """A few of the example traces, each with its URL, or with its id where nothing shows it."""
+    return [(f"{one.kind.capitalize()} request, {_seen_in(one)}", one.url or f"trace {one.id}") for one in traces[:FEW]]
 
 
 def answered(trace: Trace) -> str:
