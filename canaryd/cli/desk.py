@@ -103,7 +103,7 @@ def watch(which: Perhaps = "", place: Place = HERE) -> None:
 def report(
     which: Which,
     output: Annotated[
-        Literal["html", "md", "json"], typer.Option("--output", "-o", help="How it is written.")
+        Literal["html", "md", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
     ] = "html",
     out: Annotated[Path | None, typer.Option("--out", help="The file.", show_default="standard output")] = None,
     place: Place = HERE,
@@ -119,7 +119,9 @@ def report(
 
 def links(
     which: Which,
-    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How it is written.")] = "text",
+    output: Annotated[
+        Literal["text", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
+    ] = "text",
     place: Place = HERE,
 ) -> None:
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from uuid import uuid4
 
 import typer
 
+from canaryd.cli.tables import say_data
 from canaryd.desk.folder import user
 from canaryd.errors import Rejected
 from canaryd.kube import CANARY_FREEZES, LEASES, Forbidden, Kube, Missing, Unserved, connect
@@ -161,12 +161,12 @@ def freeze(
     typer.echo(f"to lift it: canaryd thaw {name}{place}")
 
 
-def show(where: Place, namespace: str, *, output: Literal["table", "json"]) -> None:
+def show(where: Place, namespace: str, *, output: Literal["table", "json", "yaml"]) -> None:
     """One line a freeze, those in force first."""
     now = time.time()
     found = sorted(where.freezes(namespace), key=lambda one: (one.over(now), not one.stop, one.since))
-    if output == "json":
-        typer.echo(json.dumps([_as_json(one, now) for one in found], indent=2, ensure_ascii=False))
+    if output != "table":
+        say_data([_as_data(one, now) for one in found], output)
         return
     if not found:
         typer.echo("nothing is frozen", err=True)
@@ -237,7 +237,7 @@ def _ending(freeze: Freeze, now: float) -> str:
     return f"until {shown(freeze.until, 'UTC', now)} ({left(freeze.until - now)} left)"
 
 
-def _as_json(freeze: Freeze, now: float) -> dict[str, object]:
+def _as_data(freeze: Freeze, now: float) -> dict[str, object]:
     return {
         "name": freeze.name,
         "namespace": freeze.namespace or None,

@@ -433,7 +433,9 @@ def stop(
 @app.command()
 def freezes(
     namespace: Namespace = "",
-    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How it is written.")] = "table",
+    output: Annotated[
+        Literal["table", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
+    ] = "table",
     state: Files = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,

@@ -256,6 +256,10 @@ def test_the_report_leads_to_the_neighbours(typist: Typist, monkeypatch: pytest.
         assert {one["title"] for one in told["traces"]} == {"failing request", "slow request"}
         assert told["traces"][0]["url"].startswith(f"{jaeger.url}/trace/")
         assert "answered 503 after" in told["traces"][0]["shows"]
+        assert yaml.safe_load(typist("report", "reviews", "-o", "yaml").out) == told
+        found = json.loads(typist("links", "reviews", "-o", "json").out)
+        assert yaml.safe_load(typist("links", "reviews", "-o", "yaml").out) == found
+        assert found["traces"]["found"][0]["failed"]
         lines = typist("links", "reviews").out.splitlines()
         assert "Jaeger: failing requests to v3" in lines
         assert "Example traces" in lines

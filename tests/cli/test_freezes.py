@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from canaryd.cli.serve import Plans
 from canaryd.engine.admission import Begun
@@ -91,6 +92,7 @@ def test_a_stop_lasts_until_it_is_lifted_and_holding_is_its_second_form(tmp_path
     typed(tmp_path, "stop", "--all", "--reason", "red", "--name", "red")
     typed(tmp_path, "stop", "--all", "--hold", "--reason", "still", "--name", "still", "--for", "1h")
     found = json.loads(typed(tmp_path, "freezes", "-o", "json").out)
+    assert yaml.safe_load(typed(tmp_path, "freezes", "-o", "yaml").out) == found
     assert [(one["name"], one["state"], one["namespace"], one["until"] is None) for one in found] == [
         ("red", "stopped", None, True),
         ("still", "frozen", None, False),
