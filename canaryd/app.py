@@ -96,18 +96,18 @@ def cluster_world(
 def world(settings: Settings) -> World:
     """The adapters that ``settings`` choose. Raises Rejected when a kubeconfig or URL cannot be used."""
     kube, clock = connect(settings.kubeconfig, settings.context, timeout=settings.timeout), SystemClock()
-    sources = Sources(settings)
+    sources, home = Sources(settings), lease_place(settings)[0]
     return World(
         mesh=Several(IstioMesh(kube)),
         metrics=sources,
         store=FolderStore(settings.state),
         journal=FolderJournal(settings.state),
         clock=clock,
-        preflight=_examiner(kube, sources, settings, clock),
+        preflight=_examiner(kube, sources, settings, clock, home),
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=FolderFreezes(settings.state),
-        far_freezes=ListedFreezes(kube.another(), lease_place(settings)[0]),
+        far_freezes=ListedFreezes(kube.another(), home),
         channels=_channels(settings),
         annotations=_annotations(settings),
     )
@@ -136,9 +136,13 @@ def limits(settings: Settings) -> Limits:
     return Limits(settings.max_runs, settings.max_runs_per_namespace)
 
 
-def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) -> Examiner:
-    """Preflight on connections of its own: it may take its time, and a run in flight must not wait for it."""
-    return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look)
+def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock, home: str = "") -> Examiner:
+    """
+    Preflight on connections of its own: it may take its time, and a run in flight must not wait for it.
+
+    ``home`` is whose freezes bind every plan, for who has no watch on them.
+    """
+    return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look, home)
 
 
 def report(

@@ -149,6 +149,18 @@ def test_a_freeze_in_the_cluster_binds_a_pipelines_job(kinds: Stage, namespace: 
     assert kinds.try_run(kinds.plan(steps=SHORT)).code == 0
 
 
+def test_freezes_that_a_pipelines_account_may_not_list_are_told_before_it_begins(tmp_path: Path) -> None:
+    """By canaryd run and canaryd preflight, which alone depend on that right."""
+    with Stage(tmp_path, denied=(("list", "canaryfreezes"),)) as stage:
+        for definition in definitions():
+            stage.cluster.apply(definition)
+        said = stage.canaryd("preflight", stage.plan(steps=SHORT), "-o", "json", *stage.options())
+        found = [one for one in json.loads(said.out)["findings"] if one["code"] == "FreezesUnseen"]
+        assert [one["where"] for one in found] == ["CanaryFreezes of default", "CanaryFreezes of canaryd"]
+        ended = stage.try_run(stage.plan(steps=SHORT))
+        assert (ended.code, "a freeze or a stop of all plans there does not bind this run" in ended.out) == (0, True)
+
+
 def test_a_stop_in_the_cluster_takes_a_pipelines_canary_back(kinds: Stage) -> None:
     """Within seconds, by the job itself."""
     process = kinds.start("run", kinds.plan(steps=LONG))
