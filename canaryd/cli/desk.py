@@ -15,7 +15,7 @@ from canaryd.cli.completing import plans, runs
 from canaryd.cli.places import Place, placed
 
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its plan's.", autocompletion=runs)]
-Perhaps = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name, or its plan's.", autocompletion=runs)]
+Perhaps = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its plan's.", autocompletion=runs)]
 OfPlan = Annotated[str, typer.Argument(metavar="PLAN", help="A plan's name.", autocompletion=plans)]
 Reason = Annotated[str, typer.Option(help="Why; it is kept for ever.")]
 Output = Annotated[

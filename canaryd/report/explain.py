@@ -63,8 +63,10 @@ def _decided(run: Run) -> str:
         return f"Last decision, {moment(run.at)}: to measure {run.split} anew, {why}."
     if run.step == 0:
         return f"Last decision, {moment(run.at)}: to begin with {share}."
-    former = run.plan.spec.steps[run.step - 1].share
-    return f"Last decision, {moment(run.at)}: to go from {former} to {run.share}, because step {run.step} had passed."
+    before = max((step for step in range(run.step) if step not in run.skipped), default=0)
+    former = run.plan.spec.steps[before].share
+    # Whether it had passed, or a person had ended it, is told by the decision itself.
+    return f"Last decision, {moment(run.at)}: to go from {former} to {run.share}, after step {before + 1}."
 
 
 def _measured(run: Run) -> str:

@@ -137,3 +137,10 @@ def test_it_says_what_was_known_of_stable_before() -> None:
     assert "from before" not in explain(run)
     past = Past(0, (), "Prometheus at http://p refuses the query with HTTP 422")
     assert f"  - {past.sentence}\n" in explain(replace(run, past=past))
+
+
+def test_a_weight_is_not_said_to_follow_from_a_pass_that_nobody_saw() -> None:
+    """A person may have ended the step, or left one out; the decision says which it was."""
+    run, _ = stories.gated()
+    assert "to go from 25 % to 50 %, after step 2." in explain(run)
+    assert "to go from 5 % to 50 %, after step 1." in explain(replace(run, skipped=(1,)))
