@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import structlog
 
+from canaryd import neighbours
 from canaryd.cluster.shelf import Shelf
 from canaryd.engine import admission, undoing
 from canaryd.engine.admission import Begun, Settled
@@ -38,28 +39,28 @@ from canaryd.metrics.sources import Sources
 from canaryd.model.asking import Reply
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
-from canaryd.model.links import Link as Elsewhere
-from canaryd.model.links import Trace
 from canaryd.model.message import Message
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
 from canaryd.model.queue import Limits
 from canaryd.model.run import Command, Run
-from canaryd.neighbours import Annotations, neighbourhood
+from canaryd.neighbours import Annotations
 from canaryd.neighbours.links import links
 from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
+from canaryd.report.beside import examples, in_messages, looked_closer
 from canaryd.report.decisions import Entry
 from canaryd.report.document import Link
-from canaryd.report.outlook import moment
 from canaryd.report.render import Form, render
 from canaryd.settings import Settings, lease_place
 from canaryd.store.folder import FolderJournal, FolderStore
 from canaryd.store.freezes import FolderFreezes, ListedFreezes
 
 NO_LIMITS = Limits()
+MOMENT = 3.0
+"""Seconds that a message of a failure waits for example traces, at its first attempt."""
 SOON = 0.1
 """Seconds between two looks at what is waited for."""
 
@@ -96,26 +97,34 @@ def cluster_world(
 def world(settings: Settings) -> World:
     """The adapters that ``settings`` choose. Raises Rejected when a kubeconfig or URL cannot be used."""
     kube, clock = connect(settings.kubeconfig, settings.context, timeout=settings.timeout), SystemClock()
-    sources = Sources(settings)
+    sources, home = Sources(settings), lease_place(settings)[0]
     return World(
         mesh=Several(IstioMesh(kube)),
         metrics=sources,
         store=FolderStore(settings.state),
         journal=FolderJournal(settings.state),
         clock=clock,
-        preflight=_examiner(kube, sources, settings, clock),
+        preflight=_examiner(kube, sources, settings, clock, home),
         webhooks=Receivers(settings.webhooks),
         alerts=sources,
         freezes=FolderFreezes(settings.state),
-        far_freezes=ListedFreezes(kube.another(), lease_place(settings)[0]),
+        far_freezes=ListedFreezes(kube.another(), home),
         channels=_channels(settings),
         annotations=_annotations(settings),
     )
 
 
 def _channels(settings: Settings) -> Told:
-    """The channels of messages, with links to the neighbours that are set; nobody is asked for these."""
-    return Told(settings.channels, lambda run: [(one.title, one.url) for one in links(run, settings, time.time())])
+    """
+    The channels of messages, with links to the neighbours that are set, and example traces of failures.
+
+    Nobody is asked for the links. For traces the tracing backend is, by the thread of the channel.
+    """
+    return Told(
+        settings.channels,
+        lambda run: [(one.title, one.url) for one in links(run, settings, time.time())],
+        traces=lambda run: in_messages(neighbours.example_traces(run, settings, seconds=MOMENT).found),
+    )
 
 
 def _annotations(settings: Settings) -> Annotations | None:
@@ -128,54 +137,46 @@ def limits(settings: Settings) -> Limits:
     return Limits(settings.max_runs, settings.max_runs_per_namespace)
 
 
-def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock) -> Examiner:
-    """Preflight on connections of its own: it may take its time, and a run in flight must not wait for it."""
-    return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look)
+def _examiner(kube: Kube, sources: Sources, settings: Settings, clock: Clock, home: str = "") -> Examiner:
+    """
+    Preflight on connections of its own: it may take its time, and a run in flight must not wait for it.
+
+    ``home`` is whose freezes bind every plan, for who has no watch on them.
+    """
+    return Examiner(kube.another(), Hearing(sources), clock.now, Neighbourhood(settings).look, home)
 
 
 def report(
-    run: Run,
-    journal: Sequence[Entry],
-    form: Form,
-    links: Iterable[Link | tuple[str, str, str]] = (),
-    traces: Iterable[Link | tuple[str, str, str]] = (),
+    run: Run, journal: Sequence[Entry], form: Form, settings: Settings, seconds: float = neighbours.SECONDS
 ) -> str:
     """
     The report of ``run`` with its ``journal`` (oldest first) as text, with the queries that it asked.
 
-    ``links`` and ``traces`` are (title, url, what it shows).
+    And with links and example traces from the neighbours that ``settings`` name, which take ``seconds`` at most.
     """
-    return render(run, journal, form, links, traces, asked(run))
+    return report_with(run, journal, form, *around(run, settings, seconds))
 
 
-Titled = tuple[tuple[str, str, str], ...]
-"""(title, url, what it shows), each."""
+def report_with(run: Run, journal: Sequence[Entry], form: Form, links: Iterable[Link], traces: Iterable[Link]) -> str:
+    """The same with what is known of the neighbours already."""
+    return render(run, journal, form, tuple(links), tuple(traces), asked(run))
 
 
-def around(run: Run, settings: Settings) -> tuple[Titled, Titled]:
+def around(
+    run: Run, settings: Settings, seconds: float = neighbours.SECONDS
+) -> tuple[tuple[Link, ...], tuple[Link, ...]]:
     """
     What a report shows of the neighbours that are set: links, and example requests of the canary.
 
-    Asks them, for some seconds at most. Raises nothing.
+    Asks them, for ``seconds`` at most. Raises nothing.
     """
-    links, traces = neighbourhood(run, settings)
-    return _titled(links), tuple((f"{one.kind} request", one.url, _seen_in(one)) for one in traces.found if one.url)
+    seen, traces = neighbours.neighbourhood(run, settings, seconds=seconds)
+    return looked_closer(seen), examples(traces.found)
 
 
-def links_of(run: Run, settings: Settings) -> Titled:
+def links_of(run: Run, settings: Settings) -> tuple[Link, ...]:
     """The links alone, for which nobody is asked."""
-    return _titled(links(run, settings, time.time()))
-
-
-def _titled(links: Iterable[Elsewhere]) -> Titled:
-    return tuple((one.title, one.url, one.shows) for one in links)
-
-
-def _seen_in(trace: Trace) -> str:
-    """What an example request was."""
-    answered = f"answered {trace.status}" if trace.status else "answered"
-    failed = f"; failed: {trace.failed[0]}" if trace.failed else ""
-    return f"{moment(trace.at)}: {answered} after {trace.took * 1000:,.0f} ms{failed}"
+    return looked_closer(links(run, settings, time.time()))
 
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:

@@ -15,7 +15,7 @@ from canaryd.cli.completing import plans, runs
 from canaryd.cli.places import Place, placed
 
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its plan's.", autocompletion=runs)]
-Perhaps = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name, or its plan's.", autocompletion=runs)]
+Perhaps = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its plan's.", autocompletion=runs)]
 OfPlan = Annotated[str, typer.Argument(metavar="PLAN", help="A plan's name.", autocompletion=plans)]
 Reason = Annotated[str, typer.Option(help="Why; it is kept for ever.")]
 Output = Annotated[
@@ -104,7 +104,7 @@ def watch(which: Perhaps = "", place: Place = HERE) -> None:
 def report(
     which: Which,
     output: Annotated[
-        Literal["html", "md", "json"], typer.Option("--output", "-o", help="How it is written.")
+        Literal["html", "md", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
     ] = "html",
     out: Annotated[Path | None, typer.Option("--out", help="The file.", show_default="standard output")] = None,
     place: Place = HERE,
@@ -120,7 +120,9 @@ def report(
 
 def links(
     which: Which,
-    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How it is written.")] = "text",
+    output: Annotated[
+        Literal["text", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
+    ] = "text",
     place: Place = HERE,
 ) -> None:
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +10,10 @@ from uuid import uuid4
 
 import typer
 
+from canaryd.cli.tables import say_data
 from canaryd.desk.folder import user
 from canaryd.errors import Rejected
-from canaryd.kube import CANARY_FREEZES, LEASES, Forbidden, Kube, Missing, Unserved, connect
+from canaryd.kube import CANARY_FREEZES, LEASES, Forbidden, Kube, Missing, Unserved, connect, standing_in
 from canaryd.model.calendar import left, shown
 from canaryd.model.duration import parse_duration
 from canaryd.model.guards import Freeze
@@ -25,6 +25,10 @@ from canaryd.store.objects import time_text
 
 class Place(Protocol):
     """Where freezes are written down. A freeze of all namespaces has an empty one."""
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
 
     def freezes(self, namespace: str) -> tuple[Freeze, ...]:
         """Those that are to be seen; of ``namespace`` alone, and of all, where it is given."""
@@ -44,6 +48,10 @@ class InFolder:
         self.state = folder
         self._freezes = FolderFreezes(folder)
 
+    @property
+    def where(self) -> str:
+        return f"the folder {self.state}"
+
     def freezes(self, namespace: str) -> tuple[Freeze, ...]:
         return tuple(one for one in self._freezes.freezes() if not namespace or one.namespace in ("", namespace))
 
@@ -60,10 +68,15 @@ class InFolder:
 class InCluster:
     """CanaryFreezes; those of all namespaces lie in ``home``, which is canaryd's own."""
 
-    def __init__(self, kube: Kube, home: str, lease: str) -> None:
+    def __init__(self, kube: Kube, home: str, lease: str, context: str = "") -> None:
         self._kube = kube
         self._home = home
         self._lease = lease
+        self._context = context
+
+    @property
+    def where(self) -> str:
+        return f"context {self._context}" if self._context else f"the cluster at {self._kube.address}"
 
     def freezes(self, namespace: str) -> tuple[Freeze, ...]:
         with _known():
@@ -71,7 +84,7 @@ class InCluster:
                 try:
                     return tuple(freeze_of(found, self._home) for found in self._kube.list(CANARY_FREEZES))
                 except Forbidden as error:
-                    raise Rejected(f"{error}; --namespace NS lists those of one namespace, and those of all") from error
+                    raise Rejected(f"{error}; -n NAMESPACE lists those of one namespace, and those of all") from error
             places = dict.fromkeys((namespace, self._home))
             return tuple(
                 freeze_of(found, self._home) for place in places for found in self._kube.list(CANARY_FREEZES, place)
@@ -82,7 +95,10 @@ class InCluster:
             self._led_from_home()
         namespace = freeze.namespace or self._home
         with _known():
-            self._kube.create(CANARY_FREEZES, namespace, freeze_object(freeze, namespace))
+            try:
+                self._kube.create(CANARY_FREEZES, namespace, freeze_object(freeze, namespace))
+            except Missing as error:
+                raise Rejected(f"there is no namespace {namespace} in {self.where} (kubectl get namespaces)") from error
 
     def lift(self, freeze: Freeze) -> None:
         with _known():
@@ -123,7 +139,11 @@ def place(config: Path | None, kubeconfig: Path | None, context: str | None, sta
     if state is not None:
         return InFolder(settings.state)
     home, lease = lease_place(settings)
-    return InCluster(connect(settings.kubeconfig, settings.context, timeout=settings.timeout), home, lease)
+    try:
+        kube = connect(settings.kubeconfig, settings.context, timeout=settings.timeout)
+        return InCluster(kube, home, lease, standing_in(settings.kubeconfig, settings.context)[0])
+    except Rejected as error:
+        raise Rejected(f"{error}; for canaryd run and serve on a state folder: --state DIR") from error
 
 
 def freeze(
@@ -156,20 +176,21 @@ def freeze(
     scope = f"namespace {namespace}" if namespace else "all namespaces"
     what = "nothing starts, and what is in flight is rolled back" if stop else "nothing starts and nothing rises"
     typer.echo(f"{scope}: {what}, {_ending(found, now)}")
-    scope = f" --namespace {namespace}" if namespace else " --all"
+    scope = f" -n {namespace}" if namespace else " -A"
     place = f" --state {where.state}" if isinstance(where, InFolder) else scope
     typer.echo(f"to lift it: canaryd thaw {name}{place}")
 
 
-def show(where: Place, namespace: str, *, output: Literal["table", "json"]) -> None:
+def show(where: Place, namespace: str, *, output: Literal["table", "json", "yaml"]) -> None:
     """One line a freeze, those in force first."""
     now = time.time()
     found = sorted(where.freezes(namespace), key=lambda one: (one.over(now), not one.stop, one.since))
-    if output == "json":
-        typer.echo(json.dumps([_as_json(one, now) for one in found], indent=2, ensure_ascii=False))
+    if output != "table":
+        say_data([_as_data(one, now) for one in found], output)
         return
     if not found:
-        typer.echo("nothing is frozen", err=True)
+        scope = f"namespace {namespace} of " if namespace else ""
+        typer.echo(f"nothing is frozen in {scope}{where.where}", err=True)
     for one in found:
         word = "over" if one.over(now) else "stopped" if one.stop else "frozen"
         by = f" by {one.owner}" if one.owner else ""
@@ -180,25 +201,33 @@ def show(where: Place, namespace: str, *, output: Literal["table", "json"]) -> N
 
 def lift(where: Place, name: str, namespace: str, everywhere: bool) -> None:
     """End the freeze of that name. Raises Rejected where there is none, or several."""
-    if namespace and everywhere:
-        raise Refused(_scope(namespace, everywhere))
+    not_both(namespace, everywhere)
     found = [one for one in where.freezes(namespace) if one.name == name]
     if namespace or everywhere:
         found = [one for one in found if one.namespace == namespace]
     if not found:
         there = ", ".join(one.name for one in where.freezes(namespace)) or "none"
-        raise Rejected(f"there is no freeze {name} (there: {there})")
+        scope = f"of namespace {namespace} " if namespace else "of all namespaces " if everywhere else ""
+        raise Rejected(
+            f"there is no freeze {name} {scope}in {where.where} (there: {there}): canaryd freezes lists them"
+        )
     if len(found) > 1:
         places = ", ".join(one.namespace or "all namespaces" for one in found)
-        raise Rejected(f"there are several freezes {name} ({places}): say --namespace NS or --all")
+        raise Rejected(f"there are several freezes {name} ({places}): say -n NAMESPACE or -A")
     where.lift(found[0])
     typer.echo(f"{name} is lifted: what waited for it goes on by itself")
 
 
+def not_both(namespace: str, everywhere: bool) -> None:
+    """Raises Refused where both are typed."""
+    if namespace and everywhere:
+        raise Refused(_scope(namespace, everywhere))
+
+
 def _scope(namespace: str, everywhere: bool) -> list[Problem]:
     if bool(namespace) == everywhere:
-        found = f"--namespace {namespace} and --all" if everywhere else "neither"
-        return [Problem("--namespace NS or --all", found, "one of the two")]
+        found = f"-n {namespace} -A" if everywhere else "neither"
+        return [Problem("-n or -A", found, "one of the two: -n NAMESPACE, or -A for every namespace")]
     if namespace and not NAME.fullmatch(namespace):
         return [Problem("--namespace", namespace, "the name of a namespace")]
     return []
@@ -237,7 +266,7 @@ def _ending(freeze: Freeze, now: float) -> str:
     return f"until {shown(freeze.until, 'UTC', now)} ({left(freeze.until - now)} left)"
 
 
-def _as_json(freeze: Freeze, now: float) -> dict[str, object]:
+def _as_data(freeze: Freeze, now: float) -> dict[str, object]:
     return {
         "name": freeze.name,
         "namespace": freeze.namespace or None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Literal
 
@@ -12,12 +11,14 @@ from canaryd.cli.exits import Exit
 from canaryd.cli.output import stop
 from canaryd.cli.places import Place
 from canaryd.cli.reading import sought
+from canaryd.cli.tables import say_data
 from canaryd.model.links import Link, Trace, Traces
 from canaryd.neighbours import neighbourhood
+from canaryd.report.beside import answered
 from canaryd.report.outlook import moment
 
 
-def show_links(place: Place, which: str, output: Literal["text", "json"]) -> None:
+def show_links(place: Place, which: str, output: Literal["text", "json", "yaml"]) -> None:
     """Print them. Raises Rejected where there is no such run; ends the command where no neighbour is set."""
     settings, desk = place.settings(), place.desk()
     run = desk.run(sought(desk, which))
@@ -28,8 +29,11 @@ def show_links(place: Place, which: str, output: Literal["text", "json"]) -> Non
             "CANARYD_KIALI, CANARYD_GRAFANA, CANARYD_TRACING",
         )
     links, traces = neighbourhood(run, settings)
-    if output == "json":
-        typer.echo(json.dumps({"links": [asdict(one) for one in links], "traces": asdict(traces)}, indent=2))
+    if output != "text":
+        found = [asdict(one) for one in traces.found]
+        for one in found:
+            one["failed"] = list(one["failed"])
+        say_data({"links": [asdict(one) for one in links], "traces": {"found": found, "why": traces.why}}, output)
         return
     typer.echo("\n".join([*(_link(one) for one in links), _traces(traces)]))
 
@@ -45,7 +49,6 @@ def _traces(traces: Traces) -> str:
 
 
 def _trace(trace: Trace) -> list[str]:
-    answered = f"answered {trace.status}" if trace.status else "answered"
-    lines = [f"  {moment(trace.at)}  {trace.kind}: {answered} after {trace.took * 1000:,.0f} ms"]
+    lines = [f"  {moment(trace.at)}  {trace.kind}: {answered(trace)}"]
     lines += [f"    failed: {one}" for one in trace.failed]
     return [*lines, f"    {trace.url or trace.id}"]

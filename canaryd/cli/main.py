@@ -364,13 +364,13 @@ def import_(
 
 
 Namespace = Annotated[str, typer.Option("--namespace", "-n", metavar="NS", help="The plans of this namespace.")]
-Everywhere = Annotated[bool, typer.Option("--all", help="The plans of all namespaces.")]
+Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", "--all", help="The plans of every namespace.")]
 Why = Annotated[str, typer.Option(help="Why; whoever waits is told.")]
 Until = Annotated[str, typer.Option(metavar="TIME", help="When it ends by itself, such as 2026-12-24T18:00+01:00.")]
 For = Annotated[str, typer.Option("--for", metavar="DURATION", help="How long it lasts, such as 4h.")]
 Called = Annotated[str, typer.Option(help="Its name; by default one is made up.")]
 Files = Annotated[
-    Path | None, typer.Option("--state", help="For canaryd run and serve on this state folder, instead of a cluster.")
+    Path | None, typer.Option("--state", help="The state folder of canaryd run and serve, instead of a cluster.")
 ]
 
 
@@ -433,17 +433,25 @@ def stop(
 @app.command()
 def freezes(
     namespace: Namespace = "",
-    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How it is written.")] = "table",
+    everywhere: Everywhere = False,
+    output: Annotated[
+        Literal["table", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
+    ] = "table",
     state: Files = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     config: Config = None,
 ) -> None:
-    """List what is frozen or stopped, by whom, why and until when."""
-    from canaryd.cli.freezes import place, show
+    """
+    List what is frozen or stopped, by whom, why and until when.
+
+    Of every namespace, unless -n names one: that one's, and what holds for all.
+    """
+    from canaryd.cli.freezes import not_both, place, show
     from canaryd.cli.output import explained
 
     with explained("freezes"):
+        not_both(namespace, everywhere)
         show(place(config, kubeconfig, context, state), namespace, output=output)
 
 

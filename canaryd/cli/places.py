@@ -12,31 +12,14 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from canaryd.cli.options import Config, Context, Kubeconfig
+from canaryd.cli.options import Config, Context, Everywhere, InFolder, Kubeconfig, Namespace
 
 if TYPE_CHECKING:
     from canaryd.desk import Desk
     from canaryd.kube import Kube
     from canaryd.settings import Settings
-
-State = Annotated[
-    Path | None,
-    typer.Option(
-        help="The state folder of canaryd run and serve, instead of a cluster.",
-        show_default="$CANARYD_STATE; .canaryd if it holds runs",
-    ),
-]
-Namespace = Annotated[
-    str,
-    typer.Option(
-        "--namespace", "-n", metavar="NS", help="In the cluster: this namespace.", show_default="the context's"
-    ),
-]
-Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="In the cluster: every namespace.")]
 
 
 @dataclass(frozen=True)
@@ -134,7 +117,7 @@ def placed(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _options(
-    state: State = None,
+    state: InFolder = None,
     namespace: Namespace = "",
     everywhere: Everywhere = False,
     kubeconfig: Kubeconfig = None,

@@ -251,12 +251,11 @@ def report(place: Place, which: str, form: ReportForm, to: Path | None) -> None:
     """The report of a run, to a file or to standard output; with links into the neighbours that are set."""
     desk = place.desk()
     found = sought(desk, which)
-    from canaryd.app import around  # heavy, and needed nowhere else here
     from canaryd.app import report as rendered
 
     seen = desk.look(found.namespace, found.name)
     run = desk.run(seen)
-    text = rendered(run, desk.journal(seen), form, *around(run, place.settings()))
+    text = rendered(run, desk.journal(seen), form, place.settings())
     if to is None:
         sys.stdout.write(text)
         return

@@ -32,6 +32,7 @@ from canaryd.model.layers import Content
 from canaryd.model.plan import Plan, read_plan
 from canaryd.model.problem import Refused
 from canaryd.model.run import Outcome, Run
+from canaryd.neighbours import SECONDS
 from canaryd.report.live import line, live
 from canaryd.settings import Settings
 from canaryd.store.folder import FolderJournal
@@ -52,6 +53,8 @@ AGAIN = 5.0
 """Seconds between two attempts to begin."""
 LAST_WORDS = 10.0
 """Seconds that the end waits for messages that no channel has taken."""
+HURRIED = 1.0
+"""Seconds that the neighbours have to answer for the report of a process that is told to end."""
 SAY = 15.0
 """Seconds between two lines that differ in figures only."""
 
@@ -95,7 +98,7 @@ def carry_out(
                 if not (begun.record.run.final and run.released):
                     _say_what_is_unsent(canaryd, uid)
                     break  # else there only was to be tidied up after a former process
-        _write_report(run, settings, report)
+        _write_report(run, settings, report, HURRIED if signals else SECONDS)
         return _ending(plan, begun, run)
 
 
@@ -273,11 +276,13 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _write_report(run: Run, settings: Settings, report: Path | None) -> None:
+def _write_report(run: Run, settings: Settings, report: Path | None, seconds: float) -> None:
+    """Write it; the neighbours that are shown in it have ``seconds`` to answer."""
     file = report or settings.state / run.uid / "report.html"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text_of(run, FolderJournal(settings.state).read(run.uid), "html"), encoding="utf-8")
+        text = text_of(run, FolderJournal(settings.state).read(run.uid), "html", settings, seconds)
+        file.write_text(text, encoding="utf-8")
     except Exception as error:  # noqa: BLE001  # the exit code tells how the run ended, whatever becomes of its report
         typer.echo(f"the report cannot be written: {error}", err=True)
     else:

@@ -6,6 +6,6 @@ for by who shows them, and annotations are written by a thread of their own. Wha
 """
 
 from canaryd.neighbours.annotations import Annotations
-from canaryd.neighbours.looking import neighbourhood
+from canaryd.neighbours.looking import SECONDS, example_traces, neighbourhood
 
-__all__ = ["Annotations", "neighbourhood"]
+__all__ = ["SECONDS", "Annotations", "example_traces", "neighbourhood"]

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ PIECE = 1 << 16
 Params = Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer as it came: its status, its content type, its body."""
+
+    status: int
+    kind: str
+    body: bytes
+
+
 def ask(
     place: Neighbour,
     path: str,
@@ -40,6 +50,23 @@ def ask(
 
     Objects that come one after the other, as a stream has them, are a list of those. Raises Unavailable where asking
     again may help, Gone for a 404 and Rejected for any other no.
+    """
+    return _content(answer(place, path, deadline, params, headers, body))
+
+
+def answer(
+    place: Neighbour,
+    path: str,
+    deadline: float,
+    params: Params = (),
+    headers: Mapping[str, str | Kept] | None = None,
+    body: object = None,
+) -> Answered:
+    """
+    The same as it came, whatever it says.
+
+    Raises Unavailable where there is none, and Rejected for one that is too long, or where ``headers`` has something
+    that cannot be read.
     """
     rest = deadline - time.monotonic()
     if rest <= 0:
@@ -64,7 +91,7 @@ def ask(
                     raise Unavailable("no answer in time")
                 if len(read) > MOST:
                     raise Rejected(f"an answer of more than {MOST >> 20} MiB")
-            status, kind = response.status_code, response.headers.get("content-type", "")
+            return Answered(response.status_code, response.headers.get("content-type", ""), bytes(read))
     except (requests.Timeout, ReadTimeoutError) as error:
         raise Unavailable("no answer in time") from error
     except requests.exceptions.SSLError as error:
@@ -73,10 +100,10 @@ def ask(
         raise Unavailable("nobody answers there") from error
     except (requests.RequestException, HTTPError, OSError) as error:
         raise Unavailable(f"no answer: {type(error).__name__}") from error
-    return _content(status, kind, bytes(read))
 
 
-def _content(status: int, kind: str, body: bytes) -> Any:
+def _content(answered: Answered) -> Any:
+    status, body = answered.status, answered.body
     if 300 <= status < 400 or status == 401:
         raise Rejected(f"HTTP {status}: it wants a login")
     if status == 404:
@@ -85,7 +112,7 @@ def _content(status: int, kind: str, body: bytes) -> Any:
         raise Unavailable(f"HTTP {status}{_words(body)}")
     if status >= 400:
         raise Rejected(f"HTTP {status}{_words(body)}")
-    if "html" in kind.lower() or body.lstrip()[:1] == b"<":
+    if "html" in answered.kind.lower() or body.lstrip()[:1] == b"<":
         raise Rejected("a page and no answer; is there a login in front of it, or is its base path missing?")
     try:
         return _read(body.decode())

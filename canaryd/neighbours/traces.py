@@ -19,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import structlog
-
 from canaryd.errors import CanarydError, Gone, Rejected
 from canaryd.model.links import Traces
 from canaryd.model.run import Run
@@ -39,8 +37,6 @@ FAILURES: Sequence[Tags] = (ERROR, {"http.status_code": "503"}, {"http.status_co
 """By which tags failures are looked for, one after the other."""
 SERVICES = 10_000
 """Services of a backend that are looked at."""
-
-log = structlog.get_logger()
 
 
 class Backend:
@@ -143,7 +139,7 @@ class Backend:
 def traces(
     run: Run, backend: Backend, tracing: Tracing, grafana: Grafana | None, when: Range, seconds: float
 ) -> Traces:
-    """Examples of what the canary did in ``when``, by ``seconds`` from now. Raises nothing."""
+    """Examples of what the canary did in ``when``, by ``seconds`` from now. No answer is why there are none."""
     deadline = time.monotonic() + seconds
     where = tracing.url
     try:
@@ -155,9 +151,6 @@ def traces(
         long = backend.slow(run, when, deadline)
     except CanarydError as error:
         return Traces(why=f"no traces: {where}: {error}")
-    except Exception as error:
-        log.exception("neighbour.fault", run=run.uid, neighbour=where)
-        return Traces(why=f"no traces: a fault of canaryd's ({error!r})")
     kinds: tuple[tuple[Literal["failing", "slow"], list[Example]], ...] = (("failing", bad), ("slow", long))
     found = tuple(
         shown(one, kind, trace_url(one.request.trace, tracing, grafana, backend.speaks, when))

@@ -7,10 +7,12 @@ What belongs to one attempt and no more: may this plan use it, where is it, what
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import uuid4
 
@@ -29,11 +31,13 @@ from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.run import Run
 from canaryd.notify import events, services
-from canaryd.notify.words import Level, Link, level_of, text_of, title_of
+from canaryd.notify.words import Level, Link, level_of, shows_traces, text_of, title_of
 from canaryd.settings import Channel, Kept
 
 log = structlog.get_logger()
 Links = Callable[[Run], Sequence[Link]]
+KEPT = 100
+"""Messages whose example traces are kept for a further attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,9 @@ class Channels:
     """
     The channels of ``settings``, by name.
 
-    ``links`` are places where more can be seen of a run; ``clock`` gives Unix seconds. May be used from any number of
-    threads.
+    ``links`` are places where more can be seen of a run; ``clock`` gives Unix seconds. ``traces`` are requests that its
+    canary failed: looking for them may take a few seconds, and is done once for a message that a service is told.
+    May be used from any number of threads.
     """
 
     def __init__(
@@ -70,10 +75,14 @@ class Channels:
         settings: Mapping[str, Channel],
         links: Links = lambda _: (),
         clock: Callable[[], float] = time.time,
+        traces: Links = lambda _: (),
     ) -> None:
         self._settings = settings
         self._links = links
         self._clock = clock
+        self._traces = traces
+        self._lock = Lock()
+        self._found: OrderedDict[str, Sequence[Link]] = OrderedDict()
 
     def problems(self, plan: Plan) -> tuple[Problem, ...]:
         """As the port says: names that the settings do not know, or not for this namespace; secrets that are none."""
@@ -87,12 +96,14 @@ class Channels:
         """As the port says."""
         if barred := self._barred(channel, run.plan.namespace, run.plan.channels.get(channel, "")):
             raise Rejected(str(barred))
-        links = self._seen_at(run)
+        links = _without_fault(self._links, run)
+        # A receiver's event is the same whenever it is sent; what is found of traces depends on when one looks.
+        read_by_people = self._settings[channel].url is not None
         letter = _Letter(
             message.id_in(run.uid),
             events.cloud_event(run, message, links),
             title_of(run, message),
-            text_of(run, message, links),
+            text_of(run, message, links, self._examples(run, message) if read_by_people else ()),
             level_of(message),
             run.uid,
         )
@@ -130,13 +141,20 @@ class Channels:
         why = struck(reply.why, secrets_of(channel.headers))
         return Reply("yes" if 200 <= status < 300 else "silent", why, reply.after)
 
-    def _seen_at(self, run: Run) -> Sequence[Link]:
-        """The links; a message without them is better than none."""
-        try:
-            return self._links(run)
-        except Exception:
-            log.exception("message.without_links", run=run.uid)
+    def _examples(self, run: Run, message: Message) -> Sequence[Link]:
+        """Example traces for a message of a failure; those that were found at its first attempt stay with it."""
+        if not shows_traces(run, message):
             return ()
+        identity = message.id_in(run.uid)
+        with self._lock:
+            if identity in self._found:
+                return self._found[identity]
+        found = _without_fault(self._traces, run)
+        with self._lock:
+            found = self._found.setdefault(identity, found)  # of two channels that looked at once, one is right
+            while len(self._found) > KEPT:
+                self._found.popitem(last=False)
+        return found
 
     def _barred(self, name: str, namespace: str, path: str) -> Problem | None:
         """Why a plan of ``namespace`` may not use ``name``; None if it may."""
@@ -170,3 +188,12 @@ class Channels:
         elif channel.key is not None:
             kept_key(channel.key, f"channels.{name}.key")
             headers_of(channel.headers, f"channels.{name}")
+
+
+def _without_fault(links: Links, run: Run) -> Sequence[Link]:
+    """The links; a message without them is better than none."""
+    try:
+        return links(run)
+    except Exception:
+        log.exception("message.without_links", run=run.uid)
+        return ()

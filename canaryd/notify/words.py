@@ -34,6 +34,7 @@ LEVELS: dict[str, Level] = {
     GATE: "warning",
 }
 """What is neither good nor bad news is info."""
+FAILURES = ("run.failed", "run.rolling_back", "run.rolled_back")
 HEADLINES = {GATE: "waits at a gate", "run.reminded": "a limit runs out soon", "run.no_way_back": "no way back"}
 
 
@@ -55,10 +56,15 @@ def headline(message: Message) -> str:
     return HEADLINES.get(message.event, said if room == "run" else f"{room} {said}")
 
 
-def text_of(run: Run, message: Message, links: Sequence[Link]) -> str:
-    """The reason, where the run stands, what can be typed, and where to look."""
+def shows_traces(run: Run, message: Message) -> bool:
+    """Whether requests that the canary failed are worth showing; who takes a promotion back has measured none."""
+    return message.event in FAILURES and not run.undoes
+
+
+def text_of(run: Run, message: Message, links: Sequence[Link], traces: Sequence[Link] = ()) -> str:
+    """The reason, where the run stands, what can be typed, where to look, and what went wrong for example."""
     lines = [message.reason, "", f"{run.route.canary} is meant to have {message.share}; the run is {message.phase}."]
     lines += [f"To {verb}: {line}" for verb, line in message.commands]
-    lines += [f"{title}: {url}" for title, url in links]
+    lines += [f"{title}: {url}" for title, url in (*links, *traces)]
     lines += ["", f"run {run.uid}, message {message.id_in(run.uid)}, {time_text(message.at)}"]
     return "\n".join(lines)

@@ -34,7 +34,7 @@ class Preflight:
     Findings about plans, by reading only.
 
     ``ears`` asks Prometheus, if there is one to ask; ``clock`` gives Unix seconds, ``neighbours`` what Kiali and the
-    like answer.
+    like answer. ``home`` is as of :func:`survey`: who follows freezes by a watch of its own has nothing to look for.
     """
 
     def __init__(
@@ -43,11 +43,13 @@ class Preflight:
         ears: Ears | None,
         clock: Callable[[], float],
         neighbours: Callable[[Route], Mapping[str, Answer]] = lambda _: {},
+        home: str = "",
     ) -> None:
         self._kube = kube
         self._ears = ears
         self._clock = clock
         self._neighbours = neighbours
+        self._home = home
 
     def examine(self, plan: Plan, admitted: Admission | None = None) -> tuple[Finding, ...]:
         """
@@ -77,6 +79,7 @@ class Preflight:
                 hear=lambda route: self._ears.hear(plan, route, sides) if self._ears else NOTHING_HEARD,
                 neighbours=self._neighbours,
                 now=self._clock(),
+                home=self._home,
             )
         except CanarydError as error:
             return (codes.KUBERNETES_AWAY.at("the Kubernetes API", f"{error} (check with: kubectl cluster-info)"),)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from canaryd.errors import CanarydError, Rejected, Unavailable
-from canaryd.kube import VIRTUAL_SERVICES, Kind, Kube, Missing, Unserved
+from canaryd.kube import CANARY_FREEZES, VIRTUAL_SERVICES, Forbidden, Kind, Kube, Missing, Unserved
 from canaryd.mesh.hosts import service_of
 from canaryd.mesh.route import resolve
 from canaryd.model.plan import Plan
@@ -35,10 +35,12 @@ def survey(
     hear: Callable[[Route], Heard] = lambda _: NOTHING_HEARD,
     neighbours: Callable[[Route], Mapping[str, Answer]] = lambda _: {},
     now: float = 0.0,
+    home: str = "",
 ) -> Survey:
     """
     What is around the plan's route now; ``hear`` asks Prometheus about it, ``neighbours`` Kiali and the like.
 
+    ``home`` is canaryd's own namespace, whose freezes bind every plan; empty where freezes are nothing to look for.
     Raises Unavailable where the API server does not answer. A plan whose route cannot be told gives a survey without.
     """
     looking = _Looking(kube)
@@ -51,6 +53,7 @@ def survey(
     places = tuple(filter(None, dict.fromkeys((plan.namespace, *homes, *callers, ROOT_NAMESPACE))))
     objects = {kind: looking.everywhere(kind, places) for kind in EVERYWHERE}
     objects |= {kind: looking.within(kind, places) for kind in CONCERNED}
+    unseen = looking.unseen_freezes((plan.namespace, home)) if home else {}
     return Survey(
         plan=plan,
         virtual_service=found,
@@ -63,7 +66,8 @@ def survey(
         neighbours=neighbours(route) if route else {},
         now=now,
         served=looking.served(FORMER),
-        account=kube.account() if looking.unread else "",
+        account=kube.account() if looking.unread or unseen else "",
+        unseen_freezes=unseen,
     )
 
 
@@ -128,6 +132,23 @@ class _Looking:
             except Rejected as error:
                 self._miss(kind, error)
         return tuple(found)
+
+    def unseen_freezes(self, places: Iterable[str]) -> dict[str, str]:
+        """Those of ``places`` whose CanaryFreezes may not be listed, each with why; none where nobody has the kind."""
+        unseen: dict[str, str] = {}
+        for place in ("", *dict.fromkeys(places)):
+            try:
+                self.kube.list(CANARY_FREEZES, place)
+            except Unserved:
+                return {}
+            except Forbidden as error:
+                if place:
+                    unseen[place] = str(error)
+            else:
+                if not place:
+                    return {}
+        # Rights are asked for first, so that a kind which is not there is forbidden, too.
+        return unseen if self._versions(CANARY_FREEZES.group) != () else {}
 
     def _list(self, kind: Kind, namespace: str) -> tuple[Object, ...]:
         """Empty where the kind is not served: nobody has such an object then."""

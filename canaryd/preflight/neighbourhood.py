@@ -1,30 +1,27 @@
 """
 Looks whether Kiali, Grafana and the tracing backend answer where the settings say they are.
 
-Only GETs, without credentials, and no redirect is followed: a login page is an answer, for people will log in. Nothing
-that runs needs any of them.
+Only GETs, as canaryd asks them otherwise, with the token and the headers of the settings and no redirect followed: a
+login page is an answer, for people will log in. Nothing that runs needs any of them.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
-
+from canaryd.errors import CanarydError
 from canaryd.model.traffic import Route
+from canaryd.neighbours.asking import Params, answer, bearing
 from canaryd.preflight.answers import DASHBOARDS, Answer
-from canaryd.settings import Settings
+from canaryd.settings import Grafana, Kept, Neighbour, Settings, Tracing
 
-MOST = 1 << 20
-"""Bytes of an answer that are read; none of what is asked for is larger."""
 LOGIN = (301, 302, 303, 307, 308, 401, 403)
 """Statuses of one that is there and wants to know who asks."""
-KIALIS = "api/namespaces/{}/istio/networking.istio.io/v1/VirtualService/{}"
+KIALIS = "/api/namespaces/{}/istio/networking.istio.io/v1/VirtualService/{}"
 """Where Kiali's API has a VirtualService, which its page shows under the same path."""
 TRACERS = (("jaeger", "/api/services"), ("jaeger v3", "/api/v3/services"), ("tempo", "/api/echo"))
 """What answers where; Jaeger's first way was taken out after 2.20."""
@@ -32,7 +29,7 @@ TRACERS = (("jaeger", "/api/services"), ("jaeger v3", "/api/v3/services"), ("tem
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """Status and body; ``fault`` says why there are none."""
+    """Status and body; ``fault`` says why there are none, or why they are no answer to who shows a token."""
 
     status: int = 0
     body: bytes = b""
@@ -43,7 +40,7 @@ class _Reply:
         """The body as JSON; None where it is none."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -51,54 +48,73 @@ class Neighbourhood:
     """The neighbours that ``settings`` name; all are asked at once, for ``timeout`` seconds at most."""
 
     def __init__(self, settings: Settings, timeout: float = 3.0) -> None:
-        named = {"Kiali": settings.kiali, "Grafana": settings.grafana, "tracing": settings.tracing}
-        self._urls = {name: one.url for name, one in named.items() if one}
-        self._ways = {"Kiali": self._kiali, "Grafana": self._grafana, "tracing": self._tracing}
+        self._settings = settings
         self._timeout = timeout
 
     def look(self, route: Route) -> Mapping[str, Answer]:
         """What each of them answers about ``route``, by name; those that are not set are left out. Raises nothing."""
-        named = self._urls.items()
-        with ThreadPoolExecutor(len(self._ways)) as at_once:  # one that is away must not make the others late
-            return dict(at_once.map(lambda one: (one[0], self._ask(one[0], one[1], route)), named))
+        kiali, grafana, tracing = self._settings.kiali, self._settings.grafana, self._settings.tracing
+        deadline = time.monotonic() + self._timeout
+        asked: dict[str, Callable[[], Answer]] = {}
+        if kiali:
+            asked["Kiali"] = lambda: _kiali(kiali, route, deadline)
+        if grafana:
+            asked["Grafana"] = lambda: _grafana(grafana, deadline)
+        if tracing:
+            asked["tracing"] = lambda: _tracing(tracing, deadline)
+        if not asked:
+            return {}
+        with ThreadPoolExecutor(len(asked)) as at_once:  # one that is away must not make the others late
+            return dict(zip(asked, at_once.map(lambda ask: ask(), asked.values()), strict=True))
 
-    def _ask(self, name: str, url: str, route: Route) -> Answer:
-        return self._ways[name](url, route, time.monotonic() + self._timeout)
 
-    def _kiali(self, url: str, route: Route, deadline: float) -> Answer:
-        reply = _get(f"{url}/api/status", deadline)
-        if fault := _unanswered(reply):
-            return Answer(url, fault)
-        if reply.status not in LOGIN and not isinstance(reply.content, dict):
-            return Answer(url, "what answers at /api/status is not Kiali; the URL ends with its web_root, often /kiali")
-        shown = _get(f"{url}/{KIALIS.format(route.namespace, route.virtual_service)}", deadline)
-        return Answer(url, knows_route={200: True, 404: False}.get(shown.status))
+def _kiali(kiali: Neighbour, route: Route, deadline: float) -> Answer:
+    reply = _get(kiali, "/api/status", deadline)
+    if fault := _unanswered(reply):
+        return Answer(kiali.url, fault)
+    if reply.status not in LOGIN and not isinstance(reply.content, dict):
+        return Answer(
+            kiali.url, "what answers at /api/status is not Kiali; the URL ends with its web_root, often /kiali"
+        )
+    shown = _get(kiali, KIALIS.format(route.namespace, route.virtual_service), deadline)
+    return Answer(kiali.url, knows_route={200: True, 404: False}.get(shown.status))
 
-    def _grafana(self, url: str, _: Route, deadline: float) -> Answer:
-        reply = _get(f"{url}/api/health", deadline)
-        if fault := _unanswered(reply):
-            return Answer(url, fault)
-        if reply.status not in LOGIN and not isinstance(reply.content, dict):
-            return Answer(url, "what answers at /api/health is not Grafana")
-        found = {name: _dashboard(url, name, deadline) for name in DASHBOARDS}
-        known = {name: link for name, link in found.items() if link is not None}
-        return Answer(url, dashboards=known if len(known) == len(found) else None)
 
-    def _tracing(self, url: str, _: Route, deadline: float) -> Answer:
-        faults = []
-        for kind, path in TRACERS:
-            reply = _get(f"{url}{path}", deadline)
-            if reply.status in LOGIN:
-                return Answer(url)
-            if reply.status == 200 and (services := _services(reply.content)) is not None:
-                return Answer(url, speaks=kind, services=services)
-            if reply.status == 200 and reply.body.strip() == b"echo":
-                values = _get(f"{url}/api/search/tag/service.name/values", deadline)
-                return Answer(url, speaks=kind, services=_services(values.content))
-            faults.append(_unanswered(reply) or f"{path} is answered by something else")
-            if not reply.status:
-                break
-        return Answer(url, f"neither Jaeger nor Tempo: {faults[0]}" if len(faults) > 1 else faults[0])
+def _grafana(grafana: Grafana, deadline: float) -> Answer:
+    reply = _get(grafana, "/api/health", deadline)
+    if fault := _unanswered(reply):
+        return Answer(grafana.url, fault)
+    if reply.status not in LOGIN and not isinstance(reply.content, dict):
+        return Answer(grafana.url, "what answers at /api/health is not Grafana")
+    try:
+        token = bearing(grafana)
+    except CanarydError as error:
+        return Answer(grafana.url, f"its token: {error}")
+    found = {}
+    for title in DASHBOARDS:
+        reply = _get(grafana, "/api/search", deadline, [("query", title), ("type", "dash-db")], token)
+        if reply.fault and reply.status:
+            return Answer(grafana.url, reply.fault)
+        found[title] = _dashboard(grafana, title, reply)
+    known = {title: link for title, link in found.items() if link is not None}
+    return Answer(grafana.url, dashboards=known if len(known) == len(found) else None)
+
+
+def _tracing(tracing: Tracing, deadline: float) -> Answer:
+    faults = []
+    for kind, path in TRACERS:
+        reply = _get(tracing, path, deadline, headers=tracing.headers)
+        if reply.status in LOGIN:
+            return Answer(tracing.url, reply.fault)
+        if reply.status == 200 and (services := _services(reply.content)) is not None:
+            return Answer(tracing.url, speaks=kind, services=services)
+        if reply.status == 200 and reply.body.strip() == b"echo":
+            values = _get(tracing, "/api/search/tag/service.name/values", deadline, headers=tracing.headers)
+            return Answer(tracing.url, speaks=kind, services=_services(values.content))
+        faults.append(_unanswered(reply) or f"{path} is answered by something else")
+        if not reply.status:
+            break
+    return Answer(tracing.url, f"neither Jaeger nor Tempo: {faults[0]}" if len(faults) > 1 else faults[0])
 
 
 def _services(content: object) -> frozenset[str] | None:
@@ -108,13 +124,12 @@ def _services(content: object) -> frozenset[str] | None:
     return None if listed is None else frozenset(map(str, listed))
 
 
-def _dashboard(url: str, title: str, deadline: float) -> str | None:
+def _dashboard(grafana: Grafana, title: str, reply: _Reply) -> str | None:
     """The link to the dashboard of that title; empty where there is none, None where that is not known."""
-    reply = _get(f"{url}/api/search", deadline, {"query": title, "type": "dash-db"})
     if reply.status != 200 or not isinstance(reply.content, list):
         return None
     ours = (one for one in reply.content if isinstance(one, dict) and one.get("title") == title)
-    return next((f"{url}{one.get('url') or ''}" for one in ours), "")
+    return next((f"{grafana.url}{one.get('url') or ''}" for one in ours), "")
 
 
 def _unanswered(reply: _Reply) -> str:
@@ -124,31 +139,18 @@ def _unanswered(reply: _Reply) -> str:
     return "" if reply.status < 400 or reply.status in LOGIN else f"HTTP {reply.status}"
 
 
-def _get(url: str, deadline: float, params: Mapping[str, str] | None = None) -> _Reply:
-    """The answer to a GET, by ``deadline`` (monotonic)."""
-    rest = deadline - time.monotonic()
-    if rest <= 0:
-        return _Reply(fault="no answer in time")
-    body = bytearray()
+def _get(
+    place: Neighbour,
+    path: str,
+    deadline: float,
+    params: Params = (),
+    headers: Mapping[str, str | Kept] | None = None,
+) -> _Reply:
+    """The answer to a GET, by ``deadline`` (monotonic). Who shows a token and is refused has a wrong one."""
     try:
-        with requests.get(
-            url, params=params, auth=_as_it_is, allow_redirects=False, timeout=rest, stream=True
-        ) as response:
-            while len(body) < MOST and (chunk := response.raw.read1(1 << 16, decode_content=True)):
-                body += chunk
-                if time.monotonic() > deadline:
-                    return _Reply(fault="no answer in time")
-            return _Reply(response.status_code, bytes(body))
-    except (requests.Timeout, ReadTimeoutError):
-        return _Reply(fault="no answer in time")
-    except requests.exceptions.SSLError:
-        return _Reply(fault="its certificate is not trusted here")
-    except requests.ConnectionError:
-        return _Reply(fault="nobody answers there")
-    except (requests.RequestException, HTTPError, OSError) as error:
-        return _Reply(fault=type(error).__name__)
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """In place of credentials that requests finds by itself, in ~/.netrc."""
-    return request
+        found = answer(place, path, deadline, params, headers)
+    except CanarydError as error:
+        return _Reply(fault=str(error))
+    refused = headers and found.status in (401, 403)
+    fault = f"HTTP {found.status}: it refuses the token or the headers of the settings" if refused else ""
+    return _Reply(found.status, found.body, fault)

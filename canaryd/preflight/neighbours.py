@@ -13,8 +13,8 @@ TITLE = "Kiali, Grafana and tracing"
 NEIGHBOUR_UNREACHABLE = Code(
     "NeighbourUnreachable",
     "info",
-    "Kiali, Grafana or the tracing backend does not answer under the URL in the settings, as seen from here: links to "
-    "it may lead nowhere. No run needs any of them.",
+    "Kiali, Grafana or the tracing backend does not answer under the URL in the settings, as seen from here, or "
+    "refuses the token or the headers that stand there: links to it may lead nowhere. No run needs any of them.",
     "Correct `kiali`, `grafana` or `tracing` in the settings, or leave it out. Where only people reach it and canaryd "
     "does not, nothing is wrong.",
     transient=True,

@@ -34,7 +34,8 @@ class Survey:
 
     ``served`` has for each group of Istio's and of the Gateway API the versions in which the API server serves it, none
     for a group that it does not serve; a group of which it would not tell is not among them. ``account`` is who we are
-    to the API server, asked only where something could not be read.
+    to the API server, asked only where something could not be read. ``unseen_freezes`` are the namespaces whose freezes
+    bind the plan, and may not be listed, each with why.
     """
 
     plan: Plan
@@ -49,6 +50,7 @@ class Survey:
     now: float = 0.0
     served: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     account: str = ""
+    unseen_freezes: Mapping[str, str] = field(default_factory=dict)
 
     def all(self, kind: Kind, namespace: str = "") -> tuple[Object, ...]:
         """The objects of a kind, in one namespace or in all that were read."""

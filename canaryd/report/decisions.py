@@ -132,7 +132,8 @@ class Taken:
     A decision, the ``number``-th of its run, at Unix time ``at``.
 
     ``former`` and ``weight`` are what was wanted for the canary before and after, in percent; ``wrote`` whether that
-    was sent to the mesh. ``actor`` is who decided: a person, or canaryd itself by its plan.
+    was sent to the mesh. ``actor`` is who decided: a person, or canaryd itself by its plan; empty where only the reason
+    tells it.
     """
 
     number: int
@@ -179,7 +180,7 @@ def _recorded(run: Run, journal: Sequence[Entry], queries: Sequence[Query]) -> I
             yield Taken(
                 number=number,
                 at=float(entry["at"]),
-                actor=_actor(run, actors, events),
+                actor=_actor(run, actors, events) if "saw" in entry else "",
                 events=tuple(Said(name, title_of(name), reason) for name, reason in events),
                 asked=tuple(Asked(one["verb"], one.get("by") or "somebody", one.get("reason") or "") for one in fresh),
                 phase=str(entry.get("phase", "")),

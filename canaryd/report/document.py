@@ -262,7 +262,7 @@ class Document:
     stages: tuple[Stage, ...]
     curves: Curves
     last_evidence: EvidenceThen | None
-    source: Literal["journal", "run"]
+    source: Literal["journal", "status", "run"]
     remark: str
     decisions: tuple[Taken, ...]
     answers: tuple[Answered, ...]
@@ -315,7 +315,7 @@ def document(
         stages=_stages(run, decisions),
         curves=_curves(run, journal),
         last_evidence=_last_evidence(run, queries),
-        source="journal" if journal else "run",
+        source="run" if not journal else "journal" if _witnessed(journal) else "status",
         remark=_remark(run, journal),
         decisions=decisions,
         answers=tuple(_answers(run, journal)),
@@ -573,6 +573,13 @@ def _remark(run: Run, journal: Sequence[Entry]) -> str:
             "them was judged anew from its cells."
         )
     events = {str(name) for entry in journal for name, _ in entry.get("events") or ()}
+    if not _witnessed(journal):
+        whole = run.seq == 0 or Told.STARTED.value in events or bool(run.undoes)
+        known = f"all that it has decided ({len(journal)})" if whole else f"the last {len(journal)} of its decisions"
+        return (
+            f"From the status of the run: {known}, in the words of then. What the machine saw beside them is in the "
+            "journal, which the controller keeps where it has a volume."
+        )
     lacking = []
     if run.seq > 0 and Told.STARTED.value not in events and not run.undoes:
         lacking.append(f"begins only at {moment(float(journal[0]['at']))}")
@@ -580,6 +587,11 @@ def _remark(run: Run, journal: Sequence[Entry]) -> str:
     if final and final not in events:
         lacking.append(f"ends at {moment(float(journal[-1]['at']))}, before the run did")
     return f"The journal {' and '.join(lacking)}: what is not in it is not in this report either." if lacking else ""
+
+
+def _witnessed(journal: Sequence[Entry]) -> bool:
+    """Whether it holds what the machine saw; what a status has of decisions does not."""
+    return any("saw" in entry for entry in journal)
 
 
 def _answers(run: Run, journal: Sequence[Entry]) -> list[Answered]:

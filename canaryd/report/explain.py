@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from canaryd.model.gate import Alert, Approve
-from canaryd.model.run import Hold, Outcome, Phase, Run
+from canaryd.model.run import PROVEN, Hold, Outcome, Phase, Run
 from canaryd.report.outlook import elapsed, follows, moment, standing
+
+HOLDS_THAT_ADVANCE_ENDS = ("", "no-data", "inconclusive")
+"""None, and those for want of evidence. A gate, a bar and a person's hold are in the way of a person's word, too."""
 
 
 def explain(run: Run, now: float | None = None) -> str:
@@ -60,8 +63,10 @@ def _decided(run: Run) -> str:
         return f"Last decision, {moment(run.at)}: to measure {run.split} anew, {why}."
     if run.step == 0:
         return f"Last decision, {moment(run.at)}: to begin with {share}."
-    former = run.plan.spec.steps[run.step - 1].share
-    return f"Last decision, {moment(run.at)}: to go from {former} to {run.share}, because step {run.step} had passed."
+    before = max((step for step in range(run.step) if step not in run.skipped), default=0)
+    former = run.plan.spec.steps[before].share
+    # Whether it had passed, or a person had ended it, is told by the decision itself.
+    return f"Last decision, {moment(run.at)}: to go from {former} to {run.share}, after step {before + 1}."
 
 
 def _measured(run: Run) -> str:
@@ -97,6 +102,8 @@ def _options(run: Run) -> Iterator[str]:
     name = _named(run)
     if run.final:
         yield _after_the_end(run)
+        if run.outcome not in (Outcome.PROMOTED, Outcome.UNDONE) and not run.plan.observes:
+            yield f"Run the same release again, unless another has begun since: {_again(run)}"
         if run.outcome is Outcome.PROMOTED and run.ended is not None and not (run.returned or run.plan.observes):
             until = moment(run.ended + run.plan.spec.undo_within.total_seconds())
             yield f"Take it back, until {until}, while {run.route.stable} is as it was: canaryd undo {name}"
@@ -106,11 +113,10 @@ def _options(run: Run) -> Iterator[str]:
     if run.phase is Phase.ROLLING_BACK:
         yield "Nothing else: the rollback goes on by itself and cannot be called back."
         return
-    early = run.phase is Phase.BAKING and run.approves and run.place not in run.approved
+    early = run.phase in (Phase.SHIFTING, Phase.BAKING) and run.approves and run.place not in run.approved
     if early and not (run.hold and run.hold.kind == "gate"):
         yield f"Approve the next weight already now: canaryd approve {name}"
-    if run.last_step and run.phase is Phase.BAKING:
-        yield f"Promote on your own word, which marks the run for ever: canaryd promote {name} --reason '...'"
+    yield from _onward(run)
     if run.phase is Phase.RETURNING and not run.returned:
         canary, stable = run.route.canary, run.route.stable
         yield f"Roll out in {stable}'s Deployment what {canary}'s runs, and the run goes on: docs/return.md"
@@ -121,16 +127,54 @@ def _options(run: Run) -> Iterator[str]:
     yield f"Roll back for good: canaryd abort {name} --reason '...'"
 
 
+def _onward(run: Run) -> Iterator[str]:
+    """What lets it go on faster than evidence does, and what keeps it where it is."""
+    name, kind = _named(run), run.hold.kind if run.hold else ""
+    if run.phase is Phase.BAKING and run.following is not None and not run.advanced and kind in HOLDS_THAT_ADVANCE_ENDS:
+        yield f"End this step without its PASS: canaryd advance {name} --reason '...'"
+    if (skipped := _skippable(run)) is not None:
+        share = run.plan.spec.steps[skipped].share
+        yield f"Leave out step {skipped + 1} ({share}): canaryd skip-step {name} {skipped + 1}"
+    if run.phase is Phase.BAKING and not run.unproven:
+        by = sorted({one for part in run.passed_by for one in part.by})
+        names = f" (only who may approve: {' or '.join(by)})" if by else ""
+        early = " --to-100" if run.following is not None else ""
+        yield (
+            f"Promote on your own word, which marks the run for ever{names}: canaryd promote {name}{early} "
+            "--reason '...'"
+        )
+    if not run.held_by and not run.latch and run.phase not in PROVEN:
+        yield f"Keep it where it is until you let it go: canaryd hold {name} --reason '...'"
+
+
+def _skippable(run: Run) -> int | None:
+    """The next step that may be left out: not the last, and none with a gate."""
+    if run.phase not in (Phase.PENDING, Phase.SHIFTING, Phase.BAKING):
+        return None
+    steps = run.plan.spec.steps
+    ahead = (step for step in range(run.step + 1, len(steps) - 1) if step not in run.skipped)
+    return next((step for step in ahead if steps[step].gate is None), None)
+
+
 def _named(run: Run) -> str:
     """What to type for it: its plan, which in a cluster may be in another namespace than who types."""
     return f"{run.plan.name} -n {run.plan.namespace}" if run.kept == "canaryrun" else run.plan.name
 
 
+def _again(run: Run) -> str:
+    """In a folder nobody knows the plan's file but its owner."""
+    return f"canaryd retry {_named(run)} --reason '...'" if run.kept == "canaryrun" else "canaryd run PLAN.yaml --again"
+
+
 def _about(run: Run, hold: Hold) -> Iterator[str]:
     """What ends this hold."""
     name = _named(run)
+    if run.held_by and hold.kind != "drift":
+        yield f"Let go what {run.held_by.by} holds: canaryd resume {name}"
     if hold.kind == "gate":
         yield from _at_the_gate(run)
+    elif hold.kind == "person":
+        return
     elif hold.kind == "drift" and hold.sticky:
         yield f"Let it go on: canaryd resume {name}"
     elif hold.kind == "drift":

@@ -173,7 +173,7 @@ def _timeline(document: Document) -> tuple[Block, ...]:
             clock(one.at).removesuffix(" UTC"),
             elapsed(one.after) if one.after >= 1 else "0",
             weight_words(one.weight),
-            one.what if one.actor == OURSELVES else f"{one.what}, by {one.actor}",
+            one.what if one.actor in ("", OURSELVES) else f"{one.what}, by {one.actor}",
             str(one.decision),
         )
         for one in document.timeline
@@ -342,7 +342,7 @@ def _answers(document: Document) -> tuple[Block, ...]:
 def heading_of(one: Taken) -> str:
     """A decision in a line: number, time, what, the weight, and who."""
     what = ", ".join(said.title for said in one.events) or ("sent to the mesh" if one.wrote else "asked")
-    return f"{one.number}. {clock(one.at)}: {what}; {shift_words(one)}, by {one.actor}"
+    return f"{one.number}. {clock(one.at)}: {what}; {shift_words(one)}{f', by {one.actor}' if one.actor else ''}"
 
 
 def shift_words(one: Taken) -> str:

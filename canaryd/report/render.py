@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import yaml
+
 from canaryd.model.measuring import Query
 from canaryd.model.run import Run
 from canaryd.report.decisions import Entry
@@ -13,8 +15,11 @@ from canaryd.report.document import Link, as_data, document
 from canaryd.report.html import html
 from canaryd.report.markdown import markdown
 
-Form = Literal["html", "md", "json"]
-FORMS: tuple[Form, ...] = ("html", "md", "json")
+Form = Literal["html", "md", "json", "yaml"]
+FORMS: tuple[Form, ...] = ("html", "md", "json", "yaml")
+
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The one in C where there is one: a report has tens of thousands of lines."""
 
 
 def render(
@@ -26,14 +31,20 @@ def render(
     queries: Sequence[Query] = (),
 ) -> str:
     """
-    The report of ``run`` with its ``journal`` (oldest first) as one text: a page, Markdown, or JSON.
+    The report of ``run`` with its ``journal`` (oldest first) as one text: a page, Markdown, JSON, or the same as YAML.
 
     ``links`` and ``traces`` are (title, url, what it shows). ``queries`` are those that the run asked
     (``metrics.asked``); ``app.report`` fills them in.
     """
     told = document(run, journal, links, traces, queries)
-    if form == "json":
+    if form in ("json", "yaml"):
         text = json.dumps(as_data(told), indent=2, ensure_ascii=False) + "\n"
+        text = _as_yaml(text) if form == "yaml" else text
     else:
         text = markdown(told) if form == "md" else html(told)
     return text.encode("utf-8", "replace").decode()  # half a surrogate is no character, and no file holds it
+
+
+def _as_yaml(text: str) -> str:
+    """What is JSON as YAML, with the same keys in the same order."""
+    return yaml.dump(json.loads(text), Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=120)

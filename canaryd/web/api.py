@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from canaryd.app import report
+from canaryd.app import report_with
 from canaryd.desk import decision_data, depth_data, plan_data, run_data
 from canaryd.model.run import Verb
 from canaryd.web.acting import LONGEST_REASON, Order, buttons, carry_out
@@ -224,7 +224,7 @@ def report_of(
     desk = session.person.desk(namespace)
     seen = look(desk, namespace, name)
     known = desk.run(seen)
-    text = report(known, desk.journal(seen), form, *neighbours(known))
+    text = report_with(known, desk.journal(seen), form, *neighbours(known))
     if form == "json":
         return Response(text, media_type="application/json")
     if form == "md":

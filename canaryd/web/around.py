@@ -13,15 +13,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
-from canaryd.app import Titled, around, links_of
+from canaryd.app import around, links_of
 from canaryd.model.run import Run
+from canaryd.report.document import Link
 from canaryd.settings import Settings
 
 FRESH = 60.0
 """Seconds for which an answer is not asked for again; of a run that has ended, ten times that."""
 MOST = 200
 
-Found = tuple[Titled, Titled]
+Found = tuple[tuple[Link, ...], tuple[Link, ...]]
 
 
 class Around:

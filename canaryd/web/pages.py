@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from canaryd import __version__
-from canaryd.app import report
+from canaryd.app import report_with
 from canaryd.desk import NotGranted
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.report.style import DARK, LIGHT, SHAPES, STYLE
@@ -255,7 +255,7 @@ def report_of(pages: Made, session: Someone, namespace: Namespace, name: Name) -
     seen = look(desk, namespace, name)
     known = desk.run(seen)
     links, traces = pages.reports.neighbours(known)
-    text = report(known, desk.journal(seen), "html", links, traces)
+    text = report_with(known, desk.journal(seen), "html", links, traces)
     return HTMLResponse(text, headers={"Content-Security-Policy": REPORT_POLICY})
 
 

@@ -29,12 +29,11 @@ FOLDED = frozenset({"Decisions", "Queries", "Found before it began"})
 MOST = 64
 """Reports that are kept, of some hundred kilobytes each."""
 
-Titled = Iterable[Link | tuple[str, str, str]]
-Neighbours = Callable[[Run], tuple[Titled, Titled]]
+Neighbours = Callable[[Run], tuple[Iterable[Link], Iterable[Link]]]
 """What gives the links and the example traces of a run."""
 
 
-def no_neighbours(run: Run) -> tuple[Titled, Titled]:  # noqa: ARG001  # the shape of Neighbours
+def no_neighbours(run: Run) -> tuple[Iterable[Link], Iterable[Link]]:  # noqa: ARG001  # the shape of Neighbours
     return (), ()
 
 

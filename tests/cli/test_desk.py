@@ -30,6 +30,7 @@ from canaryd.store.folder import FolderStore
 from canaryd.store.objects import in_short
 from tests.cli.stage import Said, canaryd
 from tests.desk.places import Place, in_cluster, in_folder, standing
+from tests.neighbours.standing_in import Jaeger, mesh, standing_in
 from tests.report import stories
 from tests.stage import plan
 from tests.store.places import NAMESPACE
@@ -242,6 +243,30 @@ def test_the_report_goes_where_it_is_wanted(typist: Typist, tmp_path: Path) -> N
     assert (tmp_path / "report.html").read_text() == page
     nowhere = typist("report", "reviews", "--out", str(tmp_path / "no" / "report.html"))
     assert (nowhere.code, "cannot be written" in nowhere.err) == (REFUSED, True)
+
+
+def test_the_report_leads_to_the_neighbours(typist: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the run is kept; those that are away cost their own links."""
+    rolled_back(typist)
+    jaeger = Jaeger(base="/jaeger", spans=mesh(stories.BEGAN + 50))
+    monkeypatch.setenv("CANARYD_KIALI", "https://kiali.example/kiali")
+    with standing_in(jaeger):
+        monkeypatch.setenv("CANARYD_TRACING", jaeger.url)
+        told = json.loads(typist("report", "reviews", "-o", "json").out)
+        assert told["links"][0]["title"] == "Kiali: traffic to both versions"
+        assert {one["title"] for one in told["traces"]} == {"failing request", "slow request"}
+        assert told["traces"][0]["url"].startswith(f"{jaeger.url}/trace/")
+        assert "answered 503 after" in told["traces"][0]["shows"]
+        assert yaml.safe_load(typist("report", "reviews", "-o", "yaml").out) == told
+        found = json.loads(typist("links", "reviews", "-o", "json").out)
+        assert yaml.safe_load(typist("links", "reviews", "-o", "yaml").out) == found
+        assert found["traces"]["found"][0]["failed"]
+        lines = typist("links", "reviews").out.splitlines()
+        assert "Jaeger: failing requests to v3" in lines
+        assert "Example traces" in lines
+    without = json.loads(typist("report", "reviews", "-o", "json").out)
+    assert without["links"][0] == told["links"][0]
+    assert without["traces"] == []
 
 
 # -- watch

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from canaryd.cli.serve import Plans
 from canaryd.engine.admission import Begun
@@ -31,8 +32,8 @@ def typed(folder: Path, *arguments: str) -> Said:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("freeze", "--reason", "x", "--for", "4h"), ["--namespace NS or --all", "one of the two"]),
-        (("freeze", "--all", "-n", "shop", "--reason", "x", "--for", "4h"), ["--namespace shop and --all"]),
+        (("freeze", "--reason", "x", "--for", "4h"), ["-n or -A", "one of the two"]),
+        (("freeze", "--all", "-n", "shop", "--reason", "x", "--for", "4h"), ["-n shop -A"]),
         (("freeze", "--all", "--reason", "x"), ["--until or --for", "neither"]),
         (("freeze", "--all", "--reason", "x", "--for", "4h", "--until", "2099-01-01"), ["one of the two"]),
         (("freeze", "--all", "--reason", " ", "--for", "4h"), ["--reason", "whoever waits is told"]),
@@ -44,7 +45,7 @@ def typed(folder: Path, *arguments: str) -> Said:
         (("freeze", "--all", "--reason", "x", "--for", "4h", "--name", "../x"), ["--name", "small letters"]),
         (("freeze", "-n", "Shop", "--reason", "x", "--for", "4h"), ["--namespace", "the name of a namespace"]),
         (("freeze", "--reason", "", "--for", "x"), ["3 problems"]),
-        (("thaw", "night"), ["there is no freeze night (there: none)"]),
+        (("thaw", "night"), ["there is no freeze night in the folder", "(there: none)"]),
         (("thaw", "night", "--all", "-n", "shop"), ["one of the two"]),
     ],
 )
@@ -87,10 +88,39 @@ def test_the_command_that_lifts_it_is_one_that_can_be_typed(tmp_path: Path) -> N
     assert f"to lift it: canaryd thaw a --state {tmp_path}" in said.out
 
 
+@pytest.mark.parametrize("everywhere", ["-A", "--all-namespaces", "--all"])
+def test_every_namespace_is_typed_as_kubectl_has_it(tmp_path: Path, everywhere: str) -> None:
+    """And as it was before."""
+    assert typed(tmp_path, "freeze", everywhere, "--reason", "x", "--for", "1h", "--name", "a").code == 0
+    assert typed(tmp_path, "freezes", everywhere).out.startswith("a  all namespaces: frozen by ")
+    assert typed(tmp_path, "thaw", "a", everywhere).code == 0
+
+
+def test_where_nothing_is_frozen_is_said(tmp_path: Path) -> None:
+    """Who looks in the wrong place must not take it for silence in the right one."""
+    assert f"nothing is frozen in the folder {tmp_path}" in typed(tmp_path, "freezes").err
+    assert (
+        f"nothing is frozen in namespace shop of the folder {tmp_path}" in typed(tmp_path, "freezes", "-n", "shop").err
+    )
+    said = typed(tmp_path, "thaw", "night", "-A")
+    assert f"there is no freeze night of all namespaces in the folder {tmp_path} (there: none)" in said.err
+    both = typed(tmp_path, "freezes", "-A", "-n", "shop")
+    assert (both.code, "one of the two" in both.err) == (REFUSED, True)
+
+
+def test_a_freeze_without_a_cluster_says_what_there_is_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    said = canaryd("stop", "-A", "--reason", "x")
+    assert said.code == REFUSED
+    assert "there is no kubeconfig at" in said.err
+    assert "for canaryd run and serve on a state folder: --state DIR" in said.err
+
+
 def test_a_stop_lasts_until_it_is_lifted_and_holding_is_its_second_form(tmp_path: Path) -> None:
     typed(tmp_path, "stop", "--all", "--reason", "red", "--name", "red")
     typed(tmp_path, "stop", "--all", "--hold", "--reason", "still", "--name", "still", "--for", "1h")
     found = json.loads(typed(tmp_path, "freezes", "-o", "json").out)
+    assert yaml.safe_load(typed(tmp_path, "freezes", "-o", "yaml").out) == found
     assert [(one["name"], one["state"], one["namespace"], one["until"] is None) for one in found] == [
         ("red", "stopped", None, True),
         ("still", "frozen", None, False),
@@ -145,6 +175,26 @@ def test_a_freeze_in_the_cluster_binds_a_pipelines_job(kinds: Stage, namespace: 
     assert kinds.runs() == []
     thawed(kinds, "night", "--all" if namespace == "canaryd" else "--namespace=default")
     assert kinds.try_run(kinds.plan(steps=SHORT)).code == 0
+
+
+def test_freezes_that_a_pipelines_account_may_not_list_are_told_before_it_begins(tmp_path: Path) -> None:
+    """By canaryd run and canaryd preflight, which alone depend on that right."""
+    with Stage(tmp_path, denied=(("list", "canaryfreezes"),)) as stage:
+        for definition in definitions():
+            stage.cluster.apply(definition)
+        said = stage.canaryd("preflight", stage.plan(steps=SHORT), "-o", "json", *stage.options())
+        found = [one for one in json.loads(said.out)["findings"] if one["code"] == "FreezesUnseen"]
+        assert [one["where"] for one in found] == ["CanaryFreezes of default", "CanaryFreezes of canaryd"]
+        ended = stage.try_run(stage.plan(steps=SHORT))
+        assert (ended.code, "a freeze or a stop of all plans there does not bind this run" in ended.out) == (0, True)
+
+
+def test_a_namespace_that_is_not_there_cannot_be_frozen(kinds: Stage) -> None:
+    """Said as that, and not as a request that failed."""
+    asked = ("--reason", "x", "--for", "1h", "--kubeconfig", kinds.kubeconfig)
+    said = kinds.canaryd("freeze", "-n", "nope", *asked)
+    assert said.code == REFUSED
+    assert "there is no namespace nope in context" in said.err
 
 
 def test_a_stop_in_the_cluster_takes_a_pipelines_canary_back(kinds: Stage) -> None:

@@ -22,6 +22,7 @@ from canaryd.model.cells import Cell, Sought
 from canaryd.model.run import Phase, Record, Run
 from canaryd.store.folder import FolderStore
 from tests.cli.stage import PLAN, Process, Stage, canaryd, wait_for
+from tests.metrics.worlds import closed_url
 from tests.world import place_of
 
 PROMOTED, ROLLED_BACK, ABORTED, INCONCLUSIVE, REFUSED, LEFT = 0, 10, 11, 12, 13, 14
@@ -100,6 +101,18 @@ def test_a_faulty_canary_is_rolled_back(stage: Stage) -> None:
     settled_at_stable(stage)
     said = stage.try_run(stage.plan(steps=LONG))
     assert (said.code, "--again" in said.err) == (REFUSED, True)
+
+
+def test_the_report_leads_to_the_neighbours_and_waits_for_none(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tracing backend is away: the run ends as it ends, and its report has the links that need nobody's word."""
+    monkeypatch.setenv("CANARYD_KIALI", "https://kiali.example/kiali")
+    monkeypatch.setenv("CANARYD_TRACING", closed_url())
+    stage.clients.fail("v3", 0.3)
+    process = stage.start("run", stage.plan(steps=LONG))
+    assert process.ended() == ROLLED_BACK, process.output
+    page = (stage.state / stage.run().uid / "report.html").read_text()
+    assert 'href="https://kiali.example/kiali/console/graph/' in page
+    assert "Example traces" not in page
 
 
 def test_what_cannot_be_proven_in_time_is_inconclusive(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import pytest
 
 from canaryd.model.links import Traces
 from canaryd.model.run import Run
-from canaryd.neighbours import neighbourhood
+from canaryd.neighbours import example_traces, neighbourhood
 from canaryd.neighbours.examples import slow_from
 from canaryd.neighbours.spans import of_jaeger, of_otlp, of_tempo
 from tests.metrics.worlds import closed_url
@@ -259,6 +260,30 @@ def test_nothing_is_set_and_nobody_is_asked() -> None:
     begun = time.monotonic()
     assert neighbourhood(rolled_back(), given(), NOW) == ((), Traces(why="no traces: no tracing in the settings"))
     assert time.monotonic() - begun < 1.0
+
+
+def test_a_name_that_cannot_be_looked_up_makes_nobody_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver has no deadline of ours: a message, or the end of a run, would wait for it."""
+    over, looked = threading.Event(), threading.Event()
+
+    def lookup(*_: object, **__: object) -> list[Any]:
+        looked.set()
+        over.wait(30.0)
+        raise OSError("no such name")
+
+    monkeypatch.setattr("urllib3.util.connection.socket.getaddrinfo", lookup)
+    settings = given(kiali="http://kiali/kiali", grafana="http://grafana.away", tracing="http://tracing.away/jaeger")
+    try:
+        links, traces = neighbourhood(rolled_back(), settings, NOW, 0.3)
+        assert looked.is_set()
+        assert {one.title.partition(":")[0] for one in links} == {"Kiali"}
+        assert traces == Traces(why="no traces: http://tracing.away/jaeger: no answer in time")
+        assert example_traces(rolled_back(), settings, NOW, 0.3) == traces
+        alive = [one for one in threading.enumerate() if one.name == "neighbour"]
+        assert alive, "it was waited for"
+        assert all(one.daemon for one in alive), "the end of the process would wait for it"
+    finally:
+        over.set()
 
 
 def test_headers_of_the_settings_go_along_and_no_others(

@@ -14,7 +14,7 @@ import hmac
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ import requests
 from apprise.plugins import pagerduty
 from apprise.plugins.slack import NotifySlack
 
+from canaryd import app
 from canaryd.engine.posting import posted
 from canaryd.errors import CanarydError, Unavailable
 from canaryd.model.asking import Reply
@@ -36,7 +37,11 @@ from canaryd.model.run import Hold, Run
 from canaryd.notify import Channels, services
 from canaryd.settings import Channel, Kept
 from tests.gates.receiver import KEY, Receiver, receiving
+from tests.metrics.worlds import closed_url
+from tests.neighbours.standing_in import Jaeger, mesh, standing_in
+from tests.neighbours.stories import given, rolled_back
 from tests.notify.smtp import mail
+from tests.report.stories import BEGAN
 from tests.stage import START, new_run, plan
 
 LINKS = [("Kiali", "http://kiali.example/kiali/?a=1&b=2"), ("Grafana", "http://grafana.example/d/1")]
@@ -203,6 +208,96 @@ def test_a_mail_has_the_reason_what_to_type_and_where_to_look(tmp_path: Path) ->
         "Grafana: http://grafana.example/d/1\n\n"
         "run run-1, message run-1_1000000_1, 1970-01-12T13:46:40Z"
     )
+
+
+class Looking:
+    """Somebody who looks for example traces, and finds others each time."""
+
+    def __init__(self) -> None:
+        self.looked = 0
+
+    def __call__(self, _: Run) -> list[tuple[str, str]]:
+        self.looked += 1
+        return [("Failing request", f"http://jaeger.example/trace/{self.looked}")]
+
+
+def with_traces(url: str, folder: Path, looking: Callable[[Run], list[tuple[str, str]]]) -> Channels:
+    (folder / "url").write_text(url + "\n")
+    channel = Channel(url=Kept(from_file=folder / "url"), namespaces=("*",))
+    return Channels({"team": channel}, traces=looking)
+
+
+@pytest.mark.parametrize("event", ["run.failed", "run.rolling_back", "run.rolled_back"])
+def test_a_failure_has_example_traces_and_they_stay_with_the_message(tmp_path: Path, event: str) -> None:
+    """Looked for once, however often it is sent: it says the same each time."""
+    run, looking = told(Told.ROLLING_BACK), Looking()
+    message = replace(run.outbox.waiting[0], event=event)
+    with mail() as box:
+        channels = with_traces(box.url, tmp_path, looking)
+        for attempt in (1, 2):
+            assert channels.send(run, message, "team", attempt).said == "yes"
+        channels.send(run, replace(message, number=2), "team", 1)
+    first, again, other = (text_of(one)[1] for one in box.got)
+    assert "\nFailing request: http://jaeger.example/trace/1\n" in first
+    assert again == first
+    assert "http://jaeger.example/trace/2\n" in other
+    assert looking.looked == 2
+
+
+def test_nothing_else_has_any(tmp_path: Path) -> None:
+    """A hold is no failure, and who takes a promotion back has measured nothing."""
+    looking = Looking()
+    with mail() as box:
+        channels = with_traces(box.url, tmp_path, looking)
+        sent(channels, told(Told.HELD))
+        sent(channels, told(Told.ROLLED_BACK, run=replace(GATED, undoes="run-0")))
+    assert len(box.got) == 2
+    assert looking.looked == 0
+
+
+def test_a_fault_while_looking_costs_the_traces_only(tmp_path: Path) -> None:
+    def broken(_: Run) -> list[tuple[str, str]]:
+        raise ZeroDivisionError("on purpose")
+
+    with mail() as box:
+        assert sent(with_traces(box.url, tmp_path, broken), told(Told.ROLLED_BACK)).said == "yes"
+    assert text_of(box.got[0])[1].startswith("no data: nobody answers\n")
+
+
+def test_an_event_has_no_traces(receiver: Receiver, tmp_path: Path) -> None:
+    """What is found depends on when one looks, and one id has one content."""
+    (tmp_path / "key").write_text(KEY)
+    channel = Channel(cloudevents=receiver.url, namespaces=("*",), key=Kept(from_file=tmp_path / "key"))
+    looking = Looking()
+    channels = Channels({"team": channel}, traces=looking)
+    for _ in range(2):
+        sent(channels, told(Told.ROLLED_BACK))
+    assert looking.looked == 0
+    assert receiver.asked[0].body == receiver.asked[1].body
+    assert b"jaeger" not in receiver.asked[0].body
+
+
+def test_the_settings_tracing_is_asked_for_them(tmp_path: Path) -> None:
+    """Put together as canaryd is: of a run that v3 failed, sent with a backend that answers and one that is away."""
+    run = posted(
+        replace(rolled_back(), plan=plan(messages=[{"channel": "team"}])),
+        (Event(Told.ROLLED_BACK, "errors: canary 1.1 %"),),
+        BEGAN + 45,
+    )
+    jaeger = Jaeger(base="/jaeger", spans=mesh(BEGAN + 50))
+    with mail() as box, standing_in(jaeger):
+        (tmp_path / "url").write_text(box.url)
+        channel = Channel(url=Kept(from_file=tmp_path / "url"), namespaces=("*",))
+        for tracing in (jaeger.url, closed_url()):
+            settings = given(channels={"team": channel}, tracing=tracing)
+            assert app._channels(settings).send(run, run.outbox.waiting[0], "team", 1).said == "yes"
+    with_them, without = (text_of(one)[1] for one in box.got)
+    traces = [line for line in with_them.splitlines() if line.startswith("Failing request, 2026-09-21 14:")]
+    assert len(traces) == 3
+    assert all("UTC: answered 503 after" in line and f": {jaeger.url}/trace/" in line for line in traces)
+    assert [line for line in with_them.splitlines() if line not in traces and "Jaeger" not in line] == [
+        line for line in without.splitlines() if "Jaeger" not in line
+    ]
 
 
 def test_what_a_plan_says_is_text_in_a_mail(tmp_path: Path) -> None:

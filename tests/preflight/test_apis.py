@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-from canaryd.kube import DEPLOYMENTS, DESTINATION_RULES, NAMESPACES, PODS, SERVICES, VIRTUAL_SERVICES, Kind, connect
+from canaryd.kube import (
+    CANARY_FREEZES,
+    DEPLOYMENTS,
+    DESTINATION_RULES,
+    NAMESPACES,
+    PODS,
+    SERVICES,
+    VIRTUAL_SERVICES,
+    Forbidden,
+    Kind,
+    connect,
+)
 from canaryd.lab import bookinfo
 from canaryd.lab.kubernetes import ApiServer, Cluster
 from canaryd.lab.workloads import install
@@ -19,6 +30,7 @@ from canaryd.model.plan import Plan
 from canaryd.model.problem import Refused
 from canaryd.preflight import apis, sight
 from canaryd.preflight.looking import survey
+from canaryd.store.definitions import definitions
 from tests.conftest import XDIST_GROUP
 from tests.preflight.stage import Town, plan, typed
 
@@ -76,6 +88,57 @@ def test_who_is_to_be_granted_a_right_is_named(tmp_path: Path) -> None:
     assert problem.command.endswith("--user='ada lovelace'")
     assert "ada lovelace" in problem.value
     assert blind.remedy.endswith("--user='ada lovelace'")
+
+
+DENIED = (("list", "canaryfreezes"),)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "denied", "home", "unseen"),
+    [
+        (True, DENIED, "canaryd", ["default", "canaryd"]),
+        (True, DENIED, "default", ["default"]),
+        (True, DENIED, "", []),
+        (True, (), "canaryd", []),
+        (False, (), "canaryd", []),
+    ],
+)
+def test_freezes_that_bind_a_run_and_may_not_be_listed_are_told(
+    tmp_path: Path, kinds: bool, denied: tuple[tuple[str, str], ...], home: str, unseen: list[str]
+) -> None:
+    """Where nobody has the kind there are none; a controller has its watch, and does not look."""
+    cluster = Cluster()
+    install(cluster, bookinfo.objects())
+    for definition in definitions() if kinds else ():
+        cluster.apply(definition)
+    with ApiServer(cluster, denied=denied, user="ada lovelace") as server:
+        found = list(sight.check(survey(connect(server.kubeconfig(tmp_path / "kubeconfig")), plan(), home=home)))
+    assert [(one.code, one.level, one.where) for one in found] == [
+        ("FreezesUnseen", "warning", f"CanaryFreezes of {namespace}") for namespace in unseen
+    ]
+    assert all(one.remedy.endswith("--user='ada lovelace'") for one in found)
+    assert all(
+        f"a stop of {'plans of default' if name == 'default' else 'all plans'} there" in one.sentence
+        for one, name in zip(found, unseen, strict=True)
+    )
+
+
+def test_a_kind_that_nobody_has_and_may_not_be_listed_is_nothing_to_see(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server with RBAC asks for rights first: 403 and not 404, as in the test with an account that has none."""
+    listed = town.kube.list
+
+    def forbidden(kind: Kind, namespace: str = "") -> list[Object]:
+        if kind == CANARY_FREEZES:
+            raise Forbidden("canaryfreezes.canaryd.io is forbidden")
+        return listed(kind, namespace)
+
+    monkeypatch.setattr(town.kube, "list", forbidden)
+    assert list(sight.check(survey(town.kube, plan(), home="canaryd"))) == []
+    for definition in definitions():
+        town.cluster.apply(definition)
+    assert len(list(sight.check(survey(town.kube, plan(), home="canaryd")))) == 2
 
 
 # -- on a server that evaluates rights

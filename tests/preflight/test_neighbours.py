@@ -207,3 +207,52 @@ def test_no_credentials_go_along_and_no_redirect_is_followed(
         look(kiali=server.url)
     assert len(seen) == 2  # the status and the VirtualService, and nothing where a redirect would have led
     assert not any("Authorization" in headers for _, headers in seen)
+
+
+def test_the_token_and_the_headers_of_the_settings_go_along(tmp_path: Any) -> None:
+    """As they do when links are looked up and traces are: what is seen here is what a report will see."""
+    seen: dict[str, list[str]] = {"authorization": [], "x-scope-orgid": []}
+
+    def answer(path: str, headers: Mapping[str, str], _: bytes) -> tuple[int, bytes]:
+        for name, value in headers.items():
+            if name.lower() in seen:
+                seen[name.lower()].append(f"{urlsplit(path).path} {value}")
+        return 200, json.dumps({"data": []} if "services" in path else [] if "search" in path else {}).encode()
+
+    (tmp_path / "token").write_text("t0ken\n")
+    token = {"from_file": str(tmp_path / "token")}
+    with Answering(answer, name="neighbour") as server:
+        look(
+            kiali=server.url,
+            grafana={"url": server.url, "token": token},
+            tracing={"url": server.url, "headers": {"X-Scope-OrgID": "shop"}},
+        )
+    assert seen == {
+        "authorization": ["/api/search Bearer t0ken"] * 2,
+        "x-scope-orgid": ["/api/services shop"],
+    }
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_refused_is_told(serve: Callable[[Pages], str], tmp_path: Any, status: int) -> None:
+    """Without one it is a login, and nothing is wrong; with one it is a wrong one, and links would be missing."""
+    (tmp_path / "token").write_text("wr0ng\n")
+    kept = {"from_file": str(tmp_path / "token")}
+    url = serve(
+        {"/api/health": GRAFANA["/api/health"], **dict.fromkeys(("/api/search", "/api/services"), (status, ""))}
+    )
+    refused = found(grafana={"url": url, "token": kept}, tracing={"url": url, "headers": {"X-Token": kept}})
+    assert [(one.code, one.where) for one in refused] == [
+        ("NeighbourUnreachable", "Grafana"),
+        ("NeighbourUnreachable", "tracing"),
+    ]
+    assert all(f"HTTP {status}: it refuses the token or the headers" in one.sentence for one in refused)
+    assert found(grafana=url, tracing=url) == []
+
+
+def test_a_token_that_cannot_be_read_is_told(serve: Callable[[Pages], str], tmp_path: Any) -> None:
+    missing = {"from_file": str(tmp_path / "none")}
+    url = serve({**GRAFANA, "/api/services": (200, {"data": []})})
+    unread = found(grafana={"url": url, "token": missing}, tracing={"url": url, "headers": {"X-Token": missing}})
+    assert [one.where for one in unread] == ["Grafana", "tracing"]
+    assert all("cannot be read: No such file or directory" in one.sentence for one in unread)

@@ -13,7 +13,7 @@ import pytest
 from canaryd.model.asking import Approval, Condition
 from canaryd.model.cells import Cell, Gap
 from canaryd.model.harm import Harmed
-from canaryd.report import decisions, document, series, summary
+from canaryd.report import account, decisions, document, series, summary
 from canaryd.report.document import as_data
 from canaryd.report.document import document as told_of
 from canaryd.report.render import FORMS, render
@@ -132,6 +132,21 @@ def test_a_journal_that_lacks_its_beginning_or_end_is_not_passed_off_as_whole():
     assert told_of(run, journal).remark == ""
     assert told_of(run, journal[5:]).remark.startswith("The journal begins only at 2026-09-21 14:13:45 UTC:")
     assert "before the run did" in told_of(run, journal[:-1]).remark
+
+
+def test_decisions_of_a_status_do_not_pass_for_what_the_machine_saw():
+    """A cluster keeps the words of the last decisions, and neither evidence nor who asked."""
+    run, journal = stories.rolled_back()
+    kept = [{key: entry[key] for key in ("at", "phase", "split", "events")} for entry in journal if entry["events"]]
+    told = told_of(run, kept)
+    assert told.source == "status"
+    assert told.remark.startswith(f"From the status of the run: all that it has decided ({len(kept)})")
+    assert {one.actor for one in told.decisions} == {""}
+    assert told_of(run, kept[2:]).remark.startswith(f"From the status of the run: the last {len(kept) - 2} of its dec")
+    text = account.decisions(run, kept)
+    assert "From the journal" not in text
+    assert ", by " not in "".join(re.findall(r"^\d+\. .*$", text, re.MULTILINE))
+    assert ", by canaryd" in account.decisions(run, journal)
 
 
 def test_evidence_beyond_all_numbers_is_null():

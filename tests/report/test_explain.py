@@ -37,10 +37,10 @@ def test_what_was_found_before_it_began_is_told():
 @pytest.mark.parametrize(
     ("story", "offered", "void"),
     [
-        (stories.pending, {"abort"}, {"approve", "resume", "promote"}),
-        (stories.baking, {"abort"}, {"approve", "resume", "promote"}),
-        (stories.blind, {"abort"}, {"approve", "resume", "promote"}),
-        (stories.gated, {"approve", "promote", "abort"}, {"resume"}),
+        (stories.pending, {"abort", "hold", "skip-step"}, {"approve", "resume", "promote", "advance"}),
+        (stories.baking, {"abort", "hold", "advance", "promote"}, {"approve", "resume", "skip-step"}),
+        (stories.blind, {"abort", "hold", "advance", "promote"}, {"approve", "resume", "skip-step"}),
+        (stories.gated, {"approve", "promote", "abort", "hold"}, {"resume", "advance", "skip-step"}),
         (stories.rolling_back, set(), {"approve", "resume", "promote", "abort"}),
         (stories.rolled_back, set(), {"approve", "resume", "promote", "abort"}),
         (stories.promoted, set(), {"approve", "resume", "promote", "abort"}),
@@ -137,3 +137,10 @@ def test_it_says_what_was_known_of_stable_before() -> None:
     assert "from before" not in explain(run)
     past = Past(0, (), "Prometheus at http://p refuses the query with HTTP 422")
     assert f"  - {past.sentence}\n" in explain(replace(run, past=past))
+
+
+def test_a_weight_is_not_said_to_follow_from_a_pass_that_nobody_saw() -> None:
+    """A person may have ended the step, or left one out; the decision says which it was."""
+    run, _ = stories.gated()
+    assert "to go from 25 % to 50 %, after step 2." in explain(run)
+    assert "to go from 5 % to 50 %, after step 1." in explain(replace(run, skipped=(1,)))
