@@ -135,7 +135,7 @@ def _onward(run: Run) -> Iterator[str]:
     if (skipped := _skippable(run)) is not None:
         share = run.plan.spec.steps[skipped].share
         yield f"Leave out step {skipped + 1} ({share}): canaryd skip-step {name} {skipped + 1}"
-    if run.phase is Phase.BAKING and not run.unproven:
+    if run.phase is Phase.BAKING and not run.unproven and all(part.by for part in run.passed_by):
         by = sorted({one for part in run.passed_by for one in part.by})
         names = f" (only who may approve: {' or '.join(by)})" if by else ""
         early = " --to-100" if run.following is not None else ""

@@ -359,13 +359,13 @@ def test_a_word_arrives_signed_and_with_its_reason(
         assert heard.by == "ana"
 
 
-PROMOTED = ("promote", "run-1", "--to-100", "--yes", "--reason", "seen by two", "--wait", "0s")
+FROM_ANY_STEP = ("promote", "run-1", "--to-100", "--yes", "--reason", "seen by two", "--wait", "0s")
 
 
 def test_a_promotion_goes_past_no_approval_that_was_not_given(typist: Typist) -> None:
     waiting_at_its_gate(typist)
     with typist.carried_out():
-        said = typist(*PROMOTED)
+        said = typist(*FROM_ANY_STEP)
     assert (said.code, typist.place.commands("run-1")) == (Exit.REFUSED, ())
     assert "an approval is ahead, and is given first" in said.err
 
@@ -373,7 +373,7 @@ def test_a_promotion_goes_past_no_approval_that_was_not_given(typist: Typist) ->
 def test_a_promotion_from_any_step_arrives_where_no_approval_is_ahead(typist: Typist) -> None:
     typist.place.put(standing(approved=(0,)))
     with typist.carried_out():
-        assert typist(*PROMOTED).code == 0
+        assert typist(*FROM_ANY_STEP).code == 0
     [heard] = typist.place.commands("run-1")
     assert (heard.verb, heard.reason, heard.step, heard.force) == ("promote", "seen by two", 0, True)
 

@@ -24,7 +24,7 @@ SIGNED_IN = {"Authorization": f"Bearer {KEY}"}
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     found = in_folder(tmp_path)
-    found.put(standing(), STANDING)
+    found.put(standing(approved=(0,)), STANDING)
     return found
 
 
@@ -132,7 +132,7 @@ def described(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         else:
             server = stack.enter_context(ApiServer(Cluster()))
             place = in_cluster(kubeconfig(server.address, tmp_path / "kubeconfig"))
-        place.put(standing(), STANDING)
+        place.put(standing(approved=(0,)), STANDING)
         app = own_page(place, url="http://testserver").app
         yield schemathesis.openapi.from_asgi("/api/openapi.json", app)
 

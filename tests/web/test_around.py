@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from canaryd.report.document import Link
 from canaryd.settings import Settings
 from canaryd.web.around import FRESH, Around
 from tests.cli.stage import wait_for
@@ -12,7 +13,10 @@ from tests.desk.places import in_folder, standing
 from tests.web.stage import STANDING, Clock, entered
 
 KIALI: Any = {"kiali": {"url": "http://kiali.example/kiali"}}
-SAID = ((("Kiali", "https://kiali.example/x", "the graph"),), (("slow request", "https://jaeger.example/t", "2 s"),))
+SAID = (
+    (Link("Kiali", "https://kiali.example/x", "the graph"),),
+    (Link("slow request", "https://jaeger.example/t", "2 s"),),
+)
 
 
 def test_a_page_does_not_wait_for_a_neighbour_that_is_slow() -> None:
@@ -26,7 +30,7 @@ def test_a_page_does_not_wait_for_a_neighbour_that_is_slow() -> None:
 
     around, run = Around(Settings(**KIALI), slow, clock), standing()
     links, traces = around(run)
-    assert any(url.startswith("http://kiali.example/kiali/console") for _, url, _ in links)
+    assert any(url.startswith("http://kiali.example/kiali/console") for url in (link.url for link in links))
     assert traces == ()
     around(run)
     gate.set()
@@ -47,7 +51,7 @@ def test_where_no_neighbour_is_set_nobody_is_asked() -> None:
 def test_links_are_on_the_page_and_no_address_that_is_none(tmp_path: Any) -> None:
     place = in_folder(tmp_path)
     place.put(standing(), STANDING)
-    bad = (("Bad", "javascript:alert(1)", "x"),)
+    bad = (Link("Bad", "javascript:alert(1)", "x"),)
     page = entered(place, more={"neighbours": lambda run: (SAID[0] + bad, SAID[1])})
     text = page.get("/runs/default/run-1").text
     assert '<a href="https://kiali.example/x" rel="noopener noreferrer">Kiali</a>: the graph' in text

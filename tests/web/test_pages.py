@@ -141,7 +141,7 @@ def test_what_would_do_nothing_is_not_offered_and_says_why(place: Place, page: P
 
 def test_a_promotion_without_proof_is_asked_for_twice(place: Place, page: Page) -> None:
     """It takes a reason, and a word that it is meant without proof; from an early step it leaves out the others."""
-    place.put(standing(), STANDING)
+    place.put(standing(approved=(0,)), STANDING)
     path = f"{RUN}/ask/promote"
     assert "it is not proven that the canary is not worse" in page.get(path).text
     assert page.say(path, force="yes", sure="yes").status_code == 422
