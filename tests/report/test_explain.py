@@ -40,7 +40,7 @@ def test_what_was_found_before_it_began_is_told():
         (stories.pending, {"abort", "hold", "skip-step"}, {"approve", "resume", "promote", "advance"}),
         (stories.baking, {"abort", "hold", "advance", "promote"}, {"approve", "resume", "skip-step"}),
         (stories.blind, {"abort", "hold", "advance", "promote"}, {"approve", "resume", "skip-step"}),
-        (stories.gated, {"approve", "promote", "abort", "hold"}, {"resume", "advance", "skip-step"}),
+        (stories.gated, {"approve", "abort", "hold"}, {"promote", "resume", "advance", "skip-step"}),
         (stories.rolling_back, set(), {"approve", "resume", "promote", "abort"}),
         (stories.rolled_back, set(), {"approve", "resume", "promote", "abort"}),
         (stories.promoted, set(), {"approve", "resume", "promote", "abort"}),
