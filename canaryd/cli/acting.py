@@ -11,8 +11,8 @@ import typer
 from canaryd.cli.exits import Exit
 from canaryd.cli.output import stop
 from canaryd.cli.places import Place
-from canaryd.cli.reading import run_or_why, sought, sought_plan
-from canaryd.desk import ClusterDesk, Desk, FolderDesk, SeenRun, ask_for, turned_down, unproven, void
+from canaryd.cli.reading import sought, sought_plan
+from canaryd.desk import ClusterDesk, Desk, FolderDesk, SeenRun, ask_for, known, turned_down, unproven, void
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.errors import Rejected
 from canaryd.model.duration import parse_duration
@@ -53,7 +53,7 @@ def ask(desk: Desk, seen: SeenRun, word: Word, reason: str, within: float) -> No
     """The same, of a run that was found."""
     if word.verb in OF_THE_ENDED and (later := _begun_after(desk, seen)):
         raise Rejected(f"{word.called} is for the last run of plan {seen.plan}, and run {later.name} came after it")
-    run, me = run_or_why(desk, seen), desk.me()
+    run, me = known(desk, seen, word.verb), desk.me()
     command = _command(word, seen, run, me, reason)
     desk.ask(seen, command)
     if seen.attended is False:
@@ -121,7 +121,7 @@ def promote(place: Place, which: str, reason: str, *, to_100: bool, yes: bool, w
     within = seconds(wait)
     desk = place.desk()
     seen = sought(desk, which)
-    run = run_or_why(desk, seen)
+    run = known(desk, seen)
     word = Word("promote", force=to_100)
     if isinstance(run, Run) and (why := void("promote", run, desk.me(), force=to_100)):
         raise Rejected(f"promote would do nothing: {why}")

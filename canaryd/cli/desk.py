@@ -15,7 +15,6 @@ from canaryd.cli.completing import plans, runs
 from canaryd.cli.places import Place, placed
 
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its plan's.", autocompletion=runs)]
-Perhaps = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its plan's.", autocompletion=runs)]
 OfPlan = Annotated[str, typer.Argument(metavar="PLAN", help="A plan's name.", autocompletion=plans)]
 Reason = Annotated[str, typer.Option(help="Why; it is kept for ever.")]
 Output = Annotated[
@@ -42,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(
-    which: Perhaps = "",
+    which: Which = "",
     output: Output = "table",
     every: Annotated[
         bool, typer.Option("--runs", help="A line for every run that is kept, not for every plan.")
@@ -86,7 +85,7 @@ def explain(which: Which, output: Output = "table", place: Place = HERE) -> None
         explain_run(place, which, output)
 
 
-def watch(which: Perhaps = "", place: Place = HERE) -> None:
+def watch(which: Which = "", place: Place = HERE) -> None:
     """
     Watch a run until it has ended.
 

@@ -14,13 +14,13 @@ from canaryd.cli.tables import Form, coloured, say_data, say_table
 from canaryd.desk import (
     Desk,
     FolderDesk,
-    NotGranted,
     SeenPlan,
     SeenRun,
     Unknown,
     depth_data,
     find,
     find_plan,
+    known,
     plan_data,
     run_data,
 )
@@ -50,14 +50,6 @@ def sought_plan(desk: Desk, which: str) -> SeenPlan:
         return find_plan(desk, which)
     except Unknown as unknown:
         raise Rejected(f"{unknown}; {elsewhere(desk)}") from unknown
-
-
-def run_or_why(desk: Desk, seen: SeenRun) -> Run | str:
-    """All that is known of the run; or why that may not be read, in a sentence."""
-    try:
-        return desk.run(seen)
-    except NotGranted as error:
-        return str(error)
 
 
 # -- status
@@ -157,7 +149,7 @@ def _in_depth(desk: Desk, seen: SeenRun, form: Form) -> None:
     if form in ("json", "yaml"):
         say_data(depth_data(seen), form)
         return
-    run = run_or_why(desk, seen)
+    run = known(desk, seen)
     now = time.time()
     took = _took(seen, now)
     _say_heading(f"{seen.namespace}/{seen.plan} release {seen.release}: {seen.phase}")
@@ -217,7 +209,7 @@ def explain_run(place: Place, which: str, form: Form) -> None:
     desk = place.desk()
     found = sought(desk, which)
     seen = desk.look(found.namespace, found.name)
-    run = run_or_why(desk, seen)
+    run = known(desk, seen)
     text = explain(run, time.time()) if isinstance(run, Run) else None
     if form in ("json", "yaml"):
         say_data(depth_data(seen) | {"explanation": text}, form)

@@ -54,7 +54,7 @@ AGAIN = 5.0
 LAST_WORDS = 10.0
 """Seconds that the end waits for messages that no channel has taken."""
 HURRIED = 1.0
-"""Seconds that the neighbours have to answer for the report of a process that is told to end."""
+"""Seconds that the neighbours have to answer for the report of a process that is told to end, and channels to take."""
 SAY = 15.0
 """Seconds between two lines that differ in figures only."""
 
@@ -96,7 +96,7 @@ def carry_out(
                     canaryd, uid, console, signals, mode, _PlanFile(file, plan, policies, settings.mode)
                 ).until_the_end()
                 if not (begun.record.run.final and run.released):
-                    _say_what_is_unsent(canaryd, uid)
+                    _say_what_is_unsent(canaryd, uid, HURRIED if signals else LAST_WORDS)
                     break  # else there only was to be tidied up after a former process
         _write_report(run, settings, report, HURRIED if signals else SECONDS)
         return _ending(plan, begun, run)
@@ -129,9 +129,9 @@ def _introduce(begun: Begun, settings: Settings) -> None:
         say(f"note: {begun.reverted}: this run is aborted")
 
 
-def _say_what_is_unsent(canaryd: Canaryd, uid: str) -> None:
-    """Give messages a moment to be taken; what is left lies in the run, for the next canaryd on this folder."""
-    if left := canaryd.unsent(uid, LAST_WORDS):
+def _say_what_is_unsent(canaryd: Canaryd, uid: str, seconds: float) -> None:
+    """Give messages so long to be taken; what is left lies in the run, for the next canaryd on this folder."""
+    if left := canaryd.unsent(uid, seconds):
         channels = ", ".join(sorted({channel for message in left for channel in message.to}))
         say(f"note: {len(left)} of this run's messages not taken yet ({channels}); the next canaryd here sends them")
 

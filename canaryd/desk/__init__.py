@@ -11,7 +11,7 @@ from __future__ import annotations
 from canaryd.desk.asking import VERBS, ask_for, turned_down, unproven, void
 from canaryd.desk.cluster import ClusterDesk
 from canaryd.desk.data import decision_data, depth_data, plan_data, run_data
-from canaryd.desk.finding import Unknown, find, find_plan
+from canaryd.desk.finding import Unknown, find, find_plan, known
 from canaryd.desk.folder import FolderDesk
 from canaryd.desk.port import Decided, Desk, Entry, NotGranted, SeenPlan, SeenRun
 
@@ -31,6 +31,7 @@ __all__ = [
     "depth_data",
     "find",
     "find_plan",
+    "known",
     "plan_data",
     "run_data",
     "turned_down",

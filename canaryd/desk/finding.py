@@ -1,4 +1,4 @@
-"""Which run, or which plan, a person means by a name; and what there is instead where they mean none."""
+"""Which run, or which plan, a person means by a name, what there is instead where they mean none; and all of a run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from canaryd.desk.port import Desk, SeenPlan, SeenRun
 from canaryd.errors import Rejected
+from canaryd.kube import Unidentified
+from canaryd.model.run import Run
 
 T = TypeVar("T", SeenRun, SeenPlan)
 
@@ -47,6 +49,22 @@ def find_plan(desk: Desk, which: str) -> SeenPlan:
     if not found:
         raise Unknown("plan", which, desk, (plan.name for plan in plans))
     return _one(which, found)
+
+
+def known(desk: Desk, seen: SeenRun, verb: str = "") -> Run | str:
+    """
+    All that is known of the run, before ``verb`` is said to it; or why it cannot be read, in a sentence.
+
+    An abort needs none of it, so that no record that is damaged, gone or far away stands in the way of one.
+    """
+    if verb == "abort":
+        return "an abort asks for nothing of it"
+    try:
+        return desk.run(seen)
+    except Unidentified:
+        raise
+    except Rejected as error:
+        return str(error)
 
 
 def _one(which: str, found: list[T]) -> T:

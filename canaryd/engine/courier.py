@@ -211,7 +211,8 @@ class Lane:
             return None, LOOK
         letter = min(ready, key=lambda one: (one.due, one.message.at))
         wait = max(letter.due, self._rest) - self._clock.now()
-        return (letter, 0.0) if wait <= 0 else (None, wait)
+        # Longer than any pause that we make: the clock was set back.
+        return (letter, 0.0) if wait <= 0 or wait > MOST_AFTER else (None, wait)
 
     def _sent(self, letter: _Letter) -> Reply | None:
         """What the channel said; None where it is known no more and never will."""

@@ -92,7 +92,7 @@ class Doorkeeper:
             with self._lock:
                 asked = self._asked.get(run.uid, {}).get(term.id)
                 answered = asked and asked.answer.said == "yes" and term.kind == "webhook"
-                if term.id in self._busy or answered or (asked and self._clock.now() < asked.due):
+                if term.id in self._busy or answered or (asked and self._is_early(asked.due)):
                     continue
                 self._busy.add(term.id)
             self._asking.submit(self._put, run, term, condition)
@@ -107,7 +107,7 @@ class Doorkeeper:
         for name in run.untold:
             with self._lock:
                 known = self._tellings.setdefault(run.uid, {}).get(name, _Telling(due=0.0))
-                if known.over or known.due is None or self._clock.now() < known.due or self._ended.is_set():
+                if known.over or known.due is None or self._is_early(known.due) or self._ended.is_set():
                     continue
                 self._tellings[run.uid][name] = _Telling(known.times)
             self._telling.submit(self._tell, run, name, known.times + 1)
@@ -146,6 +146,10 @@ class Doorkeeper:
             self._asked.setdefault(run.uid, {})[term.id] = asked
             self._busy.discard(term.id)
         self._wake(run.uid)
+
+    def _is_early(self, due: float) -> bool:
+        """Whether it is not yet time. Longer than any pause that we make is nothing: the clock was set back."""
+        return 0 < due - self._clock.now() <= MOST
 
     def _reply(self, run: Run, term: Term, condition: Condition) -> Reply:
         if isinstance(term.part, Webhook):

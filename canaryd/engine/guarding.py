@@ -117,15 +117,18 @@ class Far:
         self._changed = changed
         self._lock = Lock()
         self._known: dict[str, tuple[Freeze, ...]] = {}
-        self._due: dict[str, float] = {}
+        self._read_at: dict[str, float] = {}
+        self._busy: set[str] = set()
         self.failed = "it was not asked for yet"
 
     def seen(self, namespace: str) -> tuple[Freeze, ...] | None:
         """Those that were read last, or None where none could be read yet; where it is due they are asked for anew."""
         with self._lock:
-            due = self._clock.now() >= self._due.get(namespace, 0.0)
+            age = self._clock.now() - self._read_at.get(namespace, -math.inf)
+            # A clock that was set back makes what was read one of the future: a stop must not wait for that.
+            due = namespace not in self._busy and not 0 <= age < EVERY
             if due:
-                self._due[namespace] = math.inf  # under way
+                self._busy.add(namespace)
             known = self._known.get(namespace)
         if due:
             with suppress(RuntimeError):  # the process ends, and so does its pool
@@ -135,9 +138,9 @@ class Far:
     def meet(self, namespace: str) -> None:
         """Read them now, if nobody has tried to yet."""
         with self._lock:
-            if namespace in self._due:
+            if namespace in self._busy or namespace in self._read_at:
                 return
-            self._due[namespace] = math.inf
+            self._busy.add(namespace)
         self._read(namespace)
 
     def _read(self, namespace: str) -> None:
@@ -156,7 +159,8 @@ class Far:
             others = found is not None and found != self._known.get(namespace)
             if found is not None:
                 self._known[namespace] = found
-            self._due[namespace] = self._clock.now() + EVERY
+            self._read_at[namespace] = self._clock.now()
+            self._busy.discard(namespace)
         if others:
             self._changed()
 

@@ -7,7 +7,7 @@ hears of it; toward stable the mesh hears of it first, and neither a store nor a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -98,7 +98,7 @@ class Reconciler:
                 return self._post(record)
             seen = self._observe(record.run)
             taken = self._courier.taken(uid) if self._courier else ()
-            decision = with_messages(_decided(record.run, seen), seen.now, taken)
+            decision = _with_messages(_decided(record.run, seen), seen.now, taken)
             if lost := decision.run.outbox.dropped - record.run.outbox.dropped:
                 log.error("message.dropped", messages=lost)
             record = self._act(record, decision, seen)
@@ -327,6 +327,15 @@ class Reconciler:
         sought = None if run.final else sought_of(run, self._mesh.hosts(run.route))
         if sought is not None:
             self._collector.ask(run, sought)
+
+
+def _with_messages(decision: Decision, now: float, taken: Collection[tuple[str, str]]) -> Decision:
+    """As :func:`with_messages`; a fault in what is only told must not end a tick that may be a rollback."""
+    try:
+        return with_messages(decision, now, taken)
+    except Exception:
+        log.exception("message.fault")
+        return decision
 
 
 def _decided(run: Run, seen: Observation) -> Decision:

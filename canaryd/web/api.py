@@ -254,7 +254,7 @@ def possible(session: Someone, namespace: Namespace, name: Name) -> list[Possibl
 def say(session: Someone, namespace: Namespace, name: Name, said: Say) -> WrittenDown:
     desk = session.person.desk(namespace)
     seen = look(desk, namespace, name)
-    known, _ = read(desk, seen)
+    known, _ = read(desk, seen, said.verb)
     order = Order(said.verb, " ".join(said.reason.split()), said.force, said.step, said.sure)
     command = carry_out(order, desk, seen, known, session.person.name)
     return WrittenDown(id=command.id, verb=command.verb, by=command.by)

@@ -14,7 +14,7 @@ from canaryd.web.people import Brought, Door
 from canaryd.web.sessions import Session, Sessions
 
 RENEWING = "renewing"
-"""Of the header HX-Trigger-Name, or the query: a page that renews itself, which is nothing that a person does."""
+"""In the query: a page that renews itself, which is nothing that a person does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Hall:
         What a request brings along counts more than a cookie: a proxy may have let in somebody else meanwhile. For a
         ``page`` a session is begun then, for a program there is none to be kept.
         """
-        used = "renewing" not in request.query_params
+        used = RENEWING not in request.query_params
         cookie = request.cookies.get(self.cookie, "")
         kept = self.sessions.find(cookie, used=used) if cookie else None
         person = self.door.brought(brought(request))

@@ -21,7 +21,7 @@ from canaryd.desk import NotGranted
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.report.style import DARK, LIGHT, SHAPES, STYLE
 from canaryd.web.acting import LABELS, LONGEST_REASON, Idle, Unsure, buttons, carry_out, order_of, question
-from canaryd.web.coming import Hall, inside
+from canaryd.web.coming import RENEWING, Hall, inside
 from canaryd.web.faults import Fault, NotThere, fault_of
 from canaryd.web.guard import HEALTH
 from canaryd.web.listing import Row, Wanted, chosen, plan_rows, run_rows
@@ -222,7 +222,7 @@ def overview(
         where=session.person.desk(wanted.namespace).where,
         namespaces=sorted({row.namespace for row in rows}),
     )
-    if is_piece(request) and "renewing" not in request.query_params:
+    if is_piece(request) and RENEWING not in request.query_params:
         kept = {
             "q": wanted.text,
             "namespace": wanted.namespace,
@@ -275,7 +275,7 @@ def say(
     given = {"reason": reason, "step": step, "force": force, "sure": sure}
     desk = session.person.desk(namespace)
     seen = look(desk, namespace, name)
-    known, _ = read(desk, seen)
+    known, _ = read(desk, seen, verb)
     try:
         command = carry_out(order_of(verb, given), desk, seen, known, session.person.name)
     except (Idle, Unsure, NotGranted) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from canaryd.desk import Desk, NotGranted, SeenRun, turned_down
+from canaryd.desk import Desk, NotGranted, SeenRun, known, turned_down
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.desk.data import percent
 from canaryd.errors import Rejected
@@ -99,12 +99,10 @@ def look(desk: Desk, namespace: str, name: str) -> SeenRun:
         raise NotThere(str(error)) from error
 
 
-def read(desk: Desk, seen: SeenRun) -> tuple[Run | None, str]:
-    """All that is known of the run; or None, and why it may not be read."""
-    try:
-        return desk.run(seen), ""
-    except NotGranted as error:
-        return None, str(error)
+def read(desk: Desk, seen: SeenRun, verb: str = "") -> tuple[Run | None, str]:
+    """All that is known of the run, before ``verb`` is said to it; or None, and why it cannot be read."""
+    found = known(desk, seen, verb)
+    return (None, found) if isinstance(found, str) else (found, "")
 
 
 def view(session: Session, namespace: str, name: str, now: float, reports: Reports) -> View:

@@ -22,6 +22,7 @@ from typer.main import get_command
 from canaryd.cli import app, watching
 from canaryd.cli.exits import Exit
 from canaryd.desk import VERBS, ClusterDesk
+from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, NAMESPACES
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
 from canaryd.model.run import Hold, Outcome, Phase, Run
@@ -385,6 +386,25 @@ def test_what_others_changed_is_set_again_or_taken_over(typist: Typist, option: 
         assert typist("resume", "run-1", *option, "--wait", "0s").code == 0
     assert [one.verb for one in typist.place.commands("run-1")] == [verb]
     assert typist("resume", "run-1", "--reassert", "--adopt").code == USAGE
+
+
+@pytest.mark.parametrize("fault", [Rejected("the record is damaged"), Unavailable("no answer within 10 s")])
+def test_no_record_that_cannot_be_read_stands_in_the_way_of_an_abort(
+    cluster: Typist, monkeypatch: pytest.MonkeyPatch, fault: CanarydError
+) -> None:
+    """Nothing blocks a rollback: the word is for the CanaryRun, and needs nothing else of it."""
+    waiting_at_its_gate(cluster)
+
+    def unread(*_: Any) -> Run:
+        raise fault
+
+    monkeypatch.setattr(ClusterDesk, "run", unread)
+    assert cluster("abort", "run-1", "--reason", "the shop is down", "--wait", "0s").code == 0
+    [heard] = cluster.place.commands("run-1")
+    assert (heard.verb, heard.reason) == ("abort", "the shop is down")
+    if isinstance(fault, Rejected):
+        said = cluster("explain", "run-1")
+        assert (said.code, "the record is damaged" in said.err) == (0, True)
 
 
 @pytest.mark.parametrize("verb", ["retry", "undo"])

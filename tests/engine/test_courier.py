@@ -129,6 +129,16 @@ def test_a_message_that_is_not_taken_is_tried_less_and_less_and_holds_back_those
     assert round_.channels.taken == ids(1, 2)
 
 
+def test_a_clock_that_was_set_back_holds_no_message() -> None:
+    round_ = Round(refuses=lambda channel, message: "503 Service Unavailable")
+    round_.courier.post(run_of(1))
+    round_.go()
+    round_.clock.at -= 3600
+    round_.channels.refuses = lambda channel, message: ""
+    round_.over(2)
+    assert round_.channels.taken == ids(1)
+
+
 def test_an_outage_is_asked_for_at_least_once_a_minute_whatever_waits() -> None:
     """What is new is not late when the channel is back; and a hundred messages are not tried a hundred times."""
     round_ = Round(refuses=lambda channel, message: "503 Service Unavailable")

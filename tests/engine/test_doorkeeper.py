@@ -103,6 +103,18 @@ def test_it_is_asked_at_a_pace_and_not_at_each_tick() -> None:
     assert 6 <= Door().asked_over(60) <= 7
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_waiting() -> None:
+    """Neither who is asked at a gate, nor who is told of an end."""
+    door = Door()
+    door.webhooks.away = True
+    ended = over(door)
+    door.asked_over(10)
+    told_over(door, ended, 1)
+    door.clock.at -= 3600
+    assert door.asked_over(10)
+    assert told_over(door, ended, 10)
+
+
 def test_an_outage_is_asked_for_less_and_less() -> None:
     """Two seconds, four, eight, and in the end once a minute."""
     door = Door()

@@ -159,6 +159,17 @@ def test_far_freezes_are_asked_for_every_few_seconds_and_a_change_is_told() -> N
     assert watch.look().stopped
 
 
+def test_a_clock_that_was_set_back_keeps_no_stop_from_being_seen() -> None:
+    """What was read an hour from now is not fresh until then."""
+    watch = Watch(Asked(*[tuple] * 3, lambda: (FREEZE,)))
+    for _ in range(9):
+        watch.tick()
+    watch.clock.at -= 3600
+    for _ in range(3):
+        watch.tick()
+    assert watch.look().stopped
+
+
 def test_far_freezes_that_cannot_be_read_any_more_are_those_read_last() -> None:
     watch = Watch(Asked(lambda: (FREEZE,), away))
     for _ in range(10):

@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from canaryd.engine import reconciler
 from canaryd.errors import CanarydError, Conflict, Rejected, Unavailable
 from canaryd.model.run import Outcome, Phase
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split
@@ -89,6 +90,19 @@ def test_no_port_that_fails_blocks_a_rollback(port: str, call: str, error: Canar
     world = at_ten()
     world.ask("abort")
     broken(world, port, call, error)
+    world.reconciler.tick("run-1")
+    assert world.split == NOTHING
+
+
+def test_a_fault_of_ours_in_what_is_only_told_blocks_no_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are made in the tick; one that cannot be made is missing, and nothing else."""
+
+    def faulty(*_: object) -> None:
+        raise ZeroDivisionError
+
+    world = at_ten()
+    monkeypatch.setattr(reconciler, "with_messages", faulty)
+    world.ask("abort")
     world.reconciler.tick("run-1")
     assert world.split == NOTHING
 

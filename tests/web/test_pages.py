@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from canaryd.desk import ClusterDesk
+from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, connect
 from canaryd.lab.kubernetes import ApiServer, Cluster, kubeconfig
-from canaryd.model.run import Hold, Outcome, Phase
+from canaryd.model.run import Hold, Outcome, Phase, Run
 from canaryd.report.document import Document, document
 from canaryd.web.people import OwnDoor
 from canaryd.web.reporting import Reports
@@ -137,6 +138,24 @@ def test_what_would_do_nothing_is_not_offered_and_says_why(place: Place, page: P
     refused = page.say(f"{RUN}/ask/resume")
     assert refused.status_code == 409
     assert place.commands("run-1") == ()
+
+
+@pytest.mark.parametrize("fault", [Rejected("the record is damaged"), Unavailable("no answer within 10 s")])
+def test_no_record_that_cannot_be_read_stands_in_the_way_of_an_abort(
+    place: Place, page: Page, monkeypatch: pytest.MonkeyPatch, fault: CanarydError
+) -> None:
+    place.put(standing(), STANDING)
+    csrf = page.csrf()
+
+    def unread(*_: object) -> Run:
+        raise fault
+
+    monkeypatch.setattr(type(place.desk), "run", unread)
+    form = {"csrf": csrf, "reason": "the shop is down"}
+    assert page.post(f"{RUN}/ask/abort", form).status_code == 303
+    assert [command.verb for command in place.commands("run-1")] == ["abort"]
+    if isinstance(fault, Rejected):
+        assert "the record is damaged" in page.get(RUN).text
 
 
 def test_a_promotion_without_proof_is_asked_for_twice(place: Place, page: Page) -> None:
