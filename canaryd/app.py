@@ -39,6 +39,7 @@ from canaryd.metrics.sources import Sources
 from canaryd.model.asking import Reply
 from canaryd.model.finding import Finding
 from canaryd.model.gate import Alert
+from canaryd.model.links import Link
 from canaryd.model.message import Message
 from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem, Refused
@@ -50,9 +51,8 @@ from canaryd.notify import Channels as Told
 from canaryd.preflight.examining import Preflight as Examiner
 from canaryd.preflight.hearing import Hearing
 from canaryd.preflight.neighbourhood import Neighbourhood
-from canaryd.report.beside import examples, in_messages, looked_closer
+from canaryd.report.beside import examples, in_messages
 from canaryd.report.decisions import Entry
-from canaryd.report.document import Link
 from canaryd.report.render import Form, render
 from canaryd.settings import Settings, lease_place
 from canaryd.store.folder import FolderJournal, FolderStore
@@ -171,12 +171,12 @@ def around(
     Asks them, for ``seconds`` at most. Raises nothing.
     """
     seen, traces = neighbours.neighbourhood(run, settings, seconds=seconds)
-    return looked_closer(seen), examples(traces.found)
+    return seen, examples(traces.found)
 
 
 def links_of(run: Run, settings: Settings) -> tuple[Link, ...]:
     """The links alone, for which nobody is asked."""
-    return looked_closer(links(run, settings, time.time()))
+    return links(run, settings, time.time())
 
 
 def preflight(settings: Settings, plan: Plan) -> tuple[Finding, ...]:

@@ -37,6 +37,7 @@ from pydantic_settings import (
 )
 from yaml import YAMLError
 
+from canaryd.errors import Unavailable
 from canaryd.model.part import Name
 from canaryd.model.problem import Problem, Refused
 
@@ -83,6 +84,17 @@ class Kept(Fixed):
         if bool(self.from_env) == (self.from_file is not None):
             raise ValueError("either from_env or from_file")
         return self
+
+    def read(self) -> str:
+        """What is kept there now. Raises Unavailable, which repeats nothing of it, where that cannot be read."""
+        try:
+            found = self.from_file.read_text(encoding="utf-8") if self.from_file else os.environ[self.from_env]
+        except KeyError:
+            raise Unavailable(f"the environment variable {self.from_env} is not set") from None
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise Unavailable(f"{self.from_file} cannot be read: {why}") from None
+        return found.strip()
 
 
 def _parts(url: str, example: str) -> SplitResult:

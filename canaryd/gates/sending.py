@@ -7,7 +7,6 @@ authorities that were replaced are read anew.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,13 +78,9 @@ def _cause(error: BaseException) -> str:
 def value_of(kept: Kept, where: str) -> str:
     """What is kept now. Raises Unavailable where it cannot be read."""
     try:
-        found = Path(kept.from_file).read_text(encoding="utf-8") if kept.from_file else os.environ[kept.from_env]
-    except KeyError:
-        raise Unavailable(f"{where}: the environment variable {kept.from_env} is not set") from None
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Unavailable(f"{where}: {kept.from_file} cannot be read: {why}") from None
-    return found.strip()
+        return kept.read()
+    except Unavailable as error:
+        raise Unavailable(f"{where}: {error}") from None
 
 
 def kept_key(kept: Kept, where: str) -> bytes:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 
 from canaryd import __version__
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.gates import events
 from canaryd.gates.answers import reply_of
+from canaryd.gates.named import Kind, barred
 from canaryd.gates.sending import headers_of, kept_key, posted, secrets_of, struck
 from canaryd.gates.signature import signed
 from canaryd.model import codes
@@ -24,6 +24,8 @@ from canaryd.model.plan import Plan
 from canaryd.model.problem import Problem
 from canaryd.model.run import Run
 from canaryd.settings import Webhook
+
+WEBHOOK = Kind("webhook", "webhooks", "ask", codes.WEBHOOK_BARRED)
 
 
 class Webhooks:
@@ -41,13 +43,13 @@ class Webhooks:
         """As the port says: names that the settings do not know, or not for this namespace; keys that are none."""
         found = []
         for name, path in sorted(plan.webhooks.items()):
-            barred = self._barred(name, plan.namespace, path)
-            if barred is None:
+            objection = barred(self._settings, WEBHOOK, name, plan.namespace, path)
+            if objection is None:
                 try:
                     self._key(name)
                 except CanarydError as error:
-                    barred = Problem(f"webhooks.{name}.key", str(error), "a key", code=codes.WEBHOOK_BARRED.name)
-            found += [barred] if barred else []
+                    objection = Problem(f"webhooks.{name}.key", str(error), "a key", code=codes.WEBHOOK_BARRED.name)
+            found += [objection] if objection else []
         return tuple(found)
 
     def ask(self, run: Run, term: Term, condition: Condition) -> Reply:
@@ -61,8 +63,8 @@ class Webhooks:
         return self._sent(run, name, events.end_id(run, name), events.body_of(events.ending(run, name)), 1)
 
     def _sent(self, run: Run, name: str, identity: str, body: bytes, attempt: int) -> Reply:
-        if barred := self._barred(name, run.plan.namespace, run.plan.webhooks.get(name, "")):
-            raise Rejected(str(barred))
+        if objection := barred(self._settings, WEBHOOK, name, run.plan.namespace, run.plan.webhooks.get(name, "")):
+            raise Rejected(str(objection))
         hook = self._settings[name]
         try:
             headers = {
@@ -78,20 +80,6 @@ class Webhooks:
             return Reply("silent", str(error))
         after = reply.after if reply.after is not None or reply.said == "silent" else hook.every
         return Reply(reply.said, struck(reply.why, secrets_of(hook.headers)), after)
-
-    def _barred(self, name: str, namespace: str, path: str) -> Problem | None:
-        """Why a plan of ``namespace`` may not ask ``name``; None if it may."""
-        allowed = sorted(one for one, hook in self._settings.items() if hook.allows(namespace))
-        there = f"there are, for namespace {namespace}: {', '.join(allowed) or 'none'}"
-        code = codes.WEBHOOK_BARRED.name
-        if name not in self._settings:
-            close = get_close_matches(name, allowed, n=1)
-            remedy = f"did you mean {close[0]}? {there}" if close else f"{there}; add it to webhooks in the settings"
-            return Problem(path, name, "a webhook of the settings (webhooks)", remedy, code)
-        if name not in allowed:
-            remedy = f"{there}; add {namespace} to webhooks.{name}.namespaces in the settings"
-            return Problem(path, name, f"a webhook that plans of namespace {namespace} may ask", remedy, code)
-        return None
 
     def _key(self, name: str) -> bytes:
         return kept_key(self._settings[name].key, f"webhooks.{name}.key")

@@ -7,11 +7,9 @@ A neighbour is often behind a login, which answers with a redirect or a page: th
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -160,13 +158,10 @@ def _given(headers: Mapping[str, str | Kept]) -> dict[str, str]:
 def _kept(value: Kept) -> str:
     """What is kept there now. Raises Rejected where it cannot be read."""
     try:
-        found = Path(value.from_file).read_text(encoding="utf-8") if value.from_file else os.environ[value.from_env]
-    except KeyError:
-        raise Rejected(f"the environment variable {value.from_env} is not set") from None
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Rejected(f"{value.from_file} cannot be read: {why}") from None
-    if not (found := found.strip()).isascii() or not found.isprintable():
+        found = value.read()
+    except Unavailable as error:
+        raise Rejected(str(error)) from None
+    if not found.isascii() or not found.isprintable():
         raise Rejected(f"{value.from_file or value.from_env} holds nothing that can be a header")
     return found
 

@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,6 +21,7 @@ from canaryd import __version__
 from canaryd.errors import CanarydError, Rejected, Unavailable
 from canaryd.gates.answers import reply_of
 from canaryd.gates.events import CONTENT_TYPE, body_of
+from canaryd.gates.named import Kind, barred
 from canaryd.gates.sending import headers_of, kept_key, posted, secrets_of, struck, value_of
 from canaryd.gates.signature import signed
 from canaryd.model import codes
@@ -36,6 +36,7 @@ from canaryd.settings import Channel, Kept
 
 log = structlog.get_logger()
 Links = Callable[[Run], Sequence[Link]]
+CHANNEL = Kind("channel", "channels", "use", codes.CHANNEL_BARRED)
 KEPT = 100
 """Messages whose example traces are kept for a further attempt."""
 
@@ -88,14 +89,16 @@ class Channels:
         """As the port says: names that the settings do not know, or not for this namespace; secrets that are none."""
         found = []
         for name, path in sorted(plan.channels.items()):
-            barred = self._barred(name, plan.namespace, path) or self._broken(name)
-            found += [barred] if barred else []
+            objection = barred(self._settings, CHANNEL, name, plan.namespace, path) or self._broken(name)
+            found += [objection] if objection else []
         return tuple(found)
 
     def send(self, run: Run, message: Message, channel: str, attempt: int) -> Reply:
         """As the port says."""
-        if barred := self._barred(channel, run.plan.namespace, run.plan.channels.get(channel, "")):
-            raise Rejected(str(barred))
+        if objection := barred(
+            self._settings, CHANNEL, channel, run.plan.namespace, run.plan.channels.get(channel, "")
+        ):
+            raise Rejected(str(objection))
         links = _without_fault(self._links, run)
         # A receiver's event is the same whenever it is sent; what is found of traces depends on when one looks.
         read_by_people = self._settings[channel].url is not None
@@ -155,20 +158,6 @@ class Channels:
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
         return found
-
-    def _barred(self, name: str, namespace: str, path: str) -> Problem | None:
-        """Why a plan of ``namespace`` may not use ``name``; None if it may."""
-        allowed = sorted(one for one, channel in self._settings.items() if channel.allows(namespace))
-        there = f"there are, for namespace {namespace}: {', '.join(allowed) or 'none'}"
-        code = codes.CHANNEL_BARRED.name
-        if name not in self._settings:
-            close = get_close_matches(name, allowed, n=1)
-            remedy = f"did you mean {close[0]}? {there}" if close else f"{there}; add it to channels in the settings"
-            return Problem(path, name, "a channel of the settings (channels)", remedy, code)
-        if name not in allowed:
-            remedy = f"{there}; add {namespace} to channels.{name}.namespaces in the settings"
-            return Problem(path, name, f"a channel that plans of namespace {namespace} may use", remedy, code)
-        return None
 
     def _broken(self, name: str) -> Problem | None:
         """Why ``name`` could tell nobody now: a secret that cannot be read, or that is none."""

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from canaryd.model.links import Link, Trace
-from canaryd.report import document
 from canaryd.report.outlook import moment
 
 FEW = 3
 """Example traces in a message."""
 
 
-def looked_closer(links: Iterable[Link]) -> tuple[document.Link, ...]:
-    """Where else the run is to be seen."""
-    return tuple(document.Link(one.title, one.url, one.shows) for one in links)
-
-
-def examples(traces: Iterable[Trace]) -> tuple[document.Link, ...]:
+def examples(traces: Iterable[Trace]) -> tuple[Link, ...]:
     """The example traces that can be opened."""
-    return tuple(document.Link(f"{one.kind} request", one.url, _seen_in(one)) for one in traces if one.url)
+    return tuple(Link(f"{one.kind} request", one.url, _seen_in(one)) for one in traces if one.url)
 
 
 def in_messages(traces: Sequence[Trace]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from canaryd.model.asking import START
 from canaryd.model.cells import Cell, Gap, Segment
 from canaryd.model.decision import Told
 from canaryd.model.finding import Finding
+from canaryd.model.links import Link
 from canaryd.model.measuring import Query
 from canaryd.model.run import Outcome, Phase, Pin, Run
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split, Version
@@ -60,15 +61,6 @@ MOMENTS = frozenset(
     }
 )
 """Events that are no news for who looks at the timeline: each stands beside one that is, or changes nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Something to open elsewhere, frozen to the run's time; ``shows`` says what is to be seen there."""
-
-    title: str
-    url: str
-    shows: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +268,8 @@ class Document:
 def document(
     run: Run,
     journal: Sequence[Entry],
-    links: Iterable[Link | tuple[str, str, str]] = (),
-    traces: Iterable[Link | tuple[str, str, str]] = (),
+    links: Iterable[Link] = (),
+    traces: Iterable[Link] = (),
     queries: Sequence[Query] = (),
 ) -> Document:
     """
@@ -624,9 +616,8 @@ def _asked_at(run: Run, question: str) -> tuple[str, str]:
     return place.replace("-", " "), who
 
 
-def _opened(links: Iterable[Link | tuple[str, str, str]]) -> tuple[Link, ...]:
-    made = (one if isinstance(one, Link) else Link(*one) for one in links)
-    return tuple(one for one in made if one.url.startswith(("https://", "http://")))
+def _opened(links: Iterable[Link]) -> tuple[Link, ...]:
+    return tuple(one for one in links if one.url.startswith(("https://", "http://")))
 
 
 def figures_of(side: Served) -> str:

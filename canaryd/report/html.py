@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
+from canaryd.model.links import Link
 from canaryd.report import plots
-from canaryd.report.document import Document, Link
+from canaryd.report.document import Document
 from canaryd.report.layout import (
     Block,
     Code,

@@ -14,10 +14,11 @@ from xml.etree.ElementTree import Element
 import yaml
 
 from canaryd.judge import wording
+from canaryd.model.links import Link
 from canaryd.model.measuring import Query
 from canaryd.report import plots
 from canaryd.report.decisions import OURSELVES, EvidenceThen, Taken, unlike_the_former
-from canaryd.report.document import Document, Link, OneSide, Stage, figures_of, weight_words
+from canaryd.report.document import Document, OneSide, Stage, figures_of, weight_words
 from canaryd.report.outlook import clock, elapsed, moment
 
 

@@ -8,10 +8,11 @@ from typing import Literal
 
 import yaml
 
+from canaryd.model.links import Link
 from canaryd.model.measuring import Query
 from canaryd.model.run import Run
 from canaryd.report.decisions import Entry
-from canaryd.report.document import Link, as_data, document
+from canaryd.report.document import as_data, document
 from canaryd.report.html import html
 from canaryd.report.markdown import markdown
 
@@ -26,14 +27,14 @@ def render(
     run: Run,
     journal: Sequence[Entry],
     form: Form,
-    links: Iterable[Link | tuple[str, str, str]] = (),
-    traces: Iterable[Link | tuple[str, str, str]] = (),
+    links: Iterable[Link] = (),
+    traces: Iterable[Link] = (),
     queries: Sequence[Query] = (),
 ) -> str:
     """
     The report of ``run`` with its ``journal`` (oldest first) as one text: a page, Markdown, JSON, or the same as YAML.
 
-    ``links`` and ``traces`` are (title, url, what it shows). ``queries`` are those that the run asked
+    ``links`` and ``traces`` are what can be opened elsewhere. ``queries`` are those that the run asked
     (``metrics.asked``); ``app.report`` fills them in.
     """
     told = document(run, journal, links, traces, queries)

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from canaryd.app import around, links_of
+from canaryd.model.links import Link
 from canaryd.model.run import Run
-from canaryd.report.document import Link
 from canaryd.settings import Settings
 
 FRESH = 60.0

@@ -16,9 +16,10 @@ from threading import Lock
 from typing import Any
 
 from canaryd.metrics.asked import asked as queries_of
+from canaryd.model.links import Link
 from canaryd.model.run import Run
 from canaryd.report.decisions import Entry
-from canaryd.report.document import Document, Link, document
+from canaryd.report.document import Document, document
 from canaryd.report.html import section_html
 from canaryd.report.layout import Section, sections
 

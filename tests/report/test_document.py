@@ -13,6 +13,7 @@ import pytest
 from canaryd.model.asking import Approval, Condition
 from canaryd.model.cells import Cell, Gap
 from canaryd.model.harm import Harmed
+from canaryd.model.links import Link
 from canaryd.report import account, decisions, document, series, summary
 from canaryd.report.document import as_data
 from canaryd.report.document import document as told_of
@@ -208,8 +209,8 @@ def test_an_objective_has_its_own_bound():
 def test_what_is_no_address_is_no_link():
     """A link is opened by a click; what runs in the reader's browser must not come from a name."""
     run, journal = stories.promoted()
-    links = [("a", "javascript:alert(1)", "x"), ("b", "https://kiali/console?from=1&to=2", "the graph")]
-    told = told_of(run, journal, links, [("c", " data:text/html,x", "")])
+    links = [Link("a", "javascript:alert(1)", "x"), Link("b", "https://kiali/console?from=1&to=2", "the graph")]
+    told = told_of(run, journal, links, [Link("c", " data:text/html,x", "")])
     assert [one.title for one in told.links] == ["b"]
     assert told.traces == ()
     for form in FORMS:
@@ -221,8 +222,8 @@ def test_what_is_no_address_is_no_link():
 def test_without_links_there_is_no_section_of_them():
     run, journal = stories.promoted()
     assert "Look closer" not in render(run, journal, "html")
-    assert "Look closer" in render(run, journal, "md", [("b", "https://kiali", "")])
-    assert "Example traces" in render(run, journal, "md", (), [("b", "https://jaeger", "")])
+    assert "Look closer" in render(run, journal, "md", [Link("b", "https://kiali", "")])
+    assert "Example traces" in render(run, journal, "md", (), [Link("b", "https://jaeger", "")])
 
 
 def test_the_keys_of_the_json_are_those_of_the_docs():

@@ -14,6 +14,7 @@ import pytest
 from canaryd.judge import wording
 from canaryd.model.cells import Cell
 from canaryd.model.finding import Finding
+from canaryd.model.links import Link
 from canaryd.report.render import render
 from canaryd.report.summary import summary
 from tests.report import stories
@@ -111,11 +112,11 @@ def test_what_others_wrote_is_escaped():
 def test_a_link_is_all_that_leads_out_of_the_page():
     """Names of traces come from requests; an address is opened by a click and by nothing else."""
     run, journal = stories.promoted()
-    link = (HOSTILE, 'https://kiali/"><script>alert(3)</script>?a=1&b=2', HOSTILE)
+    link = Link(HOSTILE, 'https://kiali/"><script>alert(3)</script>?a=1&b=2', HOSTILE)
     reader = Reader(html(run, journal, links=[link], traces=[link]))
     assert reader.faults == []
     leading = [(tag, attributes["href"]) for tag, attributes in reader.tags if "href" in attributes]
-    assert leading == [("a", link[1])] * 2
+    assert leading == [("a", link.url)] * 2
     assert not {"script", "img"} & {tag for tag, _ in reader.tags}
     policies = [attributes["content"] for tag, attributes in reader.tags if attributes.get("http-equiv")]
     assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]

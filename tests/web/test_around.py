@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from canaryd.report.document import Link
+from canaryd.model.links import Link
 from canaryd.settings import Settings
 from canaryd.web.around import FRESH, Around
 from tests.cli.stage import wait_for
