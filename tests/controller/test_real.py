@@ -152,6 +152,7 @@ def test_a_gate_opens_for_the_approver_alone(stage: RealStage) -> None:
         refused = stage.ask(what, by=who)
         assert (refused.returncode, words in refused.stderr) == (1, True), (who, refused)
     assert "reviews" in stage.kubectl(f"kubectl get canaryruns,canaryplans -n {stage.namespace}", by="vera").stdout
+    stage.until(lambda: stage.newest().hold is not None, "a gate that asks", process)
     said = stage.ask(approve, by="anna")
     assert said.returncode == 0, said.stderr
     assert stage.is_so("Promoted", stage.ends(process=process))

@@ -196,6 +196,7 @@ ELSEWHERE = {
     "ChangedMeanwhile": "tests/mesh/test_virtualservice.py",
     "OnlyObserving": "tests/engine/test_observing.py",
     "WebhookBarred": "tests/contracts/test_webhooks.py",
+    "ChannelBarred": "tests/contracts/test_channels.py",
     "PrometheusUnreachable": "tests/cli/test_preflight.py",
     "PrometheusBarred": "tests/preflight/test_hearing.py",
     "ClockSkew": "tests/metrics/test_prometheus.py",
