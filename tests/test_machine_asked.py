@@ -137,8 +137,9 @@ def test_the_first_who_holds_is_the_one_who_is_named() -> None:
     stage.baking()
     stage.ask("hold", reason="first")
     stage.ask("hold", reason="second")
-    stage.tick()
+    [void] = [event.reason for event in stage.tick().events if event.told is Told.COMMAND_VOID]
     assert str(stage.run.held_by) == "ada: first"
+    assert void == "hold adds nothing: the run is held by ada: first already, until one resume"
 
 
 @pytest.mark.parametrize("phase", [Phase.WATCHING, Phase.ROLLING_BACK])

@@ -85,7 +85,7 @@ BARRING, BARS, FREEZES = (
     "tests/model/test_guards.py",
     "tests/contracts/test_freezes.py",
 )
-WORDS = "tests/test_machine_asked.py"
+WORDS, GROUNDED = "tests/test_machine_asked.py", "tests/test_machine_grounds.py"
 LINKED, TRACED, MARKS = (f"tests/neighbours/test_{one}.py" for one in ("links", "traces", "annotations"))
 FOLLOWING, PLANS = "tests/controller/test_following.py", "tests/controller/test_plans.py"
 
@@ -535,7 +535,19 @@ PLANTS = (
     machine("a hold is forgotten with the next image", "        skipped=(),\n    )", "        skipped=(),\n        held_by=None,\n    )", WORDS),
     machine("a held run hides its other hold", "    if run.held_by is None or run.hold or run.latch", "    if run.held_by is None or run.latch", WORDS),
     machine("a hold is told in every tick", "if answer.run.hold and (held is None or held.kind", "if answer.run.hold and (run.hold is None or held.kind", WORDS),
-    machine("the last who holds is named", "held_by=run.held_by or word", "held_by=word", WORDS),
+    machine("the last who holds is named", "    if run.held_by:\n        return _Void", "    if False:\n        return _Void", WORDS),
+    machine("what was decided on is not kept", "_grounded(answer.run, weighed, seen.now)) if answer.events else answer", "answer.run) if answer.events else answer", GROUNDED),
+    machine("every tick is a ground", "weighed, seen.now)) if answer.events else answer", "weighed, seen.now))", GROUNDED),
+    machine("grounds are of what follows", "_grounded(answer.run, weighed, seen.now)", "_grounded(answer.run, answer.run, seen.now)", GROUNDED),
+    machine("grounds grow for ever", "(*run.grounds, ground)[-GROUNDS:]", "(*run.grounds, ground)", GROUNDED),
+    machine("what began over stands on the former evidence", "    if evidence == (run.grounds[-1].evidence if run.grounds else None):\n", "    if evidence is None or evidence == (run.grounds[-1].evidence if run.grounds else None):\n", GROUNDED),
+    Plant("the first ground is every decision's", "canaryd/report/decisions.py", "for one in reversed(run.grounds) if one.at", "for one in run.grounds if one.at", ("tests/report/test_document.py",)),
+    Plant("decisions of a status stand beside no evidence", "canaryd/report/decisions.py", "                else _kept_at(run, float(entry[\"at\"]), queries),\n", "                else None,\n", ("tests/report/test_document.py",)),
+    Plant("evidence is made up of thinned cells", "canaryd/report/series.py", "    return points if _as_then(run, points) else grounded(run)\n", "    return points\n", ("tests/report/test_document.py",)),
+    Plant("a journal's cells are not used", "canaryd/report/document.py", "    run = _whole(run, journal)\n", "", ("tests/report/test_document.py",)),
+    Plant("latencies that are gone are not missed", "canaryd/report/document.py", "            f\"{_thinned(run)}\"\n", "", ("tests/report/test_document.py",)),
+    Plant("a run that is over loses its newest latencies", "canaryd/store/objects.py", "    return replace(thinned(replace(run, cells=run.cells[-KEPT_CELLS:])), judged", "    return replace(run, cells=tuple(map(_thin, run.cells[-KEPT_CELLS:])), judged", ("tests/store/test_put_away.py",)),
+    Plant("another run's journal is read", "canaryd/cli/reading.py", "if one.get(\"run\", seen.name) != seen.name}:", "if False}:", ("tests/cli/test_desk.py",)),
     machine("what cannot rise is held", "    if run.latch or run.phase in PROVEN:\n        return _Void(f\"hold", "    if False:\n        return _Void(f\"hold", WORDS),
     machine("resume waits for a mesh that it does not need", "        if command.verb == \"resume\" and run.held_by and not _drifted(run):\n            return False\n", "", WORDS),
     machine("resume leaves the hold", "    return replace(run, held_by=None), None\n", "    return run, None\n", WORDS),

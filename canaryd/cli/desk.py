@@ -23,6 +23,15 @@ Output = Annotated[
 Wait = Annotated[
     str, typer.Option(metavar="DURATION", help="How long to wait until the run has heard it, such as 10s; 0s: not.")
 ]
+Journal = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal",
+        metavar="FILE",
+        help="A copy of the run's journal.jsonl; - is standard input.",
+        show_default="what the place has",
+    ),
+]
 
 HERE = Place()
 """Nothing typed; ``placed`` makes options of it."""
@@ -71,7 +80,7 @@ def history(which: OfPlan, output: Output = "table", place: Place = HERE) -> Non
         show(place, which, output)
 
 
-def explain(which: Which, output: Output = "table", place: Place = HERE) -> None:
+def explain(which: Which, output: Output = "table", journal: Journal = None, place: Place = HERE) -> None:
     """
     Say why a run is where it is.
 
@@ -82,7 +91,7 @@ def explain(which: Which, output: Output = "table", place: Place = HERE) -> None
     with explained():
         from canaryd.cli.reading import explain_run
 
-        explain_run(place, which, output)
+        explain_run(place, which, output, journal)
 
 
 def watch(which: Which = "", place: Place = HERE) -> None:
@@ -106,6 +115,7 @@ def report(
         Literal["html", "md", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
     ] = "html",
     out: Annotated[Path | None, typer.Option("--out", help="The file.", show_default="standard output")] = None,
+    journal: Journal = None,
     place: Place = HERE,
 ) -> None:
     """Write the report of a run: one file that needs nothing else."""
@@ -114,7 +124,7 @@ def report(
     with explained():
         from canaryd.cli.reading import report as write
 
-        write(place, which, output, out)
+        write(place, which, output, out, journal)
 
 
 def links(

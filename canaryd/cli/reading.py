@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -27,10 +28,12 @@ from canaryd.desk import (
 from canaryd.errors import Rejected
 from canaryd.metrics.asked import asked
 from canaryd.model.run import Run
-from canaryd.report.account import decisions
+from canaryd.report.account import account_data, decisions
+from canaryd.report.decisions import Entry
 from canaryd.report.explain import explain
 from canaryd.report.outlook import elapsed, follows, moment
 from canaryd.report.render import Form as ReportForm
+from canaryd.store.folder import entries
 
 
 def sought(desk: Desk, which: str) -> SeenRun:
@@ -204,20 +207,19 @@ def history(place: Place, which: str, form: Form) -> None:
 # -- explain
 
 
-def explain_run(place: Place, which: str, form: Form) -> None:
+def explain_run(place: Place, which: str, form: Form, copy: Path | None = None) -> None:
     """Why the run is where it is, what a person can do, and every decision in order."""
     desk = place.desk()
     found = sought(desk, which)
     seen = desk.look(found.namespace, found.name)
     run = known(desk, seen)
-    text = explain(run, time.time()) if isinstance(run, Run) else None
     if form in ("json", "yaml"):
-        say_data(depth_data(seen) | {"explanation": text}, form)
+        say_data(depth_data(seen) | _explained(desk, seen, run, copy), form)
         return
     if isinstance(run, Run):
-        typer.echo(text)
-        queries = asked(run) if form == "wide" else ()
-        typer.echo(decisions(run, desk.journal(seen), queries).rstrip())
+        journal = _journal(desk, seen, copy)
+        typer.echo(explain(run, time.time()))
+        typer.echo(decisions(run, journal, asked(run) if form == "wide" else ()).rstrip())
     else:
         _explain_what_is_seen(seen)
     if seen.attended is False:
@@ -225,6 +227,32 @@ def explain_run(place: Place, which: str, form: Form) -> None:
         typer.echo(f"\nNo canaryd carries this run out now; canaryd run with --state {state} goes on with it.")
     if isinstance(run, str):
         typer.echo(f"canaryd: only what its status says could be read: {run}", err=True)
+
+
+def _explained(desk: Desk, seen: SeenRun, run: Run | str, copy: Path | None) -> dict[str, Any]:
+    if isinstance(run, str):
+        return {"explanation": None, "account": None}
+    account = account_data(run, _journal(desk, seen, copy), asked(run))
+    return {"explanation": explain(run, time.time()), "account": account}
+
+
+def _journal(desk: Desk, seen: SeenRun, copy: Path | None) -> Sequence[Entry]:
+    """The run's journal: as the desk has it, or the ``copy`` that somebody has of it (``-``: on standard input)."""
+    if copy is None:
+        return desk.journal(seen)
+    try:
+        text = sys.stdin.read() if copy == Path("-") else copy.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise Rejected(f"--journal {copy} cannot be read: {error.strerror or error}") from error
+    found = entries(text.split("\n"))
+    if not found or "saw" not in found[0]:
+        raise Rejected(
+            f"--journal {copy} is no journal: give the journal.jsonl of run {seen.name}, from the folder of the "
+            "controller's state"
+        )
+    if others := {str(one["run"]) for one in found if one.get("run", seen.name) != seen.name}:
+        raise Rejected(f"--journal {copy} is of run {' and '.join(sorted(others))}, not of {seen.name}")
+    return found
 
 
 def _explain_what_is_seen(seen: SeenRun) -> None:
@@ -239,7 +267,7 @@ def _explain_what_is_seen(seen: SeenRun) -> None:
 # -- report
 
 
-def report(place: Place, which: str, form: ReportForm, to: Path | None) -> None:
+def report(place: Place, which: str, form: ReportForm, to: Path | None, copy: Path | None = None) -> None:
     """The report of a run, to a file or to standard output; with links into the neighbours that are set."""
     desk = place.desk()
     found = sought(desk, which)
@@ -247,7 +275,7 @@ def report(place: Place, which: str, form: ReportForm, to: Path | None) -> None:
 
     seen = desk.look(found.namespace, found.name)
     run = desk.run(seen)
-    text = rendered(run, desk.journal(seen), form, place.settings())
+    text = rendered(run, _journal(desk, seen, copy), form, place.settings())
     if to is None:
         sys.stdout.write(text)
         return

@@ -56,6 +56,8 @@ def void(verb: str, run: Run, by: str, *, force: bool = False, skips: int | None
         return _void_skip(run, skips)
     if verb == "hold" and run.phase in PROVEN:
         return f"hold is for a run that can still rise, and the run is {_at(run)}"
+    if verb == "hold" and run.held_by:
+        return f"the run is held already, by {run.held_by}"
     if verb == "advance" and run.phase not in (Phase.SHIFTING, Phase.BAKING):
         return f"advance goes from one step to the next, and the run is {_at(run)}"
     if verb == "advance" and run.following is None:
@@ -126,14 +128,20 @@ def unproven(seen: SeenRun, run: Run | None) -> str:
     if run is None:
         return f"{at}; what is proven may not be read by you."
     present = run.present
-    baked = run.needed <= len(run.baked)
-    if run.following is None and baked and present is not None and present.proven:
+    short = f"its bake has {len(run.baked)} of {run.needed} cells" if len(run.baked) < run.needed else ""
+    if present is None:
+        doubt = "nothing is measured there yet"
+    elif not present.proven:
+        proof = f"proof {present.proof:.3g} of {present.proof_bound:g}"
+        doubt = f"it is not proven that the canary is no worse ({'; '.join(filter(None, (proof, short)))})"
+    elif run.following is not None:
+        doubt = f"that the canary is no worse is proven for {seen.weight} alone"
+    elif short:
+        doubt = f"that the canary is no worse is proven, but {short}"
+    else:
         return ""
-    if run.following is None and not baked:
-        at += f", with {len(run.baked)} of {run.needed} cells"
-    proof = f"proof {present.proof:.3g} of {present.proof_bound:g}" if present else "nothing is measured there yet"
     left = "" if run.following is None else " The steps that are left are left out."
-    return f"{at}: it is not proven that the canary is not worse ({proof}).{left} The run is marked for ever."
+    return f"{at}: {doubt}.{left} The run is marked for ever."
 
 
 def turned_down(now: SeenRun, known: Iterable[Decided], verb: str) -> str:

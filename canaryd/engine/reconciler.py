@@ -386,6 +386,7 @@ def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
     saw = _OBSERVATION.dump_python(replace(seen, judged=None), mode="json", by_alias=True)
     marker = decision.write.marker.dump() if decision.write else ""
     return {
+        "run": run.uid,
         "at": seen.now,
         "saw": saw,
         "phase": run.phase.value,

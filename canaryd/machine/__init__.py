@@ -36,7 +36,7 @@ from canaryd.machine.writes import (
 )
 from canaryd.model.decision import Decision, Event, Observation, Told, Unseen
 from canaryd.model.duration import render_seconds
-from canaryd.model.run import Latch, LatchKind, Phase, Run
+from canaryd.model.run import GROUNDS, Ground, Latch, LatchKind, Phase, Run
 from canaryd.model.traffic import Sides
 
 __all__ = ["Standing", "decide", "standing"]
@@ -64,7 +64,7 @@ def decide(run: Run, seen: Observation) -> Decision:
         # They were counted for a run that did not know of the write: under a split that was over by then.
         run, seen = adopted, replace(seen, cells=())
     run = _see_arrival(run, seen)
-    run = _take_evidence(run, seen, told, anew=run.judged_from != former)
+    weighed = run = _take_evidence(run, seen, told, anew=run.judged_from != former)
     run = gates.heard(run, seen, told)
     run, to_drift = obeyed(run, seen, told)
     seen, held = held_by_people(run, seen), run.hold
@@ -79,7 +79,19 @@ def decide(run: Run, seen: Observation) -> Decision:
         told.append(Event(Told.HELD, answer.run.hold.why))
     if held and answer.run.hold is None and not answer.run.latch:
         told.append(Event(Told.RESUMED, f"no longer held: {held.why}"))
-    return replace(answer, events=(*told, *answer.events))
+    answer = replace(answer, events=(*told, *answer.events))
+    return replace(answer, run=_grounded(answer.run, weighed, seen.now)) if answer.events else answer
+
+
+def _grounded(run: Run, weighed: Run, now: float) -> Run:
+    """The run, keeping what it decided on: the evidence as it was ``weighed``, where it is not that of before."""
+    evidence = weighed.evidence if weighed.evidence and weighed.evidence.segment is not None else None
+    if evidence == (run.grounds[-1].evidence if run.grounds else None):
+        return run
+    under = [cell for cell in weighed.cells if evidence and cell.segment == evidence.segment]
+    counted = sum(cell.kind == "cell" for cell in under)
+    ground = Ground(now, evidence, counted, under[-1].end if under else 0.0)
+    return replace(run, grounds=(*run.grounds, ground)[-GROUNDS:])
 
 
 def _adopt(run: Run, seen: Observation, told: list[Event]) -> Run:

@@ -98,8 +98,9 @@ def _hold(run: Run, command: Command, seen: Observation) -> _Answer:
     """Nothing rises until the same or another person says resume; evidence goes on, and harm rolls back."""
     if run.latch or run.phase in PROVEN:
         return _Void(f"hold is for a run that can still rise; this one is {run.phase.value} at {run.split}")
-    word = Word(command.by or "somebody", seen.now, command.reason)
-    return replace(run, held_by=run.held_by or word), None
+    if run.held_by:
+        return _Void(f"hold adds nothing: the run is held by {run.held_by} already, until one resume")
+    return replace(run, held_by=Word(command.by or "somebody", seen.now, command.reason)), None
 
 
 def _resume(run: Run, _: Command, __: Observation) -> _Answer:

@@ -123,6 +123,25 @@ class Word:
         return f"{self.by}: {self.reason}" if self.reason else self.by
 
 
+GROUNDS = 50
+"""The newest grounds of a run that are kept: for as many decisions, and more, as a status has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """
+    What decisions stood on from Unix time ``at``: the judge's word, None where there was none (any more).
+
+    It was said after ``cells`` cells with data under its segment, the last of which ended at ``until`` (Unix seconds).
+    A report shows it beside the decisions when the cells are long thinned.
+    """
+
+    at: float
+    evidence: Evidence | None
+    cells: int = 0
+    until: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """
@@ -172,6 +191,7 @@ class Run:
     ``skipped`` are steps that a person leaves out.
     ``barred_since`` is when a window was first seen closed, or a freeze in force, None while neither is.
     ``outbox`` has the messages that no channel has taken yet.
+    ``grounds`` is the evidence that its decisions stood on, as it was then; the newest GROUNDS of them.
     ``blind_since`` is when we noticed that nothing can be measured, None while something can. ``waiting`` says in one
     sentence what the run waits for.
     """
@@ -225,6 +245,7 @@ class Run:
     held_by: Word | None = None
     advanced: Word | None = None
     skipped: tuple[int, ...] = ()
+    grounds: tuple[Ground, ...] = ()
 
     @property
     def final(self) -> bool:

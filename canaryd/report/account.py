@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
+from typing import Any
 
 from canaryd.model.measuring import Query
 from canaryd.model.run import Run
 from canaryd.report.decisions import Entry, EvidenceThen, Taken, unlike_the_former
-from canaryd.report.document import Document, document
+from canaryd.report.document import Document, as_data, document
 from canaryd.report.layout import checks_table, evidence_words, heading_of, queries_words, reasons_of, source_words
 from canaryd.report.markup import clean
 
@@ -29,6 +30,12 @@ def decisions(run: Run, journal: Sequence[Entry], queries: Sequence[Query] = ())
     told = document(run, journal, queries=queries)
     blocks = [source_words(told), *map(_decision, unlike_the_former(told.decisions)), *_queries(told)]
     return "\n\n".join(blocks) + "\n"
+
+
+def account_data(run: Run, journal: Sequence[Entry], queries: Sequence[Query] = ()) -> dict[str, Any]:
+    """The same as JSON can hold it, with the keys that it has in a report."""
+    told = document(run, journal, queries=queries)
+    return {key: as_data(getattr(told, key)) for key in ("source", "remark", "decisions", "queries")}
 
 
 def _decision(one: Taken) -> str:

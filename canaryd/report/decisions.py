@@ -1,8 +1,9 @@
 """
 Every decision of a run, in order: what was decided, on which evidence, by whom and why.
 
-They are read from the journal, which kept what the machine saw and said. A run without one still has decisions, made up
-from what the run itself keeps: the splits, the latch, the approvals, the end; the evidence is then judged anew.
+They are read from the journal, which kept what the machine saw and said. What a cluster's status keeps are its words
+alone, and a run without either still has decisions, made up from what the run itself keeps: the splits, the latch, the
+approvals, the end. Beside those stands the evidence that the run kept as its grounds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from canaryd import judge
 from canaryd.model.asking import START
 from canaryd.model.decision import Told
 from canaryd.model.evidence import Evidence
@@ -22,6 +22,8 @@ from canaryd.model.traffic import NOTHING, Split
 
 Entry = Mapping[str, Any]
 OURSELVES = "canaryd"
+CLOSE = 1e-3
+"""Seconds that a time loses on its way through a text."""
 EFFECTS: dict[str, frozenset[str]] = {
     "resume": frozenset({Told.RESUMED.value, Told.REASSERTED.value}),
     "adopt": frozenset({Told.RESUMED.value, Told.TOOK_OVER.value}),
@@ -173,8 +175,7 @@ def _recorded(run: Run, journal: Sequence[Entry], queries: Sequence[Query]) -> I
         heard |= {one["id"] for one in fresh}
         events = [(str(name), str(reason)) for name, reason in entry.get("events") or ()]
         weight, written = _percent(entry.get("split", 0)), entry.get("wrote") or entry.get("would") or ""
-        anew = bool(written) and written != wrote
-        if events or fresh or anew:
+        if events or fresh or (written and written != wrote):
             number += 1
             actors = [*fresh, *_of_before(pending, events)]
             yield Taken(
@@ -187,7 +188,9 @@ def _recorded(run: Run, journal: Sequence[Entry], queries: Sequence[Query]) -> I
                 former=former,
                 weight=weight,
                 wrote=bool(entry.get("wrote")),
-                evidence=_evidence(run, saw.get("evidence"), tally, queries),
+                evidence=_evidence(run, saw.get("evidence"), tally, queries)
+                if saw
+                else _kept_at(run, float(entry["at"]), queries),
             )
             pending += [one for one in fresh if not _followed(one, events)]
         former, wrote = weight, written or wrote
@@ -280,7 +283,7 @@ def _check(reading: Mapping[str, Any], queries: Sequence[Query]) -> CheckThen:
 
 
 def _kept(run: Run, queries: Sequence[Query]) -> Iterator[Taken]:
-    """What the run itself tells of its decisions, with the evidence judged anew from its cells."""
+    """What the run itself tells of its decisions, with the evidence that it kept."""
     moments = sorted(_moments(run), key=lambda one: one.at)
     former = NOTHING
     for number, one in enumerate(moments, start=1):
@@ -295,7 +298,7 @@ def _kept(run: Run, queries: Sequence[Query]) -> Iterator[Taken]:
             former=_percent(former.canary),
             weight=_percent(weight.canary),
             wrote=one.split is not None,
-            evidence=_judged_by(run, one.at, queries),
+            evidence=_kept_at(run, one.at, queries),
         )
         former = weight
 
@@ -332,22 +335,14 @@ def _moments(run: Run) -> Iterator[_Moment]:
         yield _Moment(run.ended, Told.PROMOTED if promoted else Told.ROLLED_BACK, run.reason)
 
 
-def _judged_by(run: Run, at: float, queries: Sequence[Query]) -> EvidenceThen | None:
-    """The judge's word on the cells that had been read by ``at``."""
-    analysis = run.plan.spec.analysis
-    known = [
-        cell
-        for cell in run.cells
-        if cell.segment >= run.judged_from and cell.end + analysis.lag.total_seconds() <= at + 1e-6
-    ]
-    if not known:
+def _kept_at(run: Run, moment: float, queries: Sequence[Query]) -> EvidenceThen | None:
+    """What the decision at that time stood on, as the run itself keeps it."""
+    ground = next((one for one in reversed(run.grounds) if one.at <= moment + CLOSE), None)
+    if ground is None or ground.evidence is None or ground.evidence.segment is None:
         return None
-    state = judge.begin(analysis, run.past_cells)
-    for cell in known:
-        state = judge.advance(analysis, state, cell)
     tally = _Tally()
-    tally.add([{"segment": cell.segment, "end": cell.end, "kind": cell.kind} for cell in known])
-    return _evidence(run, asdict(judge.weigh(analysis, state)), tally, queries)
+    tally.cells[ground.evidence.segment], tally.until[ground.evidence.segment] = ground.cells, ground.until
+    return _evidence(run, asdict(ground.evidence), tally, queries)
 
 
 def evidence_then(run: Run, evidence: Evidence, queries: Sequence[Query]) -> EvidenceThen | None:

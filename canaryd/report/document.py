@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from canaryd.judge import wording
 from canaryd.model.asking import START
@@ -39,6 +41,7 @@ from canaryd.report.summary import Served, Summary, summary
 
 VERSION = 1
 """Of the JSON's keys: a key that is added leaves it, one that is taken away or means something else raises it."""
+_CELLS = TypeAdapter(tuple[Cell | Gap, ...])
 VERDICTS = (
     Told.PASSED,
     Told.PROMOTING,
@@ -277,6 +280,7 @@ def document(
 
     ``links`` and ``traces`` are (title, url, what it shows); what is no http(s) address is left out.
     """
+    run = _whole(run, journal)
     figures = summary(run)
     decisions = taken(run, journal, queries)
     return Document(
@@ -317,6 +321,20 @@ def document(
         queries=tuple(queries),
         plan=run.plan.model_dump(mode="json", by_alias=True),
     )
+
+
+def _whole(run: Run, journal: Sequence[Entry]) -> Run:
+    """The run with all that was counted in its cells, where the journal has what the run's record has thinned."""
+    if all(cell.bounds_ms for cell in measured(run)):
+        return run
+    counted = {
+        (cell["segment"], cell["start"]): cell
+        for entry in journal
+        for cell in (entry.get("saw") or {}).get("cells") or ()
+        if cell.get("bounds_ms")
+    }
+    found = (counted.get((cell.segment, cell.start), cell) for cell in run.cells)
+    return replace(run, cells=_CELLS.validate_python(tuple(found)))
 
 
 def as_data(value: Any) -> Any:
@@ -561,16 +579,16 @@ def _remark(run: Run, journal: Sequence[Entry]) -> str:
         if run.seq == 0:
             return ""
         return (
-            "The journal is not there. What follows is what the run itself keeps of its decisions; the evidence beside "
-            "them was judged anew from its cells."
+            "The journal is not there. What follows is what the run itself keeps of its decisions, and of the evidence "
+            "that they stood on."
         )
     events = {str(name) for entry in journal for name, _ in entry.get("events") or ()}
     if not _witnessed(journal):
         whole = run.seq == 0 or Told.STARTED.value in events or bool(run.undoes)
         known = f"all that it has decided ({len(journal)})" if whole else f"the last {len(journal)} of its decisions"
         return (
-            f"From the status of the run: {known}, in the words of then. What the machine saw beside them is in the "
-            "journal, which the controller keeps where it has a volume."
+            f"From the status of the run: {known}, in the words of then, with the evidence that the run kept of them."
+            f"{_thinned(run)}"
         )
     lacking = []
     if run.seq > 0 and Told.STARTED.value not in events and not run.undoes:
@@ -579,6 +597,15 @@ def _remark(run: Run, journal: Sequence[Entry]) -> str:
     if final and final not in events:
         lacking.append(f"ends at {moment(float(journal[-1]['at']))}, before the run did")
     return f"The journal {' and '.join(lacking)}: what is not in it is not in this report either." if lacking else ""
+
+
+def _thinned(run: Run) -> str:
+    """That a cluster keeps no latencies of old cells."""
+    known = [bool(cell.bounds_ms) for cell in measured(run)]
+    if True not in known[1:] or known[0]:
+        return ""
+    since = moment(measured(run)[known.index(True)].start)
+    return f" Latencies are kept of the newest cells only, since {since}: the controller's journal has all of them."
 
 
 def _witnessed(journal: Sequence[Entry]) -> bool:

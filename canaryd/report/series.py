@@ -2,7 +2,8 @@
 A run over time: evidence after each cell; failures, slow requests and the share observed in stretches of cells.
 
 The journal kept what the judge said at each tick, and is preferred: it is what the machine decided by. Without it the
-cells are judged again, which gives the same numbers, because the judge is a pure fold over them.
+cells are judged again, which gives the same numbers, because the judge is a pure fold over them; of thinned cells it
+does not, and then the evidence is shown that the run kept as the grounds of its decisions.
 """
 
 from __future__ import annotations
@@ -38,8 +39,31 @@ class Point:
 
 
 def evidence_over_time(run: Run, journal: Journal = ()) -> tuple[Point, ...]:
-    """The evidence after each cell, from the journal if it holds any, else from the cells."""
-    return recorded(journal) or replayed(run)
+    """The evidence after each cell, from the journal if it holds any, else from the cells or the run's grounds."""
+    if points := recorded(journal):
+        return points
+    points = replayed(run)
+    return points if _as_then(run, points) else grounded(run)
+
+
+def _as_then(run: Run, points: Sequence[Point]) -> bool:
+    """Whether what the cells give is what the judge said then, wherever that is known."""
+    again = {point.at: point for point in points}
+    for ground in grounded(run):
+        if (point := again.get(ground.at)) and not (
+            math.isclose(point.harm, ground.harm) and math.isclose(point.proof, ground.proof)
+        ):
+            return False
+    return True
+
+
+def grounded(run: Run) -> tuple[Point, ...]:
+    """The evidence that decisions stood on, since the judge last began anew: a point for each."""
+    return tuple(
+        Point(one.until, one.evidence.segment, one.evidence.harm, one.evidence.proof)
+        for one in run.grounds
+        if one.evidence and one.evidence.segment is not None and one.evidence.segment >= run.judged_from
+    )
 
 
 def recorded(journal: Journal) -> tuple[Point, ...]:
@@ -77,7 +101,9 @@ def last_word(run: Run) -> Evidence | None:
     """The judge's last word on the canary beside stable: at 100 % there is nothing left to compare it with."""
     if run.phase not in PROVEN:
         return run.evidence
-    return judge.weigh(run.plan.spec.analysis, _last_state(run))
+    splits = {segment.index: segment.split for segment in run.segments}
+    beside = (one.evidence for one in reversed(run.grounds) if one.evidence)
+    return next((one for one in beside if one.segment is not None and splits.get(one.segment) != EVERYTHING), None)
 
 
 def _last_state(run: Run) -> JudgeState:

@@ -18,7 +18,7 @@ from canaryd.model.cells import Counts
 from canaryd.model.run import Outcome, Phase, Run
 from canaryd.model.traffic import NOTHING, Split
 from canaryd.report.outlook import elapsed, standing
-from canaryd.report.series import bounds_of, measured, replayed
+from canaryd.report.series import bounds_of, evidence_over_time, measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def _detection(run: Run) -> Detection | None:
     if run.latch is None or exposed is None:
         return None
     hold = bounds_of(run).hold_bound
-    suspected = next((point.at for point in replayed(run) if point.harm >= hold), None)
+    suspected = next((point.at for point in evidence_over_time(run) if point.harm >= hold), None)
     back = run.arrived_at if run.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK) else None
     return Detection(exposed, suspected, run.latch.at, back)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -163,8 +163,12 @@ class FolderJournal:
         """Every entry, the oldest first; a line that a death cut short is left out."""
         path = self._folder / uid / "journal.jsonl"
         with _on_disk():
-            lines = _lines(path)
-        return [entry for line in lines if (entry := _entry(line))]
+            return entries(_lines(path))
+
+
+def entries(lines: Iterable[str]) -> list[dict[str, object]]:
+    """The entries of a journal, the oldest first; a line that a death cut short is left out."""
+    return [entry for line in lines if (entry := _entry(line))]
 
 
 def _dump(record: Record) -> bytes:

@@ -37,12 +37,12 @@ SCHEMA = 1
 """How a record's data is written."""
 RARE = ("whole", "portions")
 """What few cells have, and what is left out of those that have not."""
-FULL_CELLS = 80
-"""The newest cells, kept with all that was counted; twenty minutes in cells of 15 s."""
+FULL_CELLS = 120
+"""The newest cells, kept with all that was counted; half an hour in cells of 15 s."""
 MOST_CELLS = 12_000
 """Cells of a run beyond which the oldest go; two days in cells of 15 s."""
 KEPT_CELLS = 2_000
-"""Cells of a run that is over: some 34 KiB."""
+"""Cells of a run that is over: some 34 KiB, the newest that are whole apart."""
 RESTORED_AFTER = 120.0
 """Seconds between the run's beginning and its object's creation after which the object must come from a backup."""
 PLAN_LABEL = f"{GROUP}/plan"
@@ -295,7 +295,7 @@ def put_away(run: Run) -> Run:
 
     Hundreds of plans keep ten runs each, in the API server and in the memory of leader and standby.
     """
-    return replace(run, cells=tuple(map(_thin, run.cells[-KEPT_CELLS:])), judged=None, past=None)
+    return replace(thinned(replace(run, cells=run.cells[-KEPT_CELLS:])), judged=None, past=None)
 
 
 def _few(run: Run) -> tuple[Cell | Gap, ...]:

@@ -221,7 +221,7 @@ class RunStatuses(Statuses):
         at, split = entry.get("at"), entry.get("split")
         decisions = [
             {
-                "at": objects.time_text(float(at), fraction=False) if isinstance(at, int | float) else "",
+                "at": objects.time_text(float(at)) if isinstance(at, int | float) else "",
                 "event": event,
                 "phase": str(entry.get("phase", "")),
                 "weight": str(Split(split)) if isinstance(split, int) else "",

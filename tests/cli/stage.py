@@ -277,9 +277,9 @@ class Stage:
         )
 
 
-def canaryd(*arguments: str | Path) -> Said:
-    """The command, in this process."""
-    result = CliRunner().invoke(app, [*map(str, arguments)])
+def canaryd(*arguments: str | Path, given: str | None = None) -> Said:
+    """The command, in this process, with ``given`` on its standard input."""
+    result = CliRunner().invoke(app, [*map(str, arguments)], input=given)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Said(result.exit_code, result.stdout, result.stderr)

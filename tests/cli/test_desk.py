@@ -234,6 +234,41 @@ def test_explain_says_why_and_every_decision(typist: Typist) -> None:
     assert [one["event"] for one in found["decisions"]] == told
 
 
+def test_explain_as_data_has_what_its_text_has(typist: Typist) -> None:
+    """Every decision with its evidence, and the queries that the evidence names."""
+    run = rolled_back(typist)
+    account = json.loads(typist("explain", "reviews", "-o", "json").out)["account"]
+    assert account["source"] == ("status" if typist.in_cluster else "journal")
+    [turn] = [one for one in account["decisions"] if one["events"][0]["event"] == "run.rolling_back"]
+    assert turn["events"][0]["reason"] == run.latch.reason
+    [errors] = [one for one in turn["evidence"]["checks"] if one["check"] == "errors"]
+    assert errors["harm"] > errors["harmBound"] > 0
+    assert set(errors["queries"]) <= {one["name"] for one in account["queries"]}
+
+
+def test_a_copy_of_the_journal_is_read_in_the_place_of_what_a_cluster_keeps(cluster: Typist, tmp_path: Path) -> None:
+    """From a file, or as it comes out of the controller's pod; never one of another run."""
+    run, journal = stories.rolled_back()
+    cluster.place.put(run, journal)
+    copy = tmp_path / "journal.jsonl"
+    copy.write_text("".join(json.dumps(entry | {"run": run.uid}) + "\n" for entry in journal))
+    for command in ("explain", "report"):
+        as_kept = cluster(command, run.uid, "-o", "json")
+        as_copied = cluster(command, run.uid, "-o", "json", "--journal", str(copy))
+        piped = canaryd(command, run.uid, "-o", "json", "--journal", "-", *cluster.place.typed, given=copy.read_text())
+        assert '"source": "status"' in as_kept.out
+        assert '"source": "journal"' in as_copied.out
+        assert piped.out == as_copied.out
+    copy.write_text(json.dumps(journal[0] | {"run": "reviews-other"}))
+    assert "is of run reviews-other, not of" in cluster("report", run.uid, "--journal", str(copy)).err
+    for wrong in (b"", b"{}", b"\xff\xfe no journal"):
+        copy.write_bytes(wrong)
+        said = cluster("explain", run.uid, "--journal", str(copy))
+        assert (said.code, "is no journal" in said.err, said.out) == (REFUSED, True, "")
+    missing = cluster("explain", run.uid, "--journal", str(tmp_path / "none"))
+    assert (missing.code, "cannot be read: No such file" in missing.err) == (REFUSED, True)
+
+
 def test_the_report_goes_where_it_is_wanted(typist: Typist, tmp_path: Path) -> None:
     run = rolled_back(typist)
     page = typist("report", "reviews").out
@@ -483,7 +518,7 @@ def test_to_promote_past_a_missing_proof_takes_a_yes(typist: Typist) -> None:
     with typist.carried_out(run.uid):
         said = typist("promote", "reviews", "--reason", "Friday", "--wait", "0s")
         assert said.code == USAGE
-        assert "it is not proven that the canary is not worse" in said.err
+        assert "it is not proven that the canary is no worse" in said.err
         assert "say --yes" in said.err
         assert typist.place.commands(run.uid) == ()
         assert typist("promote", "reviews", "--reason", "Friday", "--wait", "0s", "--yes").code == 0

@@ -104,6 +104,6 @@ def standing(uid: str = "run-1", **changes: Any) -> Run:
 
 def _decisions(entry: Entry) -> list[dict[str, str]]:
     """The events of a journal's entry as they stand in a status."""
-    at, weight = objects.time_text(entry["at"], fraction=False), str(Split(entry["split"]))
+    at, weight = objects.time_text(entry["at"]), str(Split(entry["split"]))
     said = {"at": at, "phase": entry["phase"], "weight": weight}
     return [said | {"event": event, "reason": reason} for event, reason in entry["events"]]

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from canaryd.desk import VERBS, ask_for, void
+from canaryd.desk import VERBS, ask_for, unproven, void
+from canaryd.desk.seeing import seen_run
 from canaryd.machine.asked import obeyed
 from canaryd.model.decision import Event, Observation, Told, Unseen
 from canaryd.model.run import Hold, Phase, Run, Word
@@ -75,6 +76,29 @@ def test_they_agree_on_the_steps_that_can_be_left_out(name: str) -> None:
     run = RUNS[name]()
     for step in range(-1, len(run.plan.spec.steps) + 1):
         assert bool(void("skip", run, "ana", skips=step)) == machine_voids("skip", run, skips=step), step
+
+
+def asked_to_promote(proof: float | None, *, baked: bool = True, step: int = 2) -> str:
+    """What is asked before a run in that step is promoted, as its proof stands, and its bake."""
+    run, _ = stories.baking()
+    assert run.evidence is not None
+    run = replace(run, step=step, split=run.plan.spec.steps[step].weight)
+    cells = tuple(replace(run.settled[0], start=float(at), end=at + 1.0) for at in range(run.needed if baked else 1))
+    evidence = replace(run.evidence, proof=proof or 0.0, proven=bool(proof and proof >= 20), shared_from=0.0)
+    run = replace(run, cells=cells, evidence=evidence if proof is not None else None)
+    return unproven(seen_run(run, {"weight": str(run.split)}), run)
+
+
+def test_what_a_promotion_lacks_is_what_it_lacks() -> None:
+    """A proof, a bake, or the steps that are left out: none is said to be missing that is there."""
+    assert asked_to_promote(25.0) == ""
+    assert "it is not proven that the canary is no worse (proof 3 of 20)." in asked_to_promote(3.0)
+    assert "(proof 3 of 20; its bake has 1 of 12 cells)" in asked_to_promote(3.0, baked=False)
+    early = asked_to_promote(25.0, baked=False)
+    assert "that the canary is no worse is proven, but its bake has 1 of 12 cells. The run is marked" in early
+    ahead = asked_to_promote(25.0, step=1)
+    assert "is proven for 25 % alone. The steps that are left are left out." in ahead
+    assert "nothing is measured there yet" in asked_to_promote(None)
 
 
 def test_a_word_names_the_step_that_was_seen() -> None:

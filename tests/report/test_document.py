@@ -17,8 +17,11 @@ from canaryd.model.links import Link
 from canaryd.report import account, decisions, document, series, summary
 from canaryd.report.document import as_data
 from canaryd.report.document import document as told_of
+from canaryd.report.outlook import moment as clock
 from canaryd.report.render import FORMS, render
+from canaryd.store.objects import _thin
 from tests.report import stories
+from tests.report.real import NAMES, real
 from tests.world import World, small_plan
 
 PAGE = Path(__file__).parents[2] / "docs/report.md"
@@ -148,6 +151,46 @@ def test_decisions_of_a_status_do_not_pass_for_what_the_machine_saw():
     assert "From the journal" not in text
     assert ", by " not in "".join(re.findall(r"^\d+\. .*$", text, re.MULTILINE))
     assert ", by canaryd" in account.decisions(run, journal)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_run_keeps_of_its_evidence_is_what_the_machine_saw(name):
+    """A cluster has the words of a status and a record of thin cells: every number is there, at every decision."""
+    found = real(name)
+    thin = replace(found.run, cells=tuple(map(_thin, found.run.cells)), judged=None, past=None)
+    kept = [{key: entry[key] for key in ("at", "phase", "split", "events")} for entry in found.journal]
+    kept = [entry | {"at": round(entry["at"], 6)} for entry in kept if entry["events"]]
+    witnessed = [one.evidence for one in told_of(found.run, found.journal).decisions if one.events]
+    assert [one.evidence for one in told_of(thin, kept).decisions] == witnessed
+    assert sum(evidence is not None for evidence in witnessed) > 1
+    assert told_of(thin, kept).last_evidence == told_of(found.run, found.journal).last_evidence
+    assert "with the evidence that the run kept of them" in account.decisions(thin, kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_thinned_cells_no_evidence_is_made_up(name):
+    """Judged again without latencies they would give another curve: what decisions stood on is shown instead."""
+    found = real(name)
+    thin = replace(found.run, cells=tuple(map(_thin, found.run.cells)))
+    told = {point.at: point for point in told_of(found.run, found.journal).curves.evidence}
+    points = told_of(thin, []).curves.evidence
+    assert 1 < len(points) < len(told)
+    for point in points:
+        assert (point.harm, point.proof) == (told[point.at].harm, told[point.at].proof)
+
+
+def test_latencies_that_are_not_kept_any_more_are_missed():
+    """The older half of a long run; with the journal it is whole again, to the last bucket."""
+    found = real("promoted")
+    half = len(found.run.cells) // 2
+    cells = (*map(_thin, found.run.cells[:half]), *found.run.cells[half:])
+    record = replace(found.run, cells=cells)
+    kept = [{key: entry[key] for key in ("at", "phase", "split", "events")} for entry in found.journal]
+    since = clock(found.run.cells[half].start)
+    assert f"Latencies are kept of the newest cells only, since {since}" in told_of(record, kept).remark
+    assert told_of(record, found.journal).curves == told_of(found.run, found.journal).curves
+    assert told_of(record, kept).curves.slow != told_of(found.run, kept).curves.slow
+    assert "Latencies" not in told_of(found.run, kept).remark
 
 
 def test_evidence_beyond_all_numbers_is_null():

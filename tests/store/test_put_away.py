@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from canaryd.model.cells import Cell
-from canaryd.model.run import Outcome, Phase, Record
+from canaryd.model.run import Outcome, Record
 from canaryd.store import objects
-from tests.stage import Stage, plan
+from tests.report.real import real
 
 
 def test_a_run_that_is_over_keeps_how_it_went_and_nothing_for_a_next_cell() -> None:
-    """Its counts stay, to a hundredth; its buckets, the judge's state and stable's history go."""
-    stage = Stage(plan=plan())
-    stage.until(Phase.PROMOTED)
-    run = replace(stage.run, released=True)
+    """Its newest cells stay whole; the judge's state and stable's history go."""
+    run = replace(real("promoted").run, released=True)
     away = objects.put_away(run)
     assert away.judged is None
     assert away.past is None
     assert (away.outcome, away.reason, away.evidence) == (Outcome.PROMOTED, run.reason, run.evidence)
     assert len(away.cells) == len(run.cells)
-    assert [cell.canary.requests for cell in away.cells if isinstance(cell, Cell)] == [
-        cell.canary.requests for cell in run.cells if isinstance(cell, Cell)
-    ]
+    assert away.cells == run.cells
+    assert away.grounds == run.grounds != ()
     owner = {"metadata": {"uid": "u-1"}}
     read = objects.record_of(
         {**objects.record_object(Record(replace(away, kept="canaryrun"), 3), owner), "metadata": {"name": run.uid}}
@@ -32,8 +29,12 @@ def test_a_run_that_is_over_keeps_how_it_went_and_nothing_for_a_next_cell() -> N
 
 def test_of_very_many_cells_the_newest_are_kept() -> None:
     """Days of holding are told by the journal."""
-    stage = Stage(plan=plan())
-    stage.until(Phase.PROMOTED)
-    many = replace(stage.run, cells=stage.run.cells * (objects.KEPT_CELLS // len(stage.run.cells) + 1))
-    assert objects.put_away(many).cells[-1] == objects.put_away(stage.run).cells[-1]
-    assert len(objects.put_away(many).cells) == objects.KEPT_CELLS
+    run = real("promoted").run
+    many = replace(run, cells=run.cells * (objects.KEPT_CELLS // len(run.cells) + 1))
+    away = objects.put_away(many).cells
+    assert len(away) == objects.KEPT_CELLS
+    assert away[-objects.FULL_CELLS :] == many.cells[-objects.FULL_CELLS :]
+    assert [cell.canary.requests for cell in away if isinstance(cell, Cell)] == [
+        round(cell.canary.requests, 2) for cell in many.cells[-objects.KEPT_CELLS :] if isinstance(cell, Cell)
+    ]
+    assert not any(cell.bounds_ms for cell in away[: -objects.FULL_CELLS] if isinstance(cell, Cell))

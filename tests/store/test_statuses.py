@@ -83,7 +83,7 @@ def test_what_happened_is_there_at_once(kube: Kube, shown: RunStatuses) -> None:
     assert found["weight"] == "5 %"
     assert found["decisions"] == [
         {
-            "at": "2026-01-21T12:53:20Z",
+            "at": "2026-01-21T12:53:20.500000Z",
             "event": "step.shifted",
             "phase": "baking",
             "weight": "5 %",

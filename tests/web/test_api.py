@@ -72,7 +72,7 @@ def test_what_there_is_to_say_is_listed_with_why_not(page: Page) -> None:
         ({"verb": "resume"}, 409, "resume is for a person's hold"),
         ({"verb": "undo"}, 409, "in a folder that is for the terminal"),
         ({"verb": "promote", "force": True}, 422, "needs a reason"),
-        ({"verb": "promote", "force": True, "reason": "Friday"}, 422, "it is not proven"),
+        ({"verb": "promote", "force": True, "reason": "Friday"}, 422, "nothing is measured there yet"),
         ({"verb": "skip"}, 422, "which step"),
         ({"verb": "skip", "step": 3}, 409, "never the last"),
         ({"verb": "explode"}, 422, "body.verb"),

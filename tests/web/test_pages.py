@@ -162,7 +162,7 @@ def test_a_promotion_without_proof_is_asked_for_twice(place: Place, page: Page) 
     """It takes a reason, and a word that it is meant without proof; from an early step it leaves out the others."""
     place.put(standing(approved=(0,)), STANDING)
     path = f"{RUN}/ask/promote"
-    assert "it is not proven that the canary is not worse" in page.get(path).text
+    assert "nothing is measured there yet" in page.get(path).text
     assert page.say(path, force="yes", sure="yes").status_code == 422
     assert page.say(path, force="yes", reason="Friday").status_code == 422
     assert place.commands("run-1") == ()
