@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from canaryd.desk.data import percent
@@ -112,12 +113,18 @@ def decided_in(journal: Iterable[Entry]) -> tuple[Decided, ...]:
 
 
 def as_journal(decisions: Iterable[Decided]) -> tuple[Entry, ...]:
-    """Decisions as entries of a journal, for readers of one; what was observed beside them is not in it."""
-    return tuple(_entry(one) for one in decisions)
+    """
+    Decisions as entries of a journal, for readers of one: those of a tick are one entry.
+
+    What was observed beside them is not in it.
+    """
+    ticks = groupby(decisions, key=lambda one: (one.at, one.phase, one.weight))
+    return tuple(_entry(tuple(told)) for _, told in ticks)
 
 
-def _entry(one: Decided) -> Entry:
-    entry = {"at": one.at, "phase": one.phase, "events": [[one.event, one.reason]]}
+def _entry(told: tuple[Decided, ...]) -> Entry:
+    one = told[0]
+    entry = {"at": one.at, "phase": one.phase, "events": [[each.event, each.reason] for each in told]}
     share = percent(one.weight)
     return entry | ({} if share is None else {"split": Split.percent(share).canary})
 
