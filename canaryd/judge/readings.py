@@ -175,8 +175,8 @@ def _measured(analysis: Analysis, check: Check, one: CheckState, state: JudgeSta
     over = f" over {wording.duration(state.history.bounds[place])}" if compares_latency else ""
     return Reading(
         check=check.name,
-        stable=wording.percent(*stable) + over,
-        canary=wording.percent(*canary) + over,
+        stable=wording.percent(*stable) + (over if stable[1] else ""),
+        canary=wording.percent(*canary) + (over if canary[1] else ""),
         stable_requests=stable[1],
         canary_requests=canary[1],
         harm=harm,

@@ -188,6 +188,14 @@ def test_latency_waits_for_warmth_and_for_history():
     assert "of the 200 requests" in reading(analysis, ignorant, "latency").sentence
 
 
+def test_of_no_requests_no_bound_is_said():
+    """Latency that waits for warmth has counted nobody yet: a dash, and not a dash beyond some bound."""
+    state = advance(LAB, begin(LAB), with_buckets(0, settled=False))
+    waiting = reading(LAB, state, "latency")
+    assert (waiting.stable, waiting.canary) == ("–", "–")
+    assert "–" not in reading(LAB, folded(LAB, [with_buckets(index) for index in range(60)]), "latency").canary
+
+
 def test_other_bucket_bounds_start_latency_anew():
     """Counts of other buckets cannot be added; what the evidence was worth is kept, and the sentence says it."""
     analysis = Analysis(warmup=timedelta(0))
