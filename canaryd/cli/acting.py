@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
@@ -12,7 +14,21 @@ from canaryd.cli.exits import Exit
 from canaryd.cli.output import stop
 from canaryd.cli.places import Place
 from canaryd.cli.reading import sought, sought_plan
-from canaryd.desk import ClusterDesk, Desk, FolderDesk, SeenRun, ask_for, known, turned_down, unproven, void
+from canaryd.cli.tables import Spoken, say_data
+from canaryd.desk import (
+    ClusterDesk,
+    Desk,
+    FolderDesk,
+    SeenPlan,
+    SeenRun,
+    ask_for,
+    known,
+    plan_data,
+    run_data,
+    turned_down,
+    unproven,
+    void,
+)
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.errors import Rejected
 from canaryd.model.duration import parse_duration
@@ -37,7 +53,16 @@ class Word:
         return self.name or self.verb
 
 
-def say_to(place: Place, which: str, word: Word, reason: str, *, wait: str) -> None:
+@dataclass(frozen=True)
+class Answer:
+    """What became of a word: a sentence, whether it was ``heard`` in time, and the run as it was ``seen`` last."""
+
+    sentence: str
+    seen: SeenRun
+    heard: bool
+
+
+def say_to(place: Place, which: str, word: Word, reason: str, *, wait: str, form: Spoken) -> None:
     """
     Append the command to the run, and say whether it was heard within ``wait``.
 
@@ -46,10 +71,10 @@ def say_to(place: Place, which: str, word: Word, reason: str, *, wait: str) -> N
     within = seconds(wait)
     desk = place.desk()
     seen = sought(desk, which)
-    ask(desk, seen, word, reason, within)
+    ask(desk, seen, word, reason, within, form)
 
 
-def ask(desk: Desk, seen: SeenRun, word: Word, reason: str, within: float) -> None:
+def ask(desk: Desk, seen: SeenRun, word: Word, reason: str, within: float, form: Spoken) -> None:
     """The same, of a run that was found."""
     if word.verb in OF_THE_ENDED and (later := _begun_after(desk, seen)):
         raise Rejected(f"{word.called} is for the last run of plan {seen.plan}, and run {later.name} came after it")
@@ -58,13 +83,19 @@ def ask(desk: Desk, seen: SeenRun, word: Word, reason: str, within: float) -> No
     desk.ask(seen, command)
     if seen.attended is False:
         state = desk.folder if isinstance(desk, FolderDesk) else ""
-        typer.echo(
+        warning = (
             f"{word.called} is written down for run {seen.name}, but no canaryd carries it out now, and traffic stays "
-            f"at {seen.weight}: start canaryd run, or canaryd serve, with --state {state}",
-            err=True,
+            f"at {seen.weight}: start canaryd run, or canaryd serve, with --state {state}"
         )
-        return
-    _say_what_follows(desk, seen, word, command, within)
+        typer.echo(warning, err=True)
+        answer = Answer(warning, seen, heard=False)
+    else:
+        answer = _what_follows(desk, seen, word, command, within)
+        if form == "text":
+            typer.echo(answer.sentence)
+    if form != "text":
+        said = {"said": word.called, "command": command.id, "heard": answer.heard, "answer": answer.sentence}
+        say_data(said | run_data(answer.seen), form)
 
 
 def _command(word: Word, seen: SeenRun, run: Run | str, me: str, reason: str) -> Command:
@@ -78,7 +109,7 @@ def _command(word: Word, seen: SeenRun, run: Run | str, me: str, reason: str) ->
     return ask_for(word.verb, seen, me, reason, force=word.force, skips=word.skips)
 
 
-def _say_what_follows(desk: Desk, seen: SeenRun, word: Word, command: Command, within: float) -> None:
+def _what_follows(desk: Desk, seen: SeenRun, word: Word, command: Command, within: float) -> Answer:
     """Whether the run has heard it, and where it stands then; of what another run obeys, which that is."""
     scope = f" -n {seen.namespace}" if isinstance(desk, ClusterDesk) else ""
     end = time.monotonic() + within
@@ -86,25 +117,26 @@ def _say_what_follows(desk: Desk, seen: SeenRun, word: Word, command: Command, w
         time.sleep(min(LOOK, within))
         if word.verb in OF_THE_ENDED:
             if begun := _begun_after(desk, seen):
-                typer.echo(f"{word.called}: run {begun.name} has begun: canaryd watch {begun.name}{scope}")
-                return
+                sentence = f"{word.called}: run {begun.name} has begun: canaryd watch {begun.name}{scope}"
+                return Answer(sentence, begun, heard=True)
             continue
         now = desk.look(seen.namespace, seen.name)
         if command.id in now.obeyed:
             if why := turned_down(now, seen.decisions, word.verb):
                 raise stop(Exit.REFUSED, f"canaryd: {word.called} did nothing: {why}")
-            typer.echo(f"{word.called}: run {seen.name} has heard it; {now.phase}, {now.weight}: {now.why}")
-            return
+            sentence = f"{word.called}: run {seen.name} has heard it; {now.phase}, {now.weight}: {now.why}"
+            return Answer(sentence, now, heard=True)
     if word.verb in OF_THE_ENDED:
-        typer.echo(
+        sentence = (
             f"{word.called} is asked of run {seen.name}; where it cannot be, the plan's Events say why: "
             f"kubectl events --for canaryplan/{seen.plan}{scope}"
         )
-        return
-    typer.echo(
-        f"{word.called} is asked of run {seen.name}; it is obeyed at the run's next tick: "
-        f"canaryd status {seen.name}{scope}"
-    )
+    else:
+        sentence = (
+            f"{word.called} is asked of run {seen.name}; it is obeyed at the run's next tick: "
+            f"canaryd status {seen.name}{scope}"
+        )
+    return Answer(sentence, seen, heard=False)
 
 
 def _begun_after(desk: Desk, seen: SeenRun) -> SeenRun | None:
@@ -116,7 +148,7 @@ def _begun_after(desk: Desk, seen: SeenRun) -> SeenRun | None:
 # -- promote
 
 
-def promote(place: Place, which: str, reason: str, *, to_100: bool, yes: bool, wait: str) -> None:
+def promote(place: Place, which: str, reason: str, *, to_100: bool, yes: bool, wait: str, form: Spoken) -> None:
     """Promote, after a question where a proof is missing; whatever is answered, the run is marked with who and why."""
     within = seconds(wait)
     desk = place.desk()
@@ -127,7 +159,7 @@ def promote(place: Place, which: str, reason: str, *, to_100: bool, yes: bool, w
         raise Rejected(f"promote would do nothing: {why}")
     if missing := unproven(seen, run if isinstance(run, Run) else None):
         _sure(f"{missing} Promote {seen.plan} {seen.release} all the same?", yes)
-    ask(desk, seen, word, reason, within)
+    ask(desk, seen, word, reason, within, form)
 
 
 def _sure(question: str, yes: bool) -> None:
@@ -136,14 +168,14 @@ def _sure(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise stop(Exit.USAGE, f"canaryd: {question} Nobody is there to answer: say --yes")
-    if not typer.confirm(question):
+    if not typer.confirm(question, err=True):
         raise stop(Exit.REFUSED, "nothing was changed")
 
 
 # -- a release
 
 
-def release(place: Place, which: str, version: str, reason: str, *, follow: bool) -> Exit:
+def release(place: Place, which: str, version: str, reason: str, *, follow: bool, form: Spoken) -> Exit:
     """Give a plan a new release; with ``follow`` its run is watched to its end, and how that was is answered."""
     desk = place.desk()
     if not version.strip():
@@ -162,18 +194,28 @@ def release(place: Place, which: str, version: str, reason: str, *, follow: bool
         )
     former = {run.name for run in desk.runs(plan.name)} if follow else set()  # asked before: a run begins at once
     desk.release(plan, version, reason)
-    typer.echo(f"plan {plan.place}: release {plan.release or 'none'} -> {version}")
+    if form == "text":
+        typer.echo(f"plan {plan.place}: release {plan.release or 'none'} -> {version}")
     if not follow:
-        typer.echo(f"canaryd watch {plan.name} -n {plan.namespace} shows its run")
+        if form == "text":
+            typer.echo(f"canaryd watch {plan.name} -n {plan.namespace} shows its run")
+        else:
+            say_data({"said": "release", "former": plan.release or None} | _as_asked(plan, version), form)
         return Exit.PROMOTED
     try:
-        return _follow_release(desk, plan.name, plan.place, version, former)
+        return _follow_release(desk, plan.name, plan.place, version, former, form)
     except KeyboardInterrupt:
-        typer.echo(f"left; release {version} is asked for all the same: canaryd watch {plan.name} -n {plan.namespace}")
+        left = f"left; release {version} is asked for all the same: canaryd watch {plan.name} -n {plan.namespace}"
+        typer.echo(left, err=form != "text")
         return Exit.LEFT_IN_FLIGHT
 
 
-def _follow_release(desk: Desk, name: str, place: str, version: str, former: set[str]) -> Exit:
+def _as_asked(plan: SeenPlan, version: str) -> dict[str, Any]:
+    """The plan with its new release, of which nothing is known yet."""
+    return plan_data(SeenPlan(plan.namespace, plan.name, version, "", "", "", "", ""))
+
+
+def _follow_release(desk: Desk, name: str, place: str, version: str, former: set[str], form: Spoken) -> Exit:
     """Watch the run of the release, once it has begun; ``former`` are the runs that were there before."""
     from canaryd.cli.watching import follow, rest
 
@@ -184,20 +226,20 @@ def _follow_release(desk: Desk, name: str, place: str, version: str, former: set
             if run.release == version and f"{run.namespace}/{run.plan}" == place and run.name not in former
         ]  # fmt: skip
         if begun:
-            return follow(desk, begun[-1])
+            return follow(desk, begun[-1], form)
         plan = next((one for one in desk.plans() if one.place == place), None)
         if plan is None or plan.release != version:
             raise Rejected(f"plan {place} does not ask for release {version!r} any more: somebody has changed it")
         if plan.why != said and plan.why:
             said = plan.why
-            typer.echo(f"{plan.phase}: {plan.why}")
+            typer.echo(f"{plan.phase}: {plan.why}", err=form != "text")
         rest()
 
 
 # -- of a run that has ended
 
 
-def retry(place: Place, which: str, reason: str, *, wait: str) -> None:
+def retry(place: Place, which: str, reason: str, *, wait: str, form: Spoken) -> None:
     """A new run of a release that has ended."""
     within = seconds(wait)
     desk = place.desk()
@@ -207,10 +249,10 @@ def retry(place: Place, which: str, reason: str, *, wait: str) -> None:
             f"in a folder a release is run again from its file: canaryd run {seen.plan}.yaml --again "
             f"--state {desk.folder} (or whatever the file is called)"
         )
-    ask(desk, seen, Word("retry"), reason, within)
+    ask(desk, seen, Word("retry"), reason, within, form)
 
 
-def undo(place: Place, which: str, reason: str, *, force: bool, wait: str) -> Exit:
+def undo(place: Place, which: str, reason: str, *, force: bool, wait: str, form: Spoken) -> Exit:
     """Take a promotion back: in a cluster the controller does, in a folder this process."""
     within = seconds(wait)
     desk = place.desk()
@@ -218,8 +260,12 @@ def undo(place: Place, which: str, reason: str, *, force: bool, wait: str) -> Ex
     if isinstance(desk, FolderDesk):
         from canaryd.cli.undo import undo as carry_out
 
-        return carry_out(seen.name, reason, place.settings(), force=force)
-    ask(desk, seen, Word("undo", force=force), reason, within)
+        with redirect_stdout(sys.stdout if form == "text" else sys.stderr):  # what it says on its way is no data
+            ended = carry_out(seen.name, reason, place.settings(), force=force)
+        if form != "text" and (run := _begun_after(desk, seen)):
+            say_data({"said": "undo"} | run_data(run), form)
+        return ended
+    ask(desk, seen, Word("undo", force=force), reason, within, form)
     return Exit.PROMOTED
 
 

@@ -20,6 +20,9 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept for ever.")]
 Output = Annotated[
     Literal["table", "wide", "json", "yaml"], typer.Option("--output", "-o", help="How it is written.")
 ]  # fmt: skip
+Spoken = Annotated[
+    Literal["text", "json", "yaml"], typer.Option("--output", "-o", help="How the answer is written.")
+]  # fmt: skip
 Wait = Annotated[
     str, typer.Option(metavar="DURATION", help="How long to wait until the run has heard it, such as 10s; 0s: not.")
 ]
@@ -94,19 +97,20 @@ def explain(which: Which, output: Output = "table", journal: Journal = None, pla
         explain_run(place, which, output, journal)
 
 
-def watch(which: Which = "", place: Place = HERE) -> None:
+def watch(which: Which = "", output: Spoken = "text", place: Place = HERE) -> None:
     """
     Watch a run until it has ended.
 
     Without RUN: the one in flight, or all of them. A terminal gets a live table, anything else a line whenever
-    something changes. Watching touches nothing: ctrl-C leaves, and the run goes on. Exit codes: as canaryd run.
+    something changes; -o json the run as JSON, a line for each change. Watching touches nothing: ctrl-C leaves, and
+    the run goes on. Exit codes: as canaryd run.
     """
     from canaryd.cli.output import explained
 
     with explained():
         from canaryd.cli.watching import watch as follow
 
-        raise typer.Exit(follow(place, which))
+        raise typer.Exit(follow(place, which, output))
 
 
 def report(
@@ -152,6 +156,7 @@ def release(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="What is to be released, as spec.release says it.")],
     reason: Reason = "",
     wait: Annotated[bool, typer.Option("--wait", help="Watch its run to the end; exit codes as canaryd run.")] = False,
+    output: Spoken = "text",
     place: Place = HERE,
 ) -> None:
     """
@@ -165,12 +170,14 @@ def release(
     with explained(f"release {version}"):
         from canaryd.cli.acting import release as carry_out
 
-        raise typer.Exit(carry_out(place, which, version, reason, follow=wait))
+        raise typer.Exit(carry_out(place, which, version, reason, follow=wait, form=output))
 
 
-def hold(which: Which, reason: Reason = "", wait: Wait = "5s", place: Place = HERE) -> None:
+def hold(
+    which: Which, reason: Reason = "", wait: Wait = "5s", output: Spoken = "text", place: Place = HERE
+) -> None:  # fmt: skip
     """Let traffic stay where it is, until canaryd resume."""
-    _say("hold", place, which, reason, wait)
+    _say("hold", place, which, reason, wait, output)
 
 
 def resume(
@@ -183,6 +190,7 @@ def resume(
         bool, typer.Option("--adopt", help="After a change by hand: go on from the weights that are there.")
     ] = False,
     wait: Wait = "5s",
+    output: Spoken = "text",
     place: Place = HERE,
 ) -> None:
     """Go on after a hold, or after a change of the weights by hand."""
@@ -191,17 +199,21 @@ def resume(
 
     if reassert and adopt:
         raise stop(Exit.USAGE, "canaryd: --reassert and --adopt: one of the two")
-    _say("adopt" if adopt else "resume", place, which, reason, wait, name="resume --adopt" if adopt else "")
+    _say("adopt" if adopt else "resume", place, which, reason, wait, output, name="resume --adopt" if adopt else "")
 
 
-def approve(which: Which, reason: Reason = "", wait: Wait = "5s", place: Place = HERE) -> None:
+def approve(
+    which: Which, reason: Reason = "", wait: Wait = "5s", output: Spoken = "text", place: Place = HERE
+) -> None:  # fmt: skip
     """Open the gate that a run waits at."""
-    _say("approve", place, which, reason, wait)
+    _say("approve", place, which, reason, wait, output)
 
 
-def advance(which: Which, reason: Reason = "", wait: Wait = "5s", place: Place = HERE) -> None:
+def advance(
+    which: Which, reason: Reason = "", wait: Wait = "5s", output: Spoken = "text", place: Place = HERE
+) -> None:  # fmt: skip
     """Go one step further now, on your own word."""
-    _say("advance", place, which, reason, wait)
+    _say("advance", place, which, reason, wait, output)
 
 
 def promote(
@@ -212,6 +224,7 @@ def promote(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, though a proof is missing.")] = False,
     wait: Wait = "5s",
+    output: Spoken = "text",
     place: Place = HERE,
 ) -> None:
     """
@@ -225,7 +238,7 @@ def promote(
     with explained("promote"):
         from canaryd.cli.acting import promote as carry_out
 
-        carry_out(place, which, reason, to_100=to_100, yes=yes, wait=wait)
+        carry_out(place, which, reason, to_100=to_100, yes=yes, wait=wait, form=output)
 
 
 def abort(
@@ -233,10 +246,11 @@ def abort(
     reason: Reason = "",
     force: Annotated[bool, typer.Option("--force", help="Go back even though stable has no ready endpoint.")] = False,
     wait: Wait = "5s",
+    output: Spoken = "text",
     place: Place = HERE,
 ) -> None:
     """Roll a run back, for good."""
-    _say("abort", place, which, reason, wait, force=force)
+    _say("abort", place, which, reason, wait, output, force=force)
 
 
 def skip_step(
@@ -244,10 +258,11 @@ def skip_step(
     step: Annotated[int, typer.Argument(metavar="N", help="The step, from 1, as canaryd status counts them.", min=1)],
     reason: Reason = "",
     wait: Wait = "5s",
+    output: Spoken = "text",
     place: Place = HERE,
 ) -> None:
     """Leave out a step that has not passed yet."""
-    _say("skip", place, which, reason, wait, skips=step - 1, name=f"skip-step {step}")
+    _say("skip", place, which, reason, wait, output, skips=step - 1, name=f"skip-step {step}")
 
 
 def retry(
@@ -256,6 +271,7 @@ def retry(
     ],
     reason: Reason = "",
     wait: Wait = "5s",
+    output: Spoken = "text",
     place: Place = HERE,
 ) -> None:
     """Run a release again that was rolled back: a new run of the same plan."""
@@ -264,7 +280,7 @@ def retry(
     with explained("retry"):
         from canaryd.cli.acting import retry as carry_out
 
-        carry_out(place, which, reason, wait=wait)
+        carry_out(place, which, reason, wait=wait, form=output)
 
 
 def undo(
@@ -281,6 +297,7 @@ def undo(
         ),
     ] = False,
     wait: Wait = "5s",
+    output: Spoken = "text",
     place: Place = HERE,
 ) -> None:
     """
@@ -295,7 +312,7 @@ def undo(
     with explained(f"undo {which}"):
         from canaryd.cli.acting import undo as carry_out
 
-        raise typer.Exit(carry_out(place, which, reason, force=force, wait=wait))
+        raise typer.Exit(carry_out(place, which, reason, force=force, wait=wait, form=output))
 
 
 def ui(
@@ -329,12 +346,12 @@ def ui(
 
 
 def _say(
-    verb: str, place: Place, which: str, reason: str, wait: str, *, name: str = "", force: bool = False,
-    skips: int | None = None,
+    verb: str, place: Place, which: str, reason: str, wait: str, form: Literal["text", "json", "yaml"], *,
+    name: str = "", force: bool = False, skips: int | None = None,
 ) -> None:  # fmt: skip
     from canaryd.cli.output import explained
 
     with explained(name or verb):
         from canaryd.cli.acting import Word, say_to
 
-        say_to(place, which, Word(verb, name, force, skips), reason, wait=wait)
+        say_to(place, which, Word(verb, name, force, skips), reason, wait=wait, form=form)

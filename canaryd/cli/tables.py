@@ -18,6 +18,8 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 Form = Literal["table", "wide", "json", "yaml"]
+Spoken = Literal["text", "json", "yaml"]
+"""How the answer to a word is written: a sentence, or data."""
 GAP = "   "
 COLOURS = {
     "promoted": "green",
@@ -36,7 +38,7 @@ def coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def say_data(data: Any, form: Form) -> None:
+def say_data(data: Any, form: Form | Spoken) -> None:
     """As JSON, or as YAML."""
     if form == "json":
         typer.echo(json.dumps(data, indent=2, ensure_ascii=False))

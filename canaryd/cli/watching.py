@@ -7,8 +7,8 @@ and figures alone once a minute, so that is how old they may be.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import typer
@@ -21,9 +21,9 @@ from canaryd.cli.exits import Exit
 from canaryd.cli.places import Place, elsewhere
 from canaryd.cli.reading import sought
 from canaryd.cli.run import EXITS, SAY
-from canaryd.cli.screen import kind_of, say, shielded
-from canaryd.cli.tables import COLOURS
-from canaryd.desk import Desk, NotGranted, SeenRun
+from canaryd.cli.screen import kind_of, reader_may_leave, say, shielded
+from canaryd.cli.tables import COLOURS, Spoken, say_data
+from canaryd.desk import Desk, NotGranted, SeenRun, run_data
 from canaryd.errors import Rejected, Unavailable
 from canaryd.model.run import Outcome, Run
 from canaryd.report.live import line, live, trail
@@ -38,29 +38,53 @@ def rest(seconds: float = LOOK) -> None:
     time.sleep(seconds)
 
 
-def watch(place: Place, which: str) -> Exit:
+def watch(place: Place, which: str, form: Spoken = "text") -> Exit:
     """Watch one run, the only one in flight, or all that are in flight; how it ended."""
     desk = place.desk()
     if which:
-        return follow(desk, sought(desk, which))
+        return follow(desk, sought(desk, which), form)
     flying = _in_flight(desk)
     if not flying:
         raise Rejected(f"nothing is in flight in {desk.where}; {elsewhere(desk)}")
-    return follow(desk, flying[0]) if len(flying) == 1 else _watch_all(desk)
+    return follow(desk, flying[0], form) if len(flying) == 1 else _watch_all(desk, form)
 
 
-def follow(desk: Desk, seen: SeenRun) -> Exit:
-    """Watch ``seen`` until it has ended, or until ctrl-C; how it ended."""
-    console = Console()
-    screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
+def follow(desk: Desk, seen: SeenRun, form: Spoken = "text") -> Exit:
+    """Watch ``seen`` until it has ended, or until ctrl-C; how it ended. As data: the run at each change of it."""
+    screen = _screen_for(form)
     try:
         with shielded(screen):
-            last = _Follower(desk, screen).until_the_end(seen)
+            last = _Follower(desk, screen, form).until_the_end(seen)
     except KeyboardInterrupt:
-        say(f"left; run {seen.name} goes on by itself: canaryd watch {seen.name}")
+        _aside(f"left; run {seen.name} goes on by itself: canaryd watch {seen.name}", form)
         return Exit.LEFT_IN_FLIGHT
-    say(f"{last.phase}: {last.why}")
+    if form == "text":
+        say(f"{last.phase}: {last.why}")
     return EXITS[Outcome(last.outcome)]
+
+
+def _screen_for(form: Spoken) -> Live | None:
+    """A live table, where there is a terminal for it and nobody asks for data."""
+    console = Console()
+    return Live(console=console, auto_refresh=False) if console.is_terminal and form == "text" else None
+
+
+def _aside(words: str, form: Spoken, screen: Live | None = None) -> None:
+    """What is said beside what is shown; never among data."""
+    if form == "text":
+        say(words, screen)
+    else:
+        typer.echo(words, err=True)
+
+
+def _say_at_once(run: SeenRun, form: Spoken) -> None:
+    """The run as data: a line of JSON, or a document of YAML."""
+    if form == "json":
+        say(json.dumps(run_data(run), ensure_ascii=False))
+        return
+    with reader_may_leave():
+        typer.echo("---")
+        say_data(run_data(run), form)
 
 
 @dataclass
@@ -69,6 +93,7 @@ class _Follower:
 
     desk: Desk
     screen: Live | None
+    form: Spoken = "text"
     said: tuple[str, str, float] = ("", "", 0.0)
     away: str = ""
 
@@ -81,7 +106,10 @@ class _Follower:
                 self.away = ""
             except Unavailable as error:
                 self.away = str(error)
-            self._show(seen, known)
+            if self.form == "text":
+                self._show(seen, known)
+            else:
+                self._tell(seen)
             if seen.over and not self.away:
                 return seen
             rest()
@@ -93,12 +121,22 @@ class _Follower:
         except NotGranted:
             return None
 
+    def _tell(self, seen: SeenRun) -> None:
+        """As data, whenever something has happened; an outage is nothing that happened to the run."""
+        kind = _kind(seen)
+        if self.away and self.said[0] != self.away:
+            self.said = (self.away, "", 0.0)
+            _aside(f"nothing is heard: {self.away}", self.form)
+        elif not self.away and self.said[0] != kind:
+            self.said = (kind, "", 0.0)
+            _say_at_once(seen, self.form)
+
     def _show(self, seen: SeenRun, run: Run | None) -> None:
         now = time.time()
         if self.screen is not None:
             self.screen.update(_screen(seen, run, now, self.away), refresh=True)
             return
-        text, kind = (line(run, now), kind_of(run)) if run else (_line(seen), f"{seen.phase} {seen.step} {seen.weight}")
+        text, kind = (line(run, now), kind_of(run)) if run else (_line(seen), _kind(seen))
         if self.away:
             text = kind = f"nothing is heard: {self.away}"
         if kind != self.said[0] or (text != self.said[1] and now - self.said[2] >= SAY):
@@ -121,6 +159,11 @@ def _screen(seen: SeenRun, run: Run | None, now: float, away: str) -> Renderable
     return Group(*lines, below)
 
 
+def _kind(seen: SeenRun) -> str:
+    """What a reader wants to hear of at once, of a run that may not be read whole."""
+    return f"{seen.phase} {seen.step} {seen.weight}"
+
+
 def _line(seen: SeenRun) -> str:
     step = f"step {seen.step + 1} of {seen.steps}"
     return f"{seen.plan} {seen.release}: {seen.phase} at {seen.weight}, {step}: {seen.why}"
@@ -133,27 +176,26 @@ def _in_flight(desk: Desk) -> list[SeenRun]:
     return [run for run in desk.runs() if not run.over and not run.unread]
 
 
-def _watch_all(desk: Desk) -> Exit:
+def _watch_all(desk: Desk, form: Spoken) -> Exit:
     """Every run in flight, until none is."""
-    console = Console()
-    screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    screen = _screen_for(form)
     try:
         with shielded(screen):
-            _until_none_is_left(desk, screen)
+            _until_none_is_left(desk, screen, form)
     except KeyboardInterrupt:
-        say("left; the runs go on by themselves")
+        _aside("left; the runs go on by themselves", form)
         return Exit.LEFT_IN_FLIGHT
     return Exit.PROMOTED
 
 
-def _until_none_is_left(desk: Desk, screen: Live | None) -> None:
+def _until_none_is_left(desk: Desk, screen: Live | None, form: Spoken) -> None:
     told: dict[str, str] = {}
     watched: set[str] = set()
     while True:
         try:
             runs = desk.runs()
         except Unavailable as error:
-            say(f"nothing is heard: {error}", screen)
+            _aside(f"nothing is heard: {error}", form, screen)
             rest(5 * LOOK)
             continue
         watched |= {run.place for run in runs if not run.over}
@@ -161,18 +203,20 @@ def _until_none_is_left(desk: Desk, screen: Live | None) -> None:
         if screen is not None:
             screen.update(_table(shown, time.time()), refresh=True)
         else:
-            _tell(shown, told, typer.echo)
+            _tell(shown, told, form)
         if all(run.over for run in shown):
             return
         rest()
 
 
-def _tell(runs: list[SeenRun], told: dict[str, str], tell: Callable[[str], None]) -> None:
+def _tell(runs: list[SeenRun], told: dict[str, str], form: Spoken) -> None:
     for run in runs:
-        kind = f"{run.phase} {run.step} {run.weight}"
-        if told.get(run.place) != kind:
-            told[run.place] = kind
-            tell(f"{time.strftime('%H:%M:%S', time.gmtime())} {run.name}: {_line(run)}")
+        if told.get(run.place) != _kind(run):
+            told[run.place] = _kind(run)
+            if form == "text":
+                typer.echo(f"{time.strftime('%H:%M:%S', time.gmtime())} {run.name}: {_line(run)}")
+            else:
+                _say_at_once(run, form)
 
 
 def _table(runs: list[SeenRun], now: float) -> Table:

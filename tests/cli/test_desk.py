@@ -113,7 +113,7 @@ def test_each_command_has_help_that_says_where_it_looks(command: str) -> None:
     for option in ("--state", "--namespace", "-A", "--kubeconfig", "--context"):
         assert option in said.out
     assert ("--reason" in said.out) == (command in (*ACTING, "release"))
-    assert ("--output" in said.out) == (command in (*READING, "report"))
+    assert "--output" in said.out
 
 
 def test_every_verb_of_a_run_has_a_command() -> None:
@@ -319,6 +319,34 @@ def test_watch_ends_with_the_run_and_says_how(typist: Typist, meanwhile: Meanwhi
     assert said.out.splitlines()[-1] == f"rolled back: {ended.reason}"
 
 
+def test_watch_as_data_is_the_run_at_each_change(typist: Typist, meanwhile: Meanwhile) -> None:
+    """A line of JSON, or a document of YAML; nothing else is on standard output."""
+    run = baking(typist)
+    ended, _ = stories.rolled_back()
+    meanwhile(lambda: typist.place.move(ended))
+    said = typist("watch", run.uid, "-o", "json")
+    assert said.code == ROLLED_BACK
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [one["phase"] for one in lines] == ["baking", "rolled back"]
+    assert lines[-1] == json.loads(typist("history", "reviews", "-o", "json").out)[-1]
+    again = typist("watch", run.uid, "-o", "yaml")
+    assert list(yaml.safe_load_all(again.out)) == lines[-1:]
+
+
+def test_all_in_flight_as_data(typist: Typist, meanwhile: Meanwhile) -> None:
+    going, _ = stories.baking()
+    promoted, _ = stories.promoted()
+    for uid in ("one", "two"):
+        typist.place.put(replace(going, uid=uid))
+    meanwhile(lambda: [typist.place.move(replace(promoted, uid=uid)) for uid in ("one", "two")])
+    said = typist("watch", "-o", "json")
+    assert said.code == 0
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert sorted((one["run"], one["phase"]) for one in told) == [
+        ("one", "baking"), ("one", "promoted"), ("two", "baking"), ("two", "promoted")
+    ]  # fmt: skip
+
+
 def test_watch_finds_the_one_in_flight(typist: Typist, meanwhile: Meanwhile) -> None:
     run = rolled_back(typist)
     nothing = typist("watch")
@@ -477,6 +505,19 @@ def test_a_retry_that_is_answered_names_the_new_run(cluster: Typist, monkeypatch
     assert said.out == "retry: run reviews-again has begun: canaryd watch reviews-again -n default\n"
 
 
+def test_a_retry_as_data_is_the_new_run(cluster: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = rolled_back(cluster)
+    ask = ClusterDesk.ask
+
+    def answered(*said: Any) -> None:
+        ask(*said)
+        cluster.place.put(replace(stories.baking()[0], uid="reviews-again", created=run.created + 9999))
+
+    monkeypatch.setattr(ClusterDesk, "ask", answered)
+    found = json.loads(cluster("retry", "reviews", "--wait", "20s", "-o", "json").out)
+    assert (found["said"], found["heard"], found["run"]) == ("retry", True, "reviews-again")
+
+
 def test_in_a_folder_a_release_is_run_again_from_its_file(folder: Typist) -> None:
     rolled_back(folder)
     said = folder("retry", "reviews")
@@ -535,6 +576,29 @@ def test_a_word_that_was_heard_is_said_to_be(cluster: Typist) -> None:
     assert (said.code, said.out) == (0, "approve: run run-1 has heard it; shifting, 5 %: 5 % was written\n")
 
 
+def test_the_answer_to_a_word_as_data(cluster: Typist) -> None:
+    """Who was heard, and where the run stands then; a word that is not heard yet says so."""
+    waiting_at_its_gate(cluster)
+    not_yet = json.loads(cluster("approve", "run-1", "--wait", "0s", "-o", "json").out)
+    assert (not_yet["said"], not_yet["heard"], not_yet["run"], not_yet["phase"]) == ("approve", False, "run-1", "held")
+    assert not_yet["answer"].startswith("approve is asked of run run-1;")
+    obeying = obey(cluster, {"hold": None, "phase": Phase.SHIFTING, "waiting": "5 % was written"}, [])
+    obeying.join()
+    [first] = cluster.place.commands("run-1")
+    assert not_yet["command"] == first.id
+    answered = json.loads(cluster("abort", "run-1", "--wait", "0s", "-o", "json").out)
+    assert (answered["said"], answered["phase"], answered["why"]) == ("abort", "shifting", "5 % was written")
+    assert yaml.safe_load(cluster("hold", "run-1", "--wait", "0s", "-o", "yaml").out)["said"] == "hold"
+
+
+def test_a_word_that_nobody_hears_is_data_and_a_warning(folder: Typist) -> None:
+    """No process carries the run out: standard output has the data alone."""
+    run = baking(folder)
+    said = folder("hold", run.uid, "-o", "json")
+    assert (said.code, json.loads(said.out)["heard"], json.loads(said.out)["attended"]) == (0, False, False)
+    assert "no canaryd carries it out now" in said.err
+
+
 def test_a_word_that_did_nothing_is_said_to_have_done_nothing(cluster: Typist) -> None:
     waiting_at_its_gate(cluster)
     void = ["command.void", "approve was meant for step 1; it has passed"]
@@ -577,6 +641,14 @@ def test_a_release_is_a_line_in_the_plan(cluster: Typist) -> None:
         "canaryd.io/release-reason": "the fix",
     }
     assert found["spec"]["steps"][0]["weight"] == 5, "nothing else is touched"
+
+
+def test_a_release_as_data_is_the_plan_that_asks_for_it(cluster: Typist) -> None:
+    rolled_back(cluster)
+    found = json.loads(cluster("release", "reviews", "v3.1", "-o", "json").out)
+    assert {key: found[key] for key in ("said", "former", "namespace", "plan", "release", "run")} == {
+        "said": "release", "former": "v3", "namespace": "default", "plan": "reviews", "release": "v3.1", "run": None
+    }  # fmt: skip
 
 
 def test_a_release_that_is_asked_for_already_is_not_asked_for_again(cluster: Typist) -> None:

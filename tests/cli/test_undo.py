@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from canaryd.lab import bookinfo
@@ -65,8 +66,11 @@ def test_a_former_version_that_is_gone_is_refused_with_what_differs(stage: Stage
     assert said.code == 13
     assert "what it ran when the release was promoted" in said.err
     assert stage.weights() == (0, 100)
-    assert undo(stage, "--force").code == 0
+    forced = undo(stage, "--force", "-o", "json")
     assert stage.weights() == (100, 0)
+    found = json.loads(forced.out)
+    assert (found["said"], found["outcome"], found["undoes"]) == ("undo", "undone", stage.runs()[0].uid)
+    assert "v1 has all the traffic" in forced.err, "what is said on the way is no data"
 
 
 def test_killed_on_the_way_it_is_asked_for_again(stage: Stage) -> None:
