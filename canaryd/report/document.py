@@ -24,7 +24,7 @@ from canaryd.model.links import Link
 from canaryd.model.measuring import Query
 from canaryd.model.run import Outcome, Phase, Pin, Run
 from canaryd.model.traffic import EVERYTHING, NOTHING, Split, Version
-from canaryd.report.decisions import Entry, EvidenceThen, Taken, evidence_then, taken
+from canaryd.report.decisions import CLOSE, Entry, EvidenceThen, Taken, evidence_then, taken
 from canaryd.report.outlook import counted, elapsed, follows, is_unproven, moment, standing
 from canaryd.report.series import (
     Point,
@@ -234,7 +234,8 @@ class Document:
 
     ``verdict`` is one sentence for who reads no more, ``reason`` the machine's own words, ``next`` what follows while
     the run goes on. ``tone`` is whether that is good, bad or open. ``source`` says where the decisions come from, and
-    ``remark`` what that means for them, empty where they are all there.
+    ``remark`` what that means for them, empty where they are all there. ``latencies_since`` is from when latencies are
+    known (Unix seconds), where those of before are not kept; else None.
     """
 
     version: int
@@ -256,6 +257,7 @@ class Document:
     timeline: tuple[Moment, ...]
     stages: tuple[Stage, ...]
     curves: Curves
+    latencies_since: float | None
     last_evidence: EvidenceThen | None
     source: Literal["journal", "status", "run"]
     remark: str
@@ -310,6 +312,7 @@ def document(
         timeline=_timeline(run, decisions),
         stages=_stages(run, decisions),
         curves=_curves(run, journal),
+        latencies_since=_latencies_since(run),
         last_evidence=_last_evidence(run, queries),
         source="run" if not journal else "journal" if _witnessed(journal) else "status",
         remark=_remark(run, journal),
@@ -504,7 +507,8 @@ def _ending(run: Run, segment: Segment, after: Segment | None, decisions: Sequen
     """Why the segment ended, in the words of who ended it; of the open one, what the run waits for."""
     if after is None:
         return standing(run) if run.final else run.waiting
-    here = [said for one in decisions if segment.origin < one.at <= after.origin for said in one.events]
+    began, over = segment.origin + CLOSE, after.origin + CLOSE
+    here = [said for one in decisions if began < one.at <= over for said in one.events]
     for verdict in VERDICTS:
         for said in reversed(here):
             if said.event == verdict.value:
@@ -588,7 +592,6 @@ def _remark(run: Run, journal: Sequence[Entry]) -> str:
         known = f"all that it has decided ({len(journal)})" if whole else f"the last {len(journal)} of its decisions"
         return (
             f"From the status of the run: {known}, in the words of then, with the evidence that the run kept of them."
-            f"{_thinned(run)}"
         )
     lacking = []
     if run.seq > 0 and Told.STARTED.value not in events and not run.undoes:
@@ -599,13 +602,11 @@ def _remark(run: Run, journal: Sequence[Entry]) -> str:
     return f"The journal {' and '.join(lacking)}: what is not in it is not in this report either." if lacking else ""
 
 
-def _thinned(run: Run) -> str:
-    """That a cluster keeps no latencies of old cells."""
-    known = [bool(cell.bounds_ms) for cell in measured(run)]
-    if True not in known[1:] or known[0]:
-        return ""
-    since = moment(measured(run)[known.index(True)].start)
-    return f" Latencies are kept of the newest cells only, since {since}: the controller's journal has all of them."
+def _latencies_since(run: Run) -> float | None:
+    """From when latencies are known, where a cluster has thinned the cells before; None where none are missing."""
+    cells = measured(run)
+    first = next((place for place, cell in enumerate(cells) if cell.bounds_ms), 0)
+    return cells[first].start if first else None
 
 
 def _witnessed(journal: Sequence[Entry]) -> bool:

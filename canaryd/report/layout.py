@@ -220,6 +220,12 @@ def _latency(document: Document) -> Iterator[Block]:
             f"Asked by {' and '.join(one.checks)}. {BANDS}",
             quiet=True,
         )
+    if document.latencies_since is not None:
+        yield Words(
+            f"Latencies are known from {moment(document.latencies_since)}: a cluster keeps those of the newest cells, "
+            "and the controller's journal all of them.",
+            quiet=True,
+        )
     histogram = document.curves.histogram
     if histogram is None:
         return
