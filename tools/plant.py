@@ -880,6 +880,8 @@ PLANTS = (
     Plant("page: a proxy may say system:masters", "canaryd/web/people.py", 'if name.startswith("system:") or', "if", (PAGE,), only="nothing_more"),
     Plant("page: what people write is HTML", "canaryd/web/pages.py", "autoescape=True", "autoescape=False", (PAGE,), only="hostile"),
     Plant("page: one person's rights are served to all", "canaryd/web/serving.py", 'if auth == "kubeconfig" and not local:', "if False:", (PAGE,), only="lie_open"),
+    Plant("page: a release that is there already is given again", "canaryd/desk/asking.py", "    if plan.release != version:\n        return \"\"\n", "    if True:\n        return \"\"\n", (PAGES,), only="no_release"),
+    Plant("page: that Git keeps a plan is not said", "canaryd/web/releasing.py", "for keeper in plan.keepers]", "for keeper in plan.keepers[:0]]", (PAGES,), only="beside"),
     Plant("page: a promotion without proof asks nobody", "canaryd/web/acting.py", "if (doubt := unproven(seen, run)) and not order.sure:", "if False and (doubt := ''):", (PAGES,), only="without_proof"),
 )  # fmt: skip
 

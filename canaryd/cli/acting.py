@@ -28,6 +28,7 @@ from canaryd.desk import (
     turned_down,
     unproven,
     void,
+    void_release,
 )
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.errors import Rejected
@@ -181,11 +182,8 @@ def release(place: Place, which: str, version: str, reason: str, *, follow: bool
     if not version.strip():
         raise Refused([Problem("VERSION", "nothing", "what is to be released, as it is to be called")])
     plan = sought_plan(desk, which)
-    if plan.release == version:
-        raise Rejected(
-            f"plan {plan.place} asks for release {version!r} already ({plan.phase or 'no run yet'}: {plan.why}); "
-            f"a release is run once, and canaryd retry {plan.name} runs one again that has ended"
-        )
+    if why := void_release(plan, version):
+        raise Rejected(why)
     for keeper in plan.keepers:
         typer.echo(
             f"warning: CanaryPlan {plan.place} is kept by {keeper}, which puts back what Git says: write "

@@ -8,7 +8,7 @@ command line sits on it, and so can anything else that has somebody's token.
 
 from __future__ import annotations
 
-from canaryd.desk.asking import VERBS, ask_for, turned_down, unproven, void
+from canaryd.desk.asking import VERBS, ask_for, turned_down, unproven, void, void_release
 from canaryd.desk.cluster import ClusterDesk
 from canaryd.desk.data import decision_data, depth_data, plan_data, run_data
 from canaryd.desk.finding import Unknown, find, find_plan, known
@@ -37,4 +37,5 @@ __all__ = [
     "turned_down",
     "unproven",
     "void",
+    "void_release",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import get_args
 from uuid import uuid4
 
-from canaryd.desk.port import Decided, SeenRun
+from canaryd.desk.port import Decided, SeenPlan, SeenRun
 from canaryd.model.asking import START
 from canaryd.model.decision import Told
 from canaryd.model.run import PROVEN, Command, Outcome, Phase, Run, Verb
@@ -120,6 +120,16 @@ def _void_after_the_end(verb: str, run: Run) -> str:
     if verb == "undo" and run.outcome is not Outcome.PROMOTED:
         return f"run {run.uid} promoted nothing: {run.route.stable} has the traffic already ({in_short(run.reason)})"
     return ""
+
+
+def void_release(plan: SeenPlan, version: str) -> str:
+    """Why giving ``plan`` the release would do nothing; empty where it would begin a run."""
+    if plan.release != version:
+        return ""
+    return (
+        f"plan {plan.place} asks for release {version!r} already ({plan.phase or 'no run yet'}: {plan.why}); "
+        f"a release is run once, and canaryd retry {plan.name} runs one again that has ended"
+    )
 
 
 def unproven(seen: SeenRun, run: Run | None) -> str:

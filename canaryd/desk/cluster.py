@@ -87,6 +87,11 @@ class ClusterDesk:
 
         ``operate`` and ``approve`` are asked for by the policy that the installation brings.
         """
+        if verb == "release":
+            if not self.kube.forbidden(namespace, (Right("patch", CANARY_PLANS),)):
+                return ""
+            said = f"it takes patch on {CANARY_PLANS}"
+            return str(self._not_granted(said, "patch", CANARY_PLANS, namespace, OPERATOR, "release"))
         role, word = (APPROVER, "approve") if verb == "approve" else (OPERATOR, "operate")
         needed = (Right("patch", CANARY_RUNS), Right(word, CANARY_RUNS))
         lacks = self.kube.forbidden(namespace, needed)

@@ -146,7 +146,11 @@ class Desk(Protocol):
         """What happened, the oldest first: in a folder everything, in a cluster the last decisions."""
 
     def lacking(self, namespace: str, verb: str) -> str:
-        """What the person lacks to say ``verb`` to runs of ``namespace``, in a sentence; empty where nothing."""
+        """
+        What the person lacks to say ``verb`` to runs of ``namespace``, in a sentence; empty where nothing.
+
+        ``release`` is a word to plans.
+        """
 
     def ask(self, seen: SeenRun, command: Command) -> None:
         """Append a command for the run; who carries it out hears it at its next tick."""

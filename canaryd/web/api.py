@@ -15,6 +15,7 @@ from canaryd.model.run import Verb
 from canaryd.web.acting import LONGEST_REASON, Order, buttons, carry_out
 from canaryd.web.coming import Hall
 from canaryd.web.faults import Fault
+from canaryd.web.releasing import LONGEST_VERSION, carry_out_release, plan_of
 from canaryd.web.reporting import Neighbours
 from canaryd.web.seen import look, read
 from canaryd.web.sessions import Session, lacking
@@ -27,6 +28,7 @@ prints. A browser's session needs the header `X-CSRF-Token` for whatever is not 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 Namespace = Annotated[str, Path(pattern=NAME, description="The namespace of the plan.")]
 Name = Annotated[str, Path(pattern=NAME, description="The name of the run.")]
+OfPlan = Annotated[str, Path(pattern=NAME, description="The name of the plan.")]
 OfNamespace = Annotated[str, Query(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$", description="Only there.")]
 
 
@@ -130,6 +132,24 @@ class WrittenDown(Sent):
     by: str
 
 
+class Release(Sent):
+    """A new release of a plan."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: str = Field(min_length=1, max_length=LONGEST_VERSION, description="What spec.release is to say.")
+    reason: str = Field("", max_length=LONGEST_REASON, description="Why; it is kept with the plan.")
+
+
+class AskedFor(Sent):
+    """The plan asks for the release; whoever carries plans out begins a run of it."""
+
+    namespace: str
+    plan: str
+    former: str
+    release: str
+
+
 class Problem(BaseModel):
     """RFC 9457."""
 
@@ -185,6 +205,19 @@ def me(session: Someone) -> Me:
 @router.get("/plans", summary="Plans, and where their releases stand")
 def plans(session: Someone, namespace: OfNamespace = "") -> list[OnePlan]:
     return [OnePlan(**plan_data(one)) for one in session.person.desk(namespace).plans()]
+
+
+@router.post(
+    "/plans/{namespace}/{name}/release",
+    summary="Give it a new release",
+    status_code=202,
+    responses={409: _TOLD | {"description": "It asks for that release already."}},
+)
+def release(session: Someone, namespace: Namespace, name: OfPlan, said: Release) -> AskedFor:
+    desk = session.person.desk(namespace)
+    plan = plan_of(desk, namespace, name)
+    version = carry_out_release(desk, plan, said.version, said.reason)
+    return AskedFor(namespace=plan.namespace, plan=plan.name, former=plan.release, release=version)
 
 
 @router.get("/runs", summary="Runs, the oldest first")

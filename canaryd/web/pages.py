@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from canaryd import __version__
 from canaryd.app import report_with
-from canaryd.desk import NotGranted
+from canaryd.desk import ClusterDesk, NotGranted
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.report.style import DARK, LIGHT, SHAPES, STYLE
 from canaryd.web.acting import LABELS, LONGEST_REASON, Idle, Unsure, buttons, carry_out, order_of, question
@@ -26,6 +26,7 @@ from canaryd.web.faults import Fault, NotThere, fault_of
 from canaryd.web.guard import HEALTH
 from canaryd.web.listing import Row, Wanted, chosen, plan_rows, run_rows
 from canaryd.web.people import NotLetIn
+from canaryd.web.releasing import LONGEST_VERSION, carry_out_release, plan_of, release_question
 from canaryd.web.reporting import Reports
 from canaryd.web.seen import look, read, view
 from canaryd.web.sessions import Asked, Session, lacking
@@ -47,7 +48,9 @@ def environment() -> Environment:
     made.trim_blocks = made.lstrip_blocks = True
     made.filters["as_made"] = Markup  # the report's own rendering of a tree
     made.filters["address"] = lambda text: quote(str(text), safe="")
-    made.globals.update(version=__version__, phases=PHASES, longest_reason=LONGEST_REASON)
+    made.globals.update(
+        version=__version__, phases=PHASES, longest_reason=LONGEST_REASON, longest_version=LONGEST_VERSION
+    )
     return made
 
 
@@ -220,6 +223,7 @@ def overview(
         total=len(rows),
         fault=fault,
         where=session.person.desk(wanted.namespace).where,
+        releases=not every and isinstance(session.person.desk(wanted.namespace), ClusterDesk),
         namespaces=sorted({row.namespace for row in rows}),
     )
     if is_piece(request) and RENEWING not in request.query_params:
@@ -232,6 +236,39 @@ def overview(
         query = urlencode({key: value for key, value in kept.items() if value})
         answer.headers["HX-Replace-Url"] = request.url.path + (f"?{query}" if query else "")
     return answer
+
+
+# -- a release
+
+
+@router.get("/plans/{namespace}/{name}/release")
+def ask_release(pages: Made, request: Request, session: Someone, namespace: Namespace, name: Name) -> Response:
+    return _release_question(pages, request, session, namespace, name)
+
+
+@router.post("/plans/{namespace}/{name}/release")
+def release(
+    pages: Made, request: Request, session: Actor, namespace: Namespace, name: Name,
+    version: Annotated[str, Form()] = "", reason: Annotated[str, Form()] = "",
+) -> Response:  # fmt: skip
+    desk = session.person.desk(namespace)
+    try:
+        carry_out_release(desk, plan_of(desk, namespace, name), version, reason)
+    except (Idle, Unsure, NotGranted) as error:
+        given = {"version": version, "reason": reason}
+        return _release_question(pages, request, session, namespace, name, given, fault_of(error))
+    return RedirectResponse(f"/?{urlencode({'q': name, 'namespace': namespace})}", 303)
+
+
+def _release_question(
+    pages: Pages, request: Request, session: Session, namespace: str, name: str,
+    given: dict[str, str] | None = None, fault: Fault | None = None,
+) -> Response:  # fmt: skip
+    desk = session.person.desk(namespace)
+    asks = release_question(desk, plan_of(desk, namespace, name), lacking(session, namespace, "release"))
+    template = "_release.html" if is_piece(request) else "release.html"
+    status = fault.status if fault else 200
+    return pages.page(request, template, session, status, asks=asks, given=given or {}, fault=fault)
 
 
 # -- a run

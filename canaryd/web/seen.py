@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from canaryd.desk import Desk, NotGranted, SeenRun, known, turned_down
+from canaryd.desk import ClusterDesk, Desk, NotGranted, SeenRun, known, turned_down
 from canaryd.desk.asking import OF_THE_ENDED
 from canaryd.desk.data import percent
 from canaryd.errors import Rejected
@@ -43,7 +43,7 @@ class Heard:
 class View:
     """
     Everything on a run's page. ``run`` and ``told`` are None where the person may not read the record; ``unread`` says
-    why, in a sentence.
+    why, in a sentence. ``releases`` is whether its plan can be given another release there.
     """
 
     seen: SeenRun
@@ -59,6 +59,7 @@ class View:
     follows: str
     steps: tuple[Step, ...]
     share: float | None
+    releases: bool
     buttons: tuple[Button, ...]
     parts: tuple[Part, ...]
     heard: Heard | None
@@ -128,6 +129,7 @@ def view(session: Session, namespace: str, name: str, now: float, reports: Repor
         follows=follows(run, now) if run else "",
         steps=_steps(seen, run),
         share=percent(seen.weight),
+        releases=seen.over and isinstance(desk, ClusterDesk),
         buttons=buttons(seen, run, session.person.name, lambda verb: lacking(session, namespace, verb), desk),
         parts=made.parts if made else (),
         heard=_heard(session.asked.get(seen.place), seen, desk, now),
@@ -151,6 +153,7 @@ def _of_unread(seen: SeenRun, now: float) -> View:
         follows="",
         steps=(),
         share=None,
+        releases=False,
         buttons=(),
         parts=(),
         heard=None,

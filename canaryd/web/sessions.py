@@ -104,7 +104,7 @@ class Sessions:
 
 def lacking(session: Session, namespace: str, verb: str, clock: Callable[[], float] = time.monotonic) -> str:
     """What the person lacks to say ``verb`` in ``namespace``, as of a few seconds ago at most."""
-    key = (namespace, "approve" if verb == "approve" else "operate")
+    key = (namespace, verb if verb in ("approve", "release") else "operate")
     at, known = session.rights.get(key, (float("-inf"), ""))
     if clock() - at < BELIEVED:
         return known

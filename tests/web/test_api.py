@@ -98,6 +98,25 @@ def test_a_word_is_written_down(page: Page, place: Place) -> None:
     assert (command.reason, command.force) == ("Friday", True)
 
 
+def test_a_release_is_asked_for(tmp_path: Path) -> None:
+    """What the page and the command line do, with their sentences."""
+    with ApiServer(Cluster(), user="ana") as server:
+        place = in_cluster(kubeconfig(server.address, tmp_path / "kubeconfig"))
+        place.put_plan(place.put(standing(), STANDING))
+        page = own_page(place)
+        path = "/api/v1/plans/default/reviews/release"
+        said = page.browser.post(path, json={"version": "v4", "reason": "the fix"}, headers=SIGNED_IN)
+        expected = {"namespace": "default", "plan": "reviews", "former": "3.0.1", "release": "v4"}
+        assert (said.status_code, said.json()) == (202, expected)
+        again = page.browser.post(path, json={"version": "v4"}, headers=SIGNED_IN)
+        assert (again.status_code, "asks for release 'v4' already" in again.json()["detail"]) == (409, True)
+
+
+def test_in_a_folder_a_release_is_a_problem(page: Page) -> None:
+    said = page.browser.post("/api/v1/plans/default/reviews/release", json={"version": "v4"}, headers=SIGNED_IN)
+    assert (said.status_code, "write release: 'v4' into it" in said.json()["detail"]) == (422, True)
+
+
 def test_what_is_not_there_is_a_problem(page: Page) -> None:
     for path in ("/api/v1/runs/default/nobody", "/api/v1/nothing", "/api/nothing"):
         answer = page.get(path, **SIGNED_IN)
@@ -132,7 +151,7 @@ def described(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         else:
             server = stack.enter_context(ApiServer(Cluster()))
             place = in_cluster(kubeconfig(server.address, tmp_path / "kubeconfig"))
-        place.put(standing(approved=(0,)), STANDING)
+        place.put_plan(place.put(standing(approved=(0,)), STANDING))
         app = own_page(place, url="http://testserver").app
         yield schemathesis.openapi.from_asgi("/api/openapi.json", app)
 
@@ -152,6 +171,6 @@ def test_it_does_what_its_document_says(case: schemathesis.Case[Any]) -> None:
     """No 5xx, no answer and no status that the document does not have; half of the time of a run that is there."""
     allowed = case.meta is not None and case.meta.generation.mode is schemathesis.GenerationMode.POSITIVE
     if allowed and case.path_parameters and len(str(case.path_parameters["name"])) % 2:
-        case.path_parameters = {"namespace": "default", "name": "run-1"}
+        case.path_parameters = {"namespace": "default", "name": "reviews" if "/plans/" in case.path else "run-1"}
     # A promotion without a reason is well formed, and refused all the same.
     case.call_and_validate(headers=SIGNED_IN, excluded_checks=[positive_data_acceptance])

@@ -136,7 +136,7 @@ def test_a_release_is_followed_held_and_aborted_in_a_browser(pages: Pages, lab: 
     """
     It moves by itself, hold and abort by button work, a person without rights cannot, and the console stays silent.
 
-    One run for all of it: a step takes its time.
+    And the next release is given there. One run for all of it: a step takes its time.
     """
     own = pages.serve("-A", "--kubeconfig", str(lab.kubeconfig))
     sight = pages.enter(own)
@@ -177,6 +177,16 @@ def test_a_release_is_followed_held_and_aborted_in_a_browser(pages: Pages, lab: 
     sight.until("#run .waits", "it was enough")
     sight.until("#timeline", "rolled back")
     assert lab.weights() == {"v1": 100}
+
+    sight.page.click("#say-release")
+    asking = sight.page.locator("dialog#asking[open]")
+    sync_api.expect(asking.locator("input[name=version]")).to_be_focused()
+    asking.locator("input[name=version]").fill("v3.1")
+    asking.locator("textarea").fill("mended")
+    asking.locator("form button").first.click()
+    sight.until("#list", r"v3\.1[\s\S]*(pending|shifting|baking)")
+    sight.page.click("#list .act a")
+    sync_api.expect(asking).to_contain_text("onNewRelease")
     assert sight.noise == []
 
 

@@ -19,11 +19,16 @@ from canaryd.report.document import Document, document
 from canaryd.web.people import OwnDoor
 from canaryd.web.reporting import Reports
 from tests.desk.places import Place, in_cluster, in_folder, standing
+from tests.report import stories
 from tests.stage import plan
 from tests.web.stage import KEY, STANDING, Page, entered
 
 RUN = "/runs/default/run-1"
 ENDED: dict[str, Any] = {"phase": Phase.ROLLED_BACK, "outcome": Outcome.FAILED, "ended": 1_000_060.0, "waiting": ""}
+
+
+in_cluster_alone = pytest.mark.parametrize("place", ["cluster"], indirect=True)
+"""A folder has no plans but those of its runs, and takes no release."""
 
 
 @pytest.fixture(params=["folder", "cluster"])
@@ -262,9 +267,73 @@ def test_a_run_that_another_program_wrote_is_shown_with_why_it_cannot_be_read(tm
         assert (answer.status_code, "is not a run that this canaryd wrote" in answer.text) == (200, True)
 
 
+@in_cluster_alone
 def test_plans_without_a_run_are_shown(place: Place, page: Page) -> None:
-    if place.kube is None:
-        return
     body = plan(release="1").model_dump(mode="json", by_alias=True, exclude_none=True)
     place.kube.create(CANARY_PLANS, "default", body)
     assert "no run yet" in page.get("/").text
+
+
+# -- a release
+
+
+RELEASE = "/plans/default/reviews/release"
+
+
+def ended(place: Place, **meta: Any) -> None:
+    """A run that was rolled back, and its plan."""
+    run, journal = stories.rolled_back()
+    place.put_plan(place.put(replace(run, uid="run-1"), journal), **meta)
+
+
+def test_a_new_release_is_given_by_a_form(place: Place, page: Page) -> None:
+    """From the list, and from the page of a run that has ended; in a folder it is the file's owner's."""
+    ended(place)
+    offered = [RELEASE in page.get(path).text for path in ("/", RUN, "/runs")]
+    assert offered == ([False] * 3 if place.kube is None else [True, True, False])
+    asked = page.get(RELEASE)
+    if place.kube is None:
+        assert "a release is a line of the plan&#39;s file" in asked.text
+        assert page.say(RELEASE, version="v4").status_code == 422
+        return
+    assert "asks for release v3" in asked.text
+    answer = page.say(RELEASE, version=" v3.1 ", reason="the  fix")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?q=reviews&namespace=default")
+    found = place.kube.get(CANARY_PLANS, "default", "reviews")
+    assert found["spec"]["release"] == "v3.1"
+    assert found["metadata"]["annotations"]["canaryd.io/release-reason"] == "the fix"
+
+
+@in_cluster_alone
+@pytest.mark.parametrize(
+    ("version", "status", "why"),
+    [
+        ("v3", 409, "asks for release &#39;v3&#39; already"),
+        ("  ", 422, "what is to be released is not said"),
+        ("v3\n.1", 422, "a name in one line"),
+        ("v" * 254, 422, "at most 253 characters"),
+    ],
+)
+def test_what_is_no_release_is_not_asked_for(place: Place, page: Page, version: str, status: int, why: str) -> None:
+    """The form comes again, with what was filled in and why."""
+    ended(place)
+    answer = page.say(RELEASE, version=version, reason="kept")
+    assert (answer.status_code, why in answer.text, "kept</textarea>" in answer.text) == (status, True, True)
+    assert place.kube.get(CANARY_PLANS, "default", "reviews")["spec"]["release"] == "v3"
+
+
+@in_cluster_alone
+def test_what_a_release_does_beside_is_said_before(place: Place, page: Page) -> None:
+    """That Git keeps the plan, and that another release is under way."""
+    flux = {"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}}
+    place.put_plan(place.put(standing(), STANDING), **flux)
+    text = page.get(RELEASE).text
+    assert "Kustomization shop of Flux keeps the plan" in text
+    assert "Release 3.0.1 is baking at 5 %: what becomes of it the plan says" in text
+    assert RELEASE not in page.get(RUN).text, "it is not offered beside the words to a run that goes on"
+
+
+def test_a_plan_that_is_none_is_not_there(place: Place, page: Page) -> None:
+    ended(place)
+    assert page.get("/plans/default/nobody/release").status_code == 404
+    assert page.get("/plans/elsewhere/reviews/release").status_code == 404

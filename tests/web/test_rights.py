@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from canaryd.errors import Conflict
-from canaryd.kube import Kind, Kube, connect
+from canaryd.kube import CANARY_PLANS, Kind, Kube, connect
 from canaryd.web.people import ProxyDoor, TokenDoor, networks
 from tests.conftest import XDIST_GROUP
 from tests.deploy.manifests import DEPLOY
@@ -111,6 +111,23 @@ def test_who_may_only_look_has_buttons_that_say_so(town: Town) -> None:
         answer = page.say(f"{RUN}/ask/{verb}", reason="why not")
         assert (answer.status_code, "Not granted" in answer.text) == (403, True)
     assert town.place.commands("run-1") == ()
+
+
+def test_who_may_only_look_releases_nothing(town: Town) -> None:
+    """By the page as by the API server; who may operate does."""
+    town.place.put_plan(town.place.put(standing(uid="run-2"), STANDING))
+    path = "/plans/default/reviews/release"
+    vera, otto = town.page_of("vera"), town.page_of("otto")
+    text = vera.get(path).text
+    assert '<button class="weighty" disabled>' in text
+    assert "may not release canaryplans.canaryd.io in namespace default" in text
+    answer = vera.say(path, version="v4")
+    assert (answer.status_code, "Not granted" in answer.text) == (403, True)
+    assert "disabled" not in otto.get(path).text.partition('class="ask"')[2]
+    assert otto.say(path, version="v4", reason="the fix").status_code == 303
+    found = town.place.kube.get(CANARY_PLANS, "default", "reviews")  # type: ignore[union-attr]
+    said = found["metadata"]["annotations"]["canaryd.io/released-by"]
+    assert (found["spec"]["release"], said) == ("v4", "system:serviceaccount:default:otto")
 
 
 def test_who_may_approve_may_not_abort(town: Town) -> None:
