@@ -5,6 +5,7 @@ What all tests share: a real API server, where there is one.
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ from canaryd.errors import CanarydError
 from canaryd.kube import VIRTUAL_SERVICES, Kube, Missing, Unserved
 from canaryd.lab import prometheus
 from tests.envtest.apiserver import NoServerError, real_server
+
+# Under nohup a hangup is ignored, and whatever is started inherits that; of a handler it inherits nothing.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # On one worker: the server costs ten seconds of start and 400 MB, and one is enough.
 XDIST_GROUP = pytest.mark.xdist_group("real-api-server")
