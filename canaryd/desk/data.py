@@ -71,6 +71,7 @@ def decision_data(one: Decided) -> Data:
         "phase": one.phase,
         "share": one.weight or None,
         "reason": one.reason,
+        "by": one.by or None,
     }
 
 

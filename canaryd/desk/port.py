@@ -27,13 +27,18 @@ class NotGranted(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One decision of a run, as it was told: when (Unix seconds), what, and the reason in one sentence."""
+    """
+    One decision of a run, as it was told: when (Unix seconds), what, and the reason in one sentence.
+
+    ``by`` is who asked for something just before it; empty where nobody did.
+    """
 
     at: float
     event: str
     phase: str
     weight: str
     reason: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 from canaryd.desk.data import percent
 from canaryd.desk.port import Decided, Entry, SeenPlan, SeenRun
+from canaryd.model.askers import Askers, names
 from canaryd.model.run import Run
 from canaryd.model.traffic import Split
 from canaryd.store.objects import seconds_of
@@ -99,17 +100,24 @@ def _condition(status: Object, kind: str) -> Object:
 
 def decided_in(journal: Iterable[Entry]) -> tuple[Decided, ...]:
     """The decisions in a journal."""
-    return tuple(
-        Decided(
-            float(entry.get("at") or 0.0),
-            str(event),
-            str(entry.get("phase", "")),
-            str(Split(entry["split"])) if isinstance(entry.get("split"), int) else "",
-            str(reason),
-        )
-        for entry in journal
-        for event, reason in entry.get("events") or ()
-    )
+    return tuple(_decided_in(journal))
+
+
+def _decided_in(journal: Iterable[Entry]) -> Iterator[Decided]:
+    askers = Askers()
+    for entry in journal:
+        told = entry.get("events") or ()
+        _, asked = askers.of((entry.get("saw") or {}).get("commands") or (), told)
+        by = names(asked) or entry.get("by") or ""
+        for event, reason in told:
+            yield Decided(
+                float(entry.get("at") or 0.0),
+                str(event),
+                str(entry.get("phase", "")),
+                str(Split(entry["split"])) if isinstance(entry.get("split"), int) else "",
+                str(reason),
+                str(by),
+            )
 
 
 def as_journal(decisions: Iterable[Decided]) -> tuple[Entry, ...]:
@@ -124,7 +132,7 @@ def as_journal(decisions: Iterable[Decided]) -> tuple[Entry, ...]:
 
 def _entry(told: tuple[Decided, ...]) -> Entry:
     one = told[0]
-    entry = {"at": one.at, "phase": one.phase, "events": [[each.event, each.reason] for each in told]}
+    entry = {"at": one.at, "phase": one.phase, "by": one.by, "events": [[each.event, each.reason] for each in told]}
     share = percent(one.weight)
     return entry | ({} if share is None else {"split": Split.percent(share).canary})
 
@@ -149,7 +157,7 @@ def _decisions(status: Object) -> tuple[Decided, ...]:
     return tuple(
         Decided(
             seconds_of(str(one["at"])) if one.get("at") else 0.0,
-            *(str(one.get(key) or "") for key in ("event", "phase", "weight", "reason")),
+            *(str(one.get(key) or "") for key in ("event", "phase", "weight", "reason", "by")),
         )
         for one in status.get("decisions") or ()
     )

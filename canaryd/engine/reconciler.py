@@ -101,9 +101,9 @@ class Reconciler:
             decision = _with_messages(_decided(record.run, seen), seen.now, taken)
             if lost := decision.run.outbox.dropped - record.run.outbox.dropped:
                 log.error("message.dropped", messages=lost)
-            record = self._act(record, decision, seen)
+            former, record = record.run, self._act(record, decision, seen)
             self._post(record)
-            self._tell(record.run, seen, decision)
+            self._tell(former, record.run, seen, decision)
             telemetry.observed(record.run, decision.events, seen.now)
             self._ask_for_cells(record.run)
             if self._doorkeeper:
@@ -313,13 +313,13 @@ class Reconciler:
         saved = self._saved(replace(record, run=replace(record.run, untold=left)))
         return saved if self._known.get(saved.run.uid) == saved else record
 
-    def _tell(self, run: Run, seen: Observation, decision: Decision) -> None:
+    def _tell(self, former: Run, run: Run, seen: Observation, decision: Decision) -> None:
         for event in decision.events:
             log.info(event.told.value, reason=event.reason, phase=run.phase.value, split=str(run.split))
             if self._annotations:
                 self._annotations.annotate(run, event, seen.now)
         try:
-            self._journal.tell(run.uid, _entry(run, seen, decision))
+            self._journal.tell(run.uid, _entry(former, run, seen, decision))
         except CanarydError as error:
             log.warning("journal.unavailable", error=str(error))
 
@@ -381,7 +381,7 @@ def _or_unseen(read: Callable[[], T]) -> T | Unseen:
         return Unseen(str(error), gone=isinstance(error, Gone))
 
 
-def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
+def _entry(former: Run, run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
     """What the journal keeps of a tick: what was seen (the judge's state apart) and what followed."""
     saw = _OBSERVATION.dump_python(replace(seen, judged=None), mode="json", by_alias=True)
     marker = decision.write.marker.dump() if decision.write else ""
@@ -394,6 +394,7 @@ def _entry(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
         "split": run.split.canary,
         "seq": run.seq,
         "waiting": run.waiting,
+        "heard": [one for one in run.obeyed if one not in former.obeyed],
         "wrote": "" if run.plan.observes else marker,
         "would": marker if run.plan.observes else "",
         "events": [[event.told.value, event.reason] for event in decision.events],

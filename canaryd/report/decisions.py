@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from canaryd.model.askers import Askers, names
 from canaryd.model.asking import START
 from canaryd.model.decision import Told
 from canaryd.model.evidence import Evidence
@@ -24,14 +25,6 @@ Entry = Mapping[str, Any]
 OURSELVES = "canaryd"
 CLOSE = 1e-3
 """Seconds that a time loses on its way through a text."""
-EFFECTS: dict[str, frozenset[str]] = {
-    "resume": frozenset({Told.RESUMED.value, Told.REASSERTED.value}),
-    "adopt": frozenset({Told.RESUMED.value, Told.TOOK_OVER.value}),
-    "advance": frozenset({Told.ADVANCED.value}),
-    "promote": frozenset({Told.PROMOTING.value}),
-    "approve": frozenset({Told.RETURNING.value}),
-}
-"""What may follow from a command in a later tick than the one that heard it."""
 TITLES = {
     Told.STARTED: "began",
     Told.PREFLIGHT: "findings of preflight",
@@ -134,8 +127,7 @@ class Taken:
     A decision, the ``number``-th of its run, at Unix time ``at``.
 
     ``former`` and ``weight`` are what was wanted for the canary before and after, in percent; ``wrote`` whether that
-    was sent to the mesh. ``actor`` is who decided: a person, or canaryd itself by its plan; empty where only the reason
-    tells it.
+    was sent to the mesh. ``actor`` is who decided: a person, or canaryd itself by its plan.
     """
 
     number: int
@@ -164,24 +156,21 @@ def title_of(event: str) -> str:
 
 
 def _recorded(run: Run, journal: Sequence[Entry], queries: Sequence[Query]) -> Iterator[Taken]:
-    heard: set[str] = set()
-    pending: list[Mapping[str, Any]] = []
+    askers = Askers()
     former, wrote, number = 0.0, "", 0
     tally = _Tally()
     for entry in journal:
         saw = entry.get("saw") or {}
         tally.add(saw.get("cells") or ())
-        fresh = [one for one in saw.get("commands") or () if one["id"] not in heard]
-        heard |= {one["id"] for one in fresh}
         events = [(str(name), str(reason)) for name, reason in entry.get("events") or ()]
+        fresh, actors = askers.of(saw.get("commands") or (), events)
         weight, written = _percent(entry.get("split", 0)), entry.get("wrote") or entry.get("would") or ""
         if events or fresh or (written and written != wrote):
             number += 1
-            actors = [*fresh, *_of_before(pending, events)]
             yield Taken(
                 number=number,
                 at=float(entry["at"]),
-                actor=_actor(run, actors, events) if "saw" in entry else "",
+                actor=_actor(run, names(actors) or str(entry.get("by") or ""), events),
                 events=tuple(Said(name, title_of(name), reason) for name, reason in events),
                 asked=tuple(Asked(one["verb"], one.get("by") or "somebody", one.get("reason") or "") for one in fresh),
                 phase=str(entry.get("phase", "")),
@@ -192,7 +181,6 @@ def _recorded(run: Run, journal: Sequence[Entry], queries: Sequence[Query]) -> I
                 if saw
                 else _kept_at(run, float(entry["at"]), queries),
             )
-            pending += [one for one in fresh if not _followed(one, events)]
         former, wrote = weight, written or wrote
 
 
@@ -210,23 +198,10 @@ class _Tally:
             self.until[segment] = cell["end"]
 
 
-def _followed(command: Mapping[str, Any], events: Sequence[tuple[str, str]]) -> bool:
-    """Whether what the command asks for is among the events, or was found to be void."""
-    effects = EFFECTS.get(command["verb"], frozenset())
-    return not effects or any(name in effects or name == Told.COMMAND_VOID.value for name, _ in events)
-
-
-def _of_before(pending: list[Mapping[str, Any]], events: Sequence[tuple[str, str]]) -> list[Mapping[str, Any]]:
-    """The commands of earlier ticks that are carried out only now; they leave ``pending``."""
-    now = [one for one in pending if _followed(one, events)]
-    for one in now:
-        pending.remove(one)
-    return now
-
-
-def _actor(run: Run, commands: Sequence[Mapping[str, Any]], events: Sequence[tuple[str, str]]) -> str:
-    if commands:
-        return ", ".join(dict.fromkeys(one.get("by") or "somebody" for one in commands))
+def _actor(run: Run, asked: str, events: Sequence[tuple[str, str]]) -> str:
+    """Who decided: ``asked`` are the people whose words it carries out."""
+    if asked:
+        return asked
     begun = any(name == Told.ROLLING_BACK.value for name, _ in events)
     if begun and run.latch and run.latch.kind == "undo":
         return run.latch.reason.removeprefix("undone by ").partition(":")[0]
@@ -326,7 +301,7 @@ def _moments(run: Run) -> Iterator[_Moment]:
         reason = f": {approval.reason}" if approval.reason else ""
         yield _Moment(approval.at, Told.APPROVED, f"approved by {approval.by} at {where}{reason}", actor=approval.by)
     if run.latch:
-        actor = _actor(run, (), [(Told.ROLLING_BACK.value, run.latch.reason)])
+        actor = _actor(run, "", [(Told.ROLLING_BACK.value, run.latch.reason)])
         yield _Moment(run.latch.at, Told.ROLLING_BACK, run.latch.reason, NOTHING, actor)
     if run.hold:
         yield _Moment(run.hold.since, Told.HELD, run.hold.why)

@@ -443,6 +443,7 @@ def _run_status() -> Object:
                 phase=_text("The phase after it."),
                 weight=_text("The canary's share after it."),
                 reason=_text("Why, in one sentence."),
+                by=_text("Who asked for it, where somebody did."),
             ),
             most=DECISIONS,
         ),

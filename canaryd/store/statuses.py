@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ import structlog
 
 from canaryd.errors import CanarydError, Conflict
 from canaryd.kube import CANARY_PLANS, CANARY_RUNS, Kind, Kube, Missing
+from canaryd.model.askers import Asked, Askers, Events, names
 from canaryd.model.run import Run
 from canaryd.model.traffic import Split
 from canaryd.store import objects
@@ -196,6 +197,7 @@ class RunStatuses(Statuses):
         self._decisions: dict[str, deque[Object]] = {}
         self._traffic: dict[str, Traffic] = {}
         self._met: set[str] = set()
+        self._askers: dict[str, Askers] = {}
 
     def show(self, run: Run, break_glass: str = "", *, plan_changed: str = "") -> None:
         """
@@ -216,9 +218,12 @@ class RunStatuses(Statuses):
     def tell(self, uid: str, entry: Mapping[str, object]) -> None:
         """The journal port: the entry's events are the run's next decisions."""
         told: Any = entry.get("events") or ()
+        at, split, saw = entry.get("at"), entry.get("split"), entry.get("saw")
+        heard: Any = entry.get("heard") or ()
+        commands = saw.get("commands") or () if isinstance(saw, Mapping) else ()
+        by = self._by(uid, [one for one in commands if one["id"] in heard], told)
         if not told:
             return
-        at, split = entry.get("at"), entry.get("split")
         decisions = [
             {
                 "at": objects.time_text(float(at)) if isinstance(at, int | float) else "",
@@ -226,6 +231,7 @@ class RunStatuses(Statuses):
                 "phase": str(entry.get("phase", "")),
                 "weight": str(Split(split)) if isinstance(split, int) else "",
                 "reason": reason,
+                **({"by": by} if by else {}),
             }
             for event, reason in told
         ]
@@ -233,6 +239,12 @@ class RunStatuses(Statuses):
             self._decisions.setdefault(uid, deque(maxlen=DECISIONS)).extend(decisions)
             if run := self._runs.get(uid):
                 self._again((run.plan.namespace, uid))
+
+    def _by(self, uid: str, commands: Iterable[Asked], told: Events) -> str:
+        """Who asked for what a tick decided."""
+        with self._news:
+            _, asked = self._askers.setdefault(uid, Askers()).of(commands, told)
+        return names(asked)
 
     def traffic(self, uid: str, as_decided: bool, why: str) -> None:
         """What was seen of the traffic after the run's end, for the condition TrafficAsDecided."""
@@ -259,6 +271,7 @@ class RunStatuses(Statuses):
             self._decisions.pop(uid, None)
             self._traffic.pop(uid, None)
             self._met.discard(uid)
+            self._askers.pop(uid, None)
             if run:
                 self._shown.pop((run.plan.namespace, uid), None)
 

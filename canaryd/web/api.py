@@ -94,6 +94,7 @@ class OneDecision(Sent):
     phase: str
     share: str | None
     reason: str
+    by: str | None
 
 
 class RunInDepth(OneRun):

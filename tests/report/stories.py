@@ -81,9 +81,9 @@ def play(
     while not run.final and not until(run) and now < BEGAN + 3000:
         seen = _observed(run, now, marker, canary, rng, gaps, commands(run))
         decision = decide(run, seen)
-        run = decision.run
+        former, run = run, decision.run
         marker = decision.write.marker if decision.write else marker
-        journal.append(json.loads(json.dumps(_entry(run, seen, decision))))
+        journal.append(json.loads(json.dumps(_entry(former, run, seen, decision))))
         now += 5
     return run, journal
 

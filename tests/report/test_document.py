@@ -139,18 +139,21 @@ def test_a_journal_that_lacks_its_beginning_or_end_is_not_passed_off_as_whole():
 
 
 def test_decisions_of_a_status_do_not_pass_for_what_the_machine_saw():
-    """A cluster keeps the words of the last decisions, and neither evidence nor who asked."""
+    """A cluster keeps the words of the last decisions, and who asked for them."""
     run, journal = stories.rolled_back()
     kept = [{key: entry[key] for key in ("at", "phase", "split", "events")} for entry in journal if entry["events"]]
     told = told_of(run, kept)
     assert told.source == "status"
     assert told.remark.startswith(f"From the status of the run: all that it has decided ({len(kept)})")
-    assert {one.actor for one in told.decisions} == {""}
+    assert {one.actor for one in told.decisions} == {"canaryd"}
+    asked = told_of(run, [kept[0], *(entry | {"by": "ada, bob"} for entry in kept[1:])])
+    assert [one.actor for one in asked.decisions] == ["canaryd", *["ada, bob"] * (len(kept) - 1)]
     assert told_of(run, kept[2:]).remark.startswith(f"From the status of the run: the last {len(kept) - 2} of its dec")
     text = account.decisions(run, kept)
     assert "From the journal" not in text
-    assert ", by " not in "".join(re.findall(r"^\d+\. .*$", text, re.MULTILINE))
-    assert ", by canaryd" in account.decisions(run, journal)
+    assert re.findall(r"^\d+\. .*$", text, re.MULTILINE) == re.findall(
+        r"^\d+\. .*$", account.decisions(run, journal), re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("off", [-4e-7, 4e-7])

@@ -70,8 +70,13 @@ def run(**changes: Any) -> Run:
     return replace(new_run(plan()), waiting="3 of 12 cells", **changes)
 
 
-def entry(*events: tuple[str, str], split: int = 5000) -> Object:
-    return {"at": 1_769_000_000.5, "phase": "baking", "split": split, "events": [list(one) for one in events]}
+def entry(*events: tuple[str, str], split: int = 5000, **more: Any) -> Object:
+    told = [list(one) for one in events]
+    return {"at": 1_769_000_000.5, "phase": "baking", "split": split, "events": told} | more
+
+
+def asked(verb: str, by: str) -> Object:
+    return {"id": f"{verb}-{by}", "verb": verb, "by": by, "reason": "so"}
 
 
 def test_what_happened_is_there_at_once(kube: Kube, shown: RunStatuses) -> None:
@@ -92,6 +97,29 @@ def test_what_happened_is_there_at_once(kube: Kube, shown: RunStatuses) -> None:
     ]
     assert found["breakGlass"] == "kubectl patch virtualservice reviews"
     assert {one["type"] for one in found["conditions"]} >= {"Finished", "Promoted", "Held"}
+
+
+def test_a_decision_says_who_asked_for_it(process: Process) -> None:
+    """By the tick that obeyed the word; a word that was heard before is nobody's any more, under a new leader, too."""
+    hold, resume, late = asked("hold", "ada"), asked("resume", "bob"), asked("resume", "eve")
+    shown = RunStatuses(process.kube, process.runs)
+    shown.start()
+    saw = {"commands": [hold, resume, late]}
+    shown.tell("run-1", entry(("run.held", "held by ada"), saw=saw, heard=["hold-ada"]))
+    shown.tell("run-1", entry(saw=saw, heard=["resume-bob"]))  # it waits, and is carried out later
+    shown.tell("run-1", entry(("step.shifted", "5 % to v3"), saw=saw, heard=[]))
+    shown.tell("run-1", entry(("run.resumed", "no longer held"), ("step.passed", "step 1"), saw=saw, heard=[]))
+    shown.show(run())
+    shown.stop()
+    told = [(one["event"], one.get("by")) for one in status(process.kube)["decisions"]]
+    assert told == [("run.held", "ada"), ("step.shifted", None), ("run.resumed", "bob"), ("step.passed", "bob")]
+    process.look()
+    next_leader = RunStatuses(process.kube, process.runs)
+    next_leader.start()
+    next_leader.tell("run-1", entry(("run.promoting", "proven"), saw=saw, heard=[]))
+    next_leader.show(run())
+    next_leader.stop()
+    assert "by" not in status(process.kube)["decisions"][-1]
 
 
 def test_figures_alone_wait_and_news_do_not(server: ApiServer, kube: Kube, shown: RunStatuses) -> None:
