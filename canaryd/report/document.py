@@ -280,7 +280,7 @@ def document(
     """
     The report of ``run`` with what its ``journal`` holds (oldest first).
 
-    ``links`` and ``traces`` are (title, url, what it shows); what is no http(s) address is left out.
+    Of ``links`` and ``traces`` what is no http(s) address is left out.
     """
     run = _whole(run, journal)
     figures = summary(run)

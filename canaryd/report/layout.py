@@ -221,11 +221,10 @@ def _latency(document: Document) -> Iterator[Block]:
             quiet=True,
         )
     if document.latencies_since is not None:
-        yield Words(
-            f"Latencies are known from {moment(document.latencies_since)}: a cluster keeps those of the newest cells, "
-            "and the controller's journal all of them.",
-            quiet=True,
-        )
+        kept = "" if document.source == "journal" else (
+            " A cluster keeps those of the newest cells, and the controller's journal all of them."
+        )  # fmt: skip
+        yield Words(f"Latencies are known from {moment(document.latencies_since)}.{kept}", quiet=True)
     histogram = document.curves.histogram
     if histogram is None:
         return

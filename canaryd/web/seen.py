@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from canaryd.desk import ClusterDesk, Desk, NotGranted, SeenRun, known, turned_down
@@ -43,7 +44,7 @@ class Heard:
 class View:
     """
     Everything on a run's page. ``run`` and ``told`` are None where the person may not read the record; ``unread`` says
-    why, in a sentence. ``releases`` is whether its plan can be given another release there.
+    why, in a sentence. ``release`` is the button for another release of its plan, None where there is none.
     """
 
     seen: SeenRun
@@ -59,7 +60,7 @@ class View:
     follows: str
     steps: tuple[Step, ...]
     share: float | None
-    releases: bool
+    release: Button | None
     buttons: tuple[Button, ...]
     parts: tuple[Part, ...]
     heard: Heard | None
@@ -87,7 +88,8 @@ class View:
     @property
     def lacks(self) -> tuple[str, ...]:
         """What the person lacks for what would do something, each sentence once."""
-        return tuple(dict.fromkeys(one.lacks for one in self.possible if one.lacks))
+        there = (*self.possible, *((self.release,) if self.release else ()))
+        return tuple(dict.fromkeys(one.lacks for one in there if one.lacks))
 
 
 def look(desk: Desk, namespace: str, name: str) -> SeenRun:
@@ -129,7 +131,7 @@ def view(session: Session, namespace: str, name: str, now: float, reports: Repor
         follows=follows(run, now) if run else "",
         steps=_steps(seen, run),
         share=percent(seen.weight),
-        releases=seen.over and isinstance(desk, ClusterDesk),
+        release=_release(seen, desk, lambda: lacking(session, namespace, "release")),
         buttons=buttons(seen, run, session.person.name, lambda verb: lacking(session, namespace, verb), desk),
         parts=made.parts if made else (),
         heard=_heard(session.asked.get(seen.place), seen, desk, now),
@@ -153,12 +155,21 @@ def _of_unread(seen: SeenRun, now: float) -> View:
         follows="",
         steps=(),
         share=None,
-        releases=False,
+        release=None,
         buttons=(),
         parts=(),
         heard=None,
         measured="",
         now=now,
+    )
+
+
+def _release(seen: SeenRun, desk: Desk, lacks: Callable[[], str]) -> Button | None:
+    """Beside the words to a run that has ended, where plans are not files."""
+    if not (seen.over and isinstance(desk, ClusterDesk)):
+        return None
+    return Button(
+        "release", "New release", "The plan asks for another release, and a run begins.", "usual", "", lacks()
     )
 
 

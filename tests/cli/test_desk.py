@@ -492,7 +492,8 @@ def test_only_the_last_run_of_a_plan_is_run_again_or_taken_back(cluster: Typist,
     assert cluster.place.commands(run.uid) == ()
 
 
-def test_a_retry_that_is_answered_names_the_new_run(cluster: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+def answered_at_once(cluster: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller that begins another run as soon as it is asked."""
     run = rolled_back(cluster)
     ask = ClusterDesk.ask
 
@@ -501,19 +502,16 @@ def test_a_retry_that_is_answered_names_the_new_run(cluster: Typist, monkeypatch
         cluster.place.put(replace(stories.baking()[0], uid="reviews-again", created=run.created + 9999))
 
     monkeypatch.setattr(ClusterDesk, "ask", answered)
+
+
+def test_a_retry_that_is_answered_names_the_new_run(cluster: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered_at_once(cluster, monkeypatch)
     said = cluster("retry", "reviews", "--wait", "20s")
     assert said.out == "retry: run reviews-again has begun: canaryd watch reviews-again -n default\n"
 
 
 def test_a_retry_as_data_is_the_new_run(cluster: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = rolled_back(cluster)
-    ask = ClusterDesk.ask
-
-    def answered(*said: Any) -> None:
-        ask(*said)
-        cluster.place.put(replace(stories.baking()[0], uid="reviews-again", created=run.created + 9999))
-
-    monkeypatch.setattr(ClusterDesk, "ask", answered)
+    answered_at_once(cluster, monkeypatch)
     found = json.loads(cluster("retry", "reviews", "--wait", "20s", "-o", "json").out)
     assert (found["said"], found["heard"], found["run"]) == ("retry", True, "reviews-again")
 

@@ -193,7 +193,9 @@ def test_latencies_that_are_not_kept_any_more_are_missed():
     kept = [{key: entry[key] for key in ("at", "phase", "split", "events")} for entry in found.journal]
     since = found.run.cells[half].start
     assert (told_of(record, kept).latencies_since, told_of(record, found.journal).latencies_since) == (since, None)
-    assert f"Latencies are known from {clock(since)}: a cluster" in render(record, kept, "html")
+    assert f"Latencies are known from {clock(since)}. A cluster keeps" in render(record, kept, "html")
+    late = [entry | {"saw": entry["saw"] | {"cells": []}} for entry in found.journal]
+    assert f"Latencies are known from {clock(since)}.</p>" in render(record, late, "html"), "no cluster thinned it"
     assert told_of(record, found.journal).curves == told_of(found.run, found.journal).curves
     assert told_of(record, kept).curves.slow != told_of(found.run, kept).curves.slow
     assert "Latencies are known" not in render(found.run, kept, "html")

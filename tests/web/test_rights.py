@@ -7,7 +7,7 @@ The lab's API server knows people by their tokens, but no roles.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from canaryd.web.people import ProxyDoor, TokenDoor, networks
 from tests.conftest import XDIST_GROUP
 from tests.deploy.manifests import DEPLOY
 from tests.desk.places import Place, in_cluster, standing
+from tests.report import stories
 from tests.web.stage import STANDING, Page
 
 pytestmark = [XDIST_GROUP]
@@ -118,6 +119,11 @@ def test_who_may_only_look_releases_nothing(town: Town) -> None:
     town.place.put_plan(town.place.put(standing(uid="run-2"), STANDING))
     path = "/plans/default/reviews/release"
     vera, otto = town.page_of("vera"), town.page_of("otto")
+    town.place.put(replace(stories.rolled_back()[0], uid="run-3"))
+    run = "/runs/default/run-3"
+    assert 'id="say-release" aria-disabled="true" aria-describedby="lacks"' in vera.get(run).text
+    assert "may not release canaryplans.canaryd.io in namespace default" in vera.get(run).text
+    assert 'id="say-release" href' in otto.get(run).text
     text = vera.get(path).text
     assert '<button class="weighty" disabled>' in text
     assert "may not release canaryplans.canaryd.io in namespace default" in text
